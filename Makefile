@@ -1,0 +1,36 @@
+# Every target sets up what it needs; a second run does nothing twice.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench lock clean
+
+demo: .venv/installed
+	$(BIN)/mrsweep run sweeps/demo.yaml
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# Exact versions with hashes, from requirements.lock; the project itself editable, on top.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mrsweep needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Renew the lock after a change of pyproject.toml (needs uv). torch and torchvision go together.
+lock:
+	printf 'torch==2.14.1\ntorchvision==0.29.1\n' | uv pip compile pyproject.toml --extra dev \
+	  --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --constraint - --output-file requirements.lock
+
+clean:
+	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Sweep files, plans and jobs; the Ray Tune driver; the command line."""

@@ -1,0 +1,149 @@
+"""What a person sees while a sweep runs: one live display, or plain lines off a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.launch import Outcome
+from orchestrator.plan import Job, Plan
+
+KINDS = ("dense", "sensitivity", "prune", "trial")
+LINE_EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+@dataclass
+class Tally:
+    """Counts of a running launch, by kind of job."""
+
+    plan: Plan
+    ended: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    total: Counter[str] = field(default_factory=Counter)
+    running: dict[str, Job] = field(default_factory=dict)
+    retries: int = 0
+    weight_left: float = 0.0
+    weight_done: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def expect(self, needed: tuple[str, ...], done: int, failed: int) -> None:
+        """Take in what is to be done, and which trials earlier launches ended."""
+        self.total.update(self.plan.jobs[key].kind for key in needed)
+        self.total["trial"] += done + failed
+        self.ended["trial"] += done
+        self.failed["trial"] += failed
+        self.weight_left = sum(self.plan.jobs[key].weight for key in needed)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the launch began."""
+        return time.monotonic() - self.began
+
+    def seconds_left(self) -> float | None:
+        """Estimate the time left from the weights of the jobs; None before the first has ended."""
+        if self.weight_done == 0:
+            return None
+        return self.seconds * self.weight_left / self.weight_done
+
+
+class Display:
+    """Follows a launch; use it as a context manager around the run."""
+
+    def __init__(self, plan: Plan, console: Console):
+        self.tally = Tally(plan)
+        self.console = console
+        self._live: Live | None = None
+        self._last_line = 0.0
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._live = Live(
+                get_renderable=self._picture, console=self.console, refresh_per_second=4
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._line()
+
+    def started(self, job: Job) -> None:
+        """Note that a job was handed out."""
+        self.tally.running[job.key] = job
+        self._tell()
+
+    def ended(self, job: Job, outcome: Outcome, lost: int) -> None:
+        """Note that an attempt ended, and how many jobs failed with it for good."""
+        tally = self.tally
+        tally.running.pop(job.key, None)
+        tally.weight_left -= job.weight
+        tally.weight_done += job.weight
+        if outcome.status == "done":
+            tally.ended[job.kind] += 1
+        elif lost == 0:
+            tally.retries += 1
+            tally.weight_left += job.weight
+        else:
+            tally.failed[job.kind] += 1
+            tally.failed["trial"] += lost - 1 if job.kind != "trial" else 0
+            self.console.print(
+                Text(f"failed: {job.kind} {job.architecture} {job.key}: {outcome.error}", "red")
+            )
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._live is None and time.monotonic() - self._last_line >= LINE_EVERY:
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        self.console.print(self._summary(), highlight=False, soft_wrap=True)
+
+    def _summary(self) -> str:
+        tally = self.tally
+        trials = f"{tally.ended['trial']}/{tally.total['trial']} trials"
+        parts = [f"{tally.seconds:5.0f} s", trials]
+        parts += [
+            f"{tally.ended[kind]}/{tally.total[kind]} {kind}"
+            for kind in KINDS[:-1]
+            if tally.total[kind]
+        ]
+        if tally.failed["trial"]:
+            parts.append(f"{tally.failed['trial']} trials failed")
+        if tally.retries:
+            parts.append(f"{tally.retries} attempts repeated")
+        left = tally.seconds_left()
+        rate = sum(tally.ended.values()) / max(tally.seconds, 1e-9)
+        parts.append(f"{rate:.1f} jobs/s")
+        if left is not None and tally.weight_left > 0:
+            parts.append(f"about {_clock(left)} left")
+        return " · ".join(parts)
+
+    def _picture(self) -> Group:
+        tally = self.tally
+        grid = Table.grid(padding=(0, 2))
+        for kind in KINDS:
+            if tally.total[kind]:
+                done, total, failed = tally.ended[kind], tally.total[kind], tally.failed[kind]
+                note = Text(f"{failed} failed", "red") if failed else Text("")
+                bar = ProgressBar(total=total, completed=done + failed, width=40)
+                grid.add_row(kind, bar, f"{done}/{total}", note)
+        running = Counter(f"{job.architecture} {job.kind}" for job in tally.running.values())
+        now = ", ".join(f"{count} x {what}" for what, count in running.most_common(4))
+        return Group(grid, Text(self._summary()), Text(f"running: {now or 'nothing yet'}", "dim"))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,161 @@
+"""The executor on Ray Tune; the only file that imports ray.
+
+Tune is a disposable executor here: a Searcher hands out the scheduler's jobs, and what a job did is
+in the tables, never in Tune's own folders. `Tuner.restore` is never called: a relaunch is a set
+difference. A job that dies with its worker is reported as failed, and tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.jobs import perform
+from orchestrator.launch import Launch, Outcome
+from orchestrator.plan import Job
+from prune_core.specs import Dense, Evaluation, Pruned, Sensitivity, Stage, Trial
+
+log = logging.getLogger(__name__)
+
+STAGES: dict[str, type[Stage]] = {
+    stage.kind: stage for stage in (Dense, Sensitivity, Pruned, Trial)
+}
+
+
+def execute(launch: Launch, workers: int | None, address: str | None) -> None:
+    """Do every job of a launch on a Ray cluster: one made here, or the one at ``address``."""
+    # Workers import methods from outside from where this process does.
+    path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), os.environ.get("PYTHONPATH", "")]))
+    started = not ray.is_initialized()
+    if started:
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else workers or os.cpu_count(),
+            include_dashboard=False if not address else None,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": path}},
+        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="mrsweep-tune-") as scratch:
+            _tune(launch, scratch)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _tune(launch: Launch, scratch: str) -> None:
+    on_gpu = launch.device.startswith("cuda")
+    resources = launch.plan.sweep.resources
+    bundle = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if on_gpu else {})
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    tuner = tune.Tuner(
+        tune.with_resources(_trainable, tune.PlacementGroupFactory([bundle])),
+        tune_config=tune.TuneConfig(
+            search_alg=_Jobs(launch),
+            num_samples=-1,
+            # On a GPU a fresh process gives back all of its memory; on a CPU starting one would
+            # take longer than most jobs.
+            reuse_actors=not on_gpu,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+        ),
+    )
+    tuner.fit()
+
+
+def _name(trial: Any) -> str:
+    return f"{trial.config['kind']}-{trial.config['key']}-{trial.trial_id}"
+
+
+def _trainable(config: dict[str, Any]) -> None:
+    job = decode_job(config["job"])
+    outcome = perform(job, config["root"], config["device"], tuple(config["keep"]), config["attempt"])
+    tune.report({"outcome": json.dumps(asdict(outcome))})
+
+
+def encode_job(job: Job) -> str:
+    """Return a job as JSON."""
+    return json.dumps(
+        {
+            "kind": job.kind,
+            "stage": job.stage.model_dump(mode="json"),
+            "evaluations": [e.model_dump(mode="json") for e in job.evaluations],
+            "parents": job.parents,
+            "labels": job.labels,
+        }
+    )
+
+
+def decode_job(text: str) -> Job:
+    """Return the job that `encode_job` wrote."""
+    data = json.loads(text)
+    return Job(
+        stage=STAGES[data["kind"]].model_validate(data["stage"]),
+        parents=tuple(data["parents"]),
+        evaluations=tuple(Evaluation.model_validate(e) for e in data["evaluations"]),
+        labels=data["labels"],
+    )
+
+
+class _Jobs(Searcher):
+    """Suggests the jobs that the scheduler has ready; takes back how they ended."""
+
+    def __init__(self, launch: Launch):
+        super().__init__(metric="outcome", mode="max")
+        self._launch = launch
+        self._running: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._launch.finished:
+            return Searcher.FINISHED
+        job = self._launch.take()
+        if job is None:
+            return None
+        self._running[trial_id] = job.key
+        return {
+            "key": job.key,
+            "kind": job.kind,
+            "job": encode_job(job),
+            "root": self._launch.storage.root,
+            "device": self._launch.device,
+            "keep": list(self._launch.keep),
+            "attempt": self._launch.scheduler.attempt(job.key),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        key = self._running.pop(trial_id, None)
+        if key is None:
+            return
+        if error or not result or "outcome" not in result:
+            self._launch.lose(key, "its worker died (killed, out of memory, or its node was lost)")
+        else:
+            self._launch.report(Outcome(**json.loads(result["outcome"])))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Jobs:
+        """Stay one: Tune copies its settings, and the launch behind this one must not fork."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its settings; there is nothing here for it to restore."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the tables are the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: see `save`."""

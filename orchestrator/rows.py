@@ -1,0 +1,126 @@
+"""Rows of the tables, from stages and what was measured; no torch."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from orchestrator.plan import Job, dense_of
+from prune_core import __version__
+from prune_core.specs import Dense, Evaluation, Finetuned, Pruned, Stage, Trial
+from results.schema import metric_name
+
+Row = dict[str, Any]
+STAGE_NAMES = {"dense": "dense", "prune": "pruned", "finetune": "finetuned"}
+"""What the tables call the networks of each stage."""
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
+    """Return the part of a trial's row that the plan knows already."""
+    network, pruned = trial.network, trial.pruned
+    row: Row = {
+        "trial_id": trial.key,
+        "dataset": trial.dense.dataset.name,
+        "budget": pruned.budget,
+        "norm": trial.threat.norm,
+        "eps": trial.threat.eps,
+        "policy": "none",
+        "epochs": 0,
+        "reported_epoch": 0,
+        "version": __version__,
+        **labels,
+    }
+    if isinstance(network, Finetuned):
+        training = network.training.model_dump()
+        row |= {name: training[name] for name in TRAINING_COLUMNS}
+        row |= {"policy": network.policy, "reported_epoch": network.training.epochs}
+    return row
+
+
+TRAINING_COLUMNS = (
+    "objective", "epochs", "lr", "schedule", "momentum", "weight_decay", "batch_size",
+    "attack_steps",
+)  # fmt: skip
+
+
+def failed_row(trial: Trial, labels: Mapping[str, Any], error: str) -> Row:
+    """Return the row of a trial that failed, or whose parent did."""
+    return {
+        **levels_row(trial, labels),
+        "status": "failed",
+        "error": error,
+        "node": platform.node(),
+        "finished": now(),
+    }
+
+
+def evaluation_row(
+    stage: Evaluation, correct: Sequence[bool], accuracy: float, seconds: float
+) -> Row:
+    """Return the row of one attack on one network."""
+    return {
+        "key": stage.key,
+        "network": stage.network.key,
+        "stage": STAGE_NAMES[stage.network.kind],
+        "dataset": dense_of(stage).dataset.name,
+        "split": "test",
+        "attack": stage.attack,
+        "norm": stage.threat.norm if stage.threat else None,
+        "eps": stage.threat.eps if stage.threat else None,
+        "accuracy": accuracy,
+        "count": len(correct),
+        "outcomes": np.packbits(np.array(correct, dtype=bool)).tobytes(),
+        "seconds": seconds,
+    }
+
+
+def metrics(stage: str, rows: Iterable[Row]) -> Row:
+    """Return a network's accuracies as columns of ``trials``."""
+    return {metric_name(stage, row["attack"]): row["accuracy"] for row in rows}
+
+
+def epoch_rows(network: Dense | Finetuned, history: Iterable[Row]) -> list[Row]:
+    """Return the rows of a training."""
+    named = {"network": network.key, "stage": STAGE_NAMES[network.kind]}
+    return [{**named, **epoch} for epoch in history]
+
+
+def module_rows(network: Pruned, modules: Iterable[Row]) -> list[Row]:
+    """Return the rows of a pruning; ``modules`` are its reports, in the network's order."""
+    return [
+        {
+            "network": network.key,
+            "position": position,
+            "ratio": 1 - module["width_after"] / module["width_before"],
+            **module,
+        }
+        for position, module in enumerate(modules)
+    ]
+
+
+def job_row(job: Job, attempt: int, start: datetime, **measured: Any) -> Row:
+    """Return the row of one attempt at a job that ends now."""
+    return {
+        "key": job.key,
+        "kind": job.kind,
+        "attempt": attempt,
+        "architecture": job.architecture,
+        "node": platform.node(),
+        "start": start,
+        "end": now(),
+        **measured,
+    }
+
+
+def stage_name(stage: Stage) -> str:
+    """Return what the tables call a network."""
+    return STAGE_NAMES[stage.kind]

@@ -1,0 +1,339 @@
+"""Sweep files: what a user writes, checked whole before anything runs.
+
+All faults are reported together, each with its line, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from orchestrator.yamlfile import YamlError, read_yaml
+from prune_core.specs import (
+    AllocationName,
+    ArchitectureName,
+    AttackName,
+    CriterionName,
+    Dataset,
+    Estimation,
+    FinetuningLevel,
+    PruningRules,
+    Share,
+    Spec,
+    Threat,
+    Training,
+    parse_number,
+)
+
+Value = str | int | float
+SECTIONS: dict[str, type[Spec]] = {
+    "finetuning": FinetuningLevel,
+    "dense": Training,
+    "sensitivity": Estimation,
+    "pruning": PruningRules,
+}
+"""What an override may set, as ``section.field``."""
+
+
+class SweepFileError(ValueError):
+    """A sweep file with faults; ``faults`` holds a line of text for each."""
+
+    def __init__(self, faults: Sequence[str]):
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+T = TypeVar("T")
+
+
+def _distinct(levels: tuple[T, ...]) -> tuple[T, ...]:
+    if again := sorted({str(level) for level in levels if levels.count(level) > 1}):
+        raise ValueError(f"repeated: {', '.join(again)}; give every level once")
+    return levels
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _recipes(value: Any) -> Any:
+    """Take one recipe as the only level of the factor ``dense``."""
+    several = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
+    return value if several else {"dense": value}
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError(f"{value} seeds; give at least 1, or a list")
+        return tuple(range(value))
+    return value
+
+
+def _distinct_contents(levels: dict[str, Any]) -> dict[str, Any]:
+    names = list(levels)
+    for index, name in enumerate(names):
+        for other in names[:index]:
+            if levels[name] == levels[other]:
+                raise ValueError(f"{name!r} and {other!r} say the same; give every level once")
+    return levels
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Kept = Literal["dense", "prune", "finetune"]
+
+
+class EvaluationRules(Spec):
+    """What every network is measured by, besides clean accuracy."""
+
+    attacks: Annotated[tuple[AttackName, ...], Field(min_length=1), AfterValidator(_distinct)]
+
+
+class Resources(Spec):
+    """What a job takes while it runs; GPUs may be fractions, and none are taken on CPUs."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1
+    gpus: Annotated[float, Field(gt=0)] = 1
+
+
+class Override(Spec):
+    """Settings of the cells that match ``where``: ``set: {finetuning.lr: 0.005}``."""
+
+    where: dict[str, Value] = Field(min_length=1)
+    set: dict[str, Value] = Field(min_length=1)
+
+
+class Sweep(Spec):
+    """A sweep: the cross product of its factors, at every seed."""
+
+    name: Name
+    dataset: Annotated[Dataset, BeforeValidator(_named)]
+    architectures: Annotated[
+        tuple[ArchitectureName, ...], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    criteria: Annotated[tuple[CriterionName, ...], Field(min_length=1), AfterValidator(_distinct)]
+    sparsities: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_distinct)]
+    budget: Literal["params", "macs"] = "params"
+    allocations: Annotated[
+        tuple[AllocationName, ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = ("uniform",)
+    granularities: Annotated[
+        tuple[Literal["channel"], ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = ("channel",)
+    finetuning: Annotated[
+        dict[Name, FinetuningLevel], Field(min_length=1), AfterValidator(_distinct_contents)
+    ]
+    dense: Annotated[
+        dict[Name, Training],
+        Field(min_length=1),
+        BeforeValidator(_recipes),
+        AfterValidator(_distinct_contents),
+    ]
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        Field(min_length=1),
+        BeforeValidator(_seeds),
+        AfterValidator(_distinct),
+    ] = (0,)
+    threat: Threat
+    evaluation: EvaluationRules
+    sensitivity: Estimation = Estimation()
+    pruning: PruningRules = PruningRules()
+    keep: tuple[Kept, ...] = Field(
+        ("dense", "prune"), description="stages whose networks stay in storage after the sweep"
+    )
+    resources: Resources = Resources()
+    exclude: tuple[dict[str, Value], ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+    @field_validator("exclude")
+    @classmethod
+    def _exclude_known(
+        cls, rules: tuple[dict[str, Value], ...], info: ValidationInfo
+    ) -> tuple[dict[str, Value], ...]:
+        checked = [_known_levels(rule, info.data) for rule in rules]
+        _raise_all(fault for _, faults in checked for fault in faults)
+        return tuple(rule for rule, _ in checked)
+
+    @field_validator("overrides")
+    @classmethod
+    def _overrides_fit(
+        cls, overrides: tuple[Override, ...], info: ValidationInfo
+    ) -> tuple[Override, ...]:
+        faults: list[str] = []
+        found = []
+        for override in overrides:
+            where, wrong = _known_levels(override.where, info.data)
+            faults += wrong
+            faults += [
+                f
+                for key, value in override.set.items()
+                for f in _unsettable(key, value, where, info.data)
+            ]
+            found.append(override.model_copy(update={"where": where}))
+        _raise_all(faults)
+        return tuple(found)
+
+    def factors(self) -> dict[str, tuple[Value, ...]]:
+        """Return the levels of every factor; the seed is a block, not a factor."""
+        return factor_levels({field: getattr(self, field) for field in FACTOR_FIELDS.values()})
+
+
+FACTOR_FIELDS = {
+    "architecture": "architectures",
+    "dense": "dense",
+    "criterion": "criteria",
+    "sparsity": "sparsities",
+    "allocation": "allocations",
+    "granularity": "granularities",
+    "finetuning": "finetuning",
+}
+
+
+def factor_levels(data: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
+    """Return the levels of those factors that ``data``, fields of a sweep by name, holds."""
+    return {
+        factor: tuple(data[field]) for factor, field in FACTOR_FIELDS.items() if field in data
+    }
+
+
+def _raise_all(faults: Iterator[str] | list[str]) -> None:
+    if found := list(faults):
+        raise ValueError("; ".join(found))
+
+
+def _known_levels(
+    rule: Mapping[str, Value], data: Mapping[str, Any]
+) -> tuple[dict[str, Value], list[str]]:
+    """Check that a rule names factors and levels of the sweep; ``8/10`` finds the level 0.8."""
+    levels: dict[str, tuple[Any, ...]] = {**factor_levels(data), "seed": data.get("seeds", ())}
+    found: dict[str, Value] = {}
+    faults: list[str] = []
+    for factor, value in rule.items():
+        if factor not in FACTOR_FIELDS and factor != "seed":
+            faults.append(f"unknown factor {factor!r}; {_allowed(factor, [*FACTOR_FIELDS, 'seed'])}")
+            continue
+        level = parse_number(value) if factor == "sparsity" else value
+        if levels.get(factor) and level not in levels[factor]:
+            known = [str(known) for known in levels[factor]]
+            faults.append(f"{factor} has no level {value!r}; {_allowed(str(value), known)}")
+        found[factor] = level
+    return found, faults
+
+
+def _unsettable(
+    key: str, value: Value, where: Mapping[str, Value], data: Mapping[str, Any]
+) -> list[str]:
+    """Say what is wrong with setting ``section.field`` to a value for the matching levels."""
+    section, _, field = key.partition(".")
+    allowed = [f"{name}.{f}" for name, model in SECTIONS.items() for f in model.model_fields]
+    if key not in allowed:
+        return [f"cannot set {key!r}; {_allowed(key, allowed)}"]
+    current = data.get(section)
+    levels = current.values() if isinstance(current, dict) else [current]
+    if section in where and isinstance(current, dict):
+        levels = [level for name, level in current.items() if name == where[section]]
+    faults = []
+    for level in levels:
+        if level is not None:
+            try:
+                SECTIONS[section].model_validate({**level.model_dump(), field: value})
+            except ValidationError as error:
+                faults += [f"{key} = {value!r}: {_clean(e['msg'])}" for e in error.errors()]
+    return list(dict.fromkeys(faults))
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """Read and check a sweep file. Raises `SweepFileError` with every fault."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SweepFileError([f"{path}: cannot be read: {reason}"]) from error
+    return parse_sweep(text, str(path))
+
+
+def parse_sweep(text: str, name: str = "sweep") -> Sweep:
+    """Check the text of a sweep file; ``name`` stands before the line of every fault."""
+    try:
+        data, lines = read_yaml(text)
+    except YamlError as error:
+        raise SweepFileError([f"{name}:{error.line}: {error}"]) from error
+    if not isinstance(data, dict):
+        raise SweepFileError([f"{name}:1: a sweep is a mapping of keys such as name, criteria"])
+    try:
+        return Sweep.model_validate(data)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            where = _as_written(fault["loc"], lines)
+            place = ".".join(str(part) for part in where) or "sweep"
+            faults.append((_line(where, lines), f"{place}: {_explain(dict(fault))}"))
+        faults.sort()
+        raise SweepFileError([f"{name}:{line}: {message}" for line, message in faults]) from error
+
+
+def _as_written(loc: tuple[str | int, ...], lines: Mapping[Any, int]) -> tuple[str | int, ...]:
+    """Take out what the parser added: the name of an only dense recipe, marks of dict keys."""
+    where = tuple(part for part in loc if part != "[key]")
+    if where[:2] == ("dense", "dense") and ("dense", "dense") not in lines:
+        where = ("dense", *where[2:])
+    return where
+
+
+def _line(where: tuple[str | int, ...], lines: Mapping[Any, int]) -> int:
+    while where and where not in lines:
+        where = where[:-1]
+    return lines.get(where, 1)
+
+
+def _explain(fault: dict[str, Any]) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key; {_allowed(str(fault['loc'][-1]), _fields_at(fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return "missing; it has no default"
+    message = _clean(fault["msg"])
+    given = fault["input"]
+    shown = isinstance(given, str | int | float | bool | list | tuple) and repr(given) not in message
+    return f"{message} (given: {given!r})" if shown else message
+
+
+def _clean(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def _allowed(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}allowed: {', '.join(known)}"
+
+
+def _fields_at(loc: Sequence[str | int]) -> list[str]:
+    """Return the keys that the schema knows at a place."""
+    model: Any = Sweep
+    for part in loc:
+        fields = getattr(model, "model_fields", None)
+        annotation = fields[part].annotation if fields and part in fields else model
+        model = next(_models_in(annotation), model)
+    return [name for name in model.model_fields if name != "outside"]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _models_in(part)

@@ -1,0 +1,49 @@
+"""YAML as plain data, with the line on which every value stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+
+
+class YamlError(ValueError):
+    """Text that is no YAML, or a key given twice; ``line`` says where, counted from 1."""
+
+    def __init__(self, message: str, line: int):
+        super().__init__(message)
+        self.line = line
+
+
+def read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
+    """Return the data and, for the path of every value, its line; the safe schema alone."""
+    loader = yaml.SafeLoader(text)
+    lines: dict[Path, int] = {}
+
+    def build(node: yaml.Node, path: Path) -> Any:
+        lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [build(item, (*path, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            loader.flatten_mapping(node)
+            found: dict[Any, Any] = {}
+            for name, value in node.value:
+                key = loader.construct_object(name)
+                if key in found:
+                    line = name.start_mark.line + 1
+                    raise YamlError(f"key {key!r} is given twice; give it once", line)
+                lines[(*path, key)] = name.start_mark.line + 1
+                found[key] = build(value, (*path, key))
+            return found
+        return loader.construct_object(node)
+
+    try:
+        root = loader.get_single_node()
+        return (None if root is None else build(root, ())), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlError(str(error.problem), mark.line + 1 if mark else 1) from error
+    finally:
+        loader.dispose()

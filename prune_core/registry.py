@@ -1,0 +1,199 @@
+"""Axes of methods: one module an axis, one decorated function a method.
+
+What an axis holds is read from its module's *source*, so that a sweep file is checked and a plan
+made without importing torch; the functions themselves are imported at their first use.
+A method of the user's own is named ``package.module:function``, or is registered under an entry
+point of the group ``mrsweep.<axis>``; its identity includes a digest of its module's source, so an
+edited method is a new method.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class UnknownMethodError(ValueError):
+    """A name that an axis does not know; the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What an axis says of one of its methods.
+
+    ``needs`` names what the method reads (``"gradients"``, ``"threat"``, ...) and ``traits`` what
+    it promises; ``origin`` is the module and function that hold it; ``digest`` is set for methods
+    from outside alone.
+    """
+
+    name: str
+    origin: str
+    summary: str = ""
+    source: str = ""
+    needs: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
+    digest: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What stands for the method in a stage's key."""
+        return self.name if self.digest is None else f"{self.origin}@{self.digest}"
+
+
+def method(
+    name: str, *, source: str = "", needs: tuple[str, ...] = (), traits: tuple[str, ...] = ()
+) -> Callable[[F], F]:
+    """Enter the decorated function into its module's axis under ``name``.
+
+    The arguments must be literals: they are read from the source, not from the running module.
+    """
+    del name, source, needs, traits  # read by _methods_in, from the source
+
+    def unchanged(function: F) -> F:
+        return function
+
+    return unchanged
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The methods of one module, by name."""
+
+    noun: str
+    module: str
+    defaults: tuple[str, ...] = field(default=())
+    """What a method from outside that declares nothing is taken to need."""
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Built-in methods and those registered through entry points, by name."""
+        found = {entry.name: entry for entry in _methods_in(self.module)}
+        for point in importlib.metadata.entry_points(group=f"mrsweep.{self.axis}"):
+            if point.name in found:
+                raise ValueError(f"{self.noun} {point.name!r} is registered twice")
+            found[point.name] = self._outside(point.value, name=point.name)
+        return found
+
+    @property
+    def axis(self) -> str:
+        """The axis as users write it: the last part of the module's name."""
+        return self.module.rpartition(".")[2]
+
+    def __getitem__(self, name: str) -> Method:
+        if ":" in name:
+            return self._outside(name, name=name)
+        try:
+            return self.methods[name]
+        except KeyError:
+            raise UnknownMethodError(self._unknown(name)) from None
+
+    def load(self, name: str) -> Callable[..., Any]:
+        """Import and return the function of the method called ``name``."""
+        module, _, function = self[name].origin.partition(":")
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return loaded
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self.methods, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        known = ", ".join(sorted(self.methods))
+        outside = "a method of your own is named package.module:function"
+        return f"unknown {self.noun} {name!r}; {hint}known: {known}; {outside}"
+
+    def _outside(self, origin: str, name: str) -> Method:
+        module, _, function = origin.partition(":")
+        source = _source(module)
+        if source is None:
+            raise UnknownMethodError(
+                f"{self.noun} {name!r}: no module {module!r} can be imported from here; "
+                "check its spelling and that its folder is on PYTHONPATH"
+            )
+        known = [node.name for node in _functions(source)]
+        if function not in known:
+            raise UnknownMethodError(
+                f"{self.noun} {name!r}: module {module!r} has no function {function!r}; "
+                f"it has: {', '.join(known) or 'none'}"
+            )
+        declared = {entry.origin: entry for entry in _declared(module, source)}.get(origin)
+        node = next(node for node in _functions(source) if node.name == function)
+        return Method(
+            name=name,
+            origin=origin,
+            summary=_summary(node),
+            source=declared.source if declared else "",
+            needs=declared.needs if declared else self.defaults,
+            traits=declared.traits if declared else (),
+            digest=hashlib.sha256(source.encode()).hexdigest()[:12],
+        )
+
+
+def _source(module: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def _functions(source: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+
+
+def _summary(node: ast.FunctionDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+def _declared(module: str, source: str) -> list[Method]:
+    """Return the methods that a module's source declares with ``@method(...)``."""
+    return [
+        Method(
+            name=ast.literal_eval(call.args[0]),
+            origin=f"{module}:{node.name}",
+            summary=_summary(node),
+            **{word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg},
+        )
+        for node in _functions(source)
+        for call in node.decorator_list
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "method"
+    ]
+
+
+def _methods_in(module: str) -> list[Method]:
+    source = _source(module)
+    if source is None:
+        raise ModuleNotFoundError(f"no module {module!r}")
+    entries = _declared(module, source)
+    names = [entry.name for entry in entries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{module} declares twice: {', '.join(twice)}")
+    return entries
+
+
+ARCHITECTURES = Axis("architecture", "prune_core.architectures")
+CRITERIA = Axis("criterion", "prune_core.criteria", defaults=("gradients",))
+ALLOCATIONS = Axis("allocation", "prune_core.allocations")
+SENSITIVITIES = Axis("sensitivity", "prune_core.sensitivities")
+OBJECTIVES = Axis("objective", "prune_core.objectives", defaults=("threat",))
+POLICIES = Axis("policy", "prune_core.policies")
+ATTACKS = Axis("attack", "prune_core.attacks")
+DATASETS = Axis("dataset", "prune_core.datasets")
+AXES = {
+    axis.axis: axis
+    for axis in (
+        ARCHITECTURES, CRITERIA, ALLOCATIONS, SENSITIVITIES,
+        OBJECTIVES, POLICIES, ATTACKS, DATASETS,
+    )
+}  # fmt: skip

@@ -1,0 +1,163 @@
+"""The tables' schema: every column with its type, unit and meaning, in one place.
+
+The same definitions type the Parquet files, go into their metadata and into the documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+VERSION = 1
+STAGES = ("dense", "pruned", "finetuned")
+FACTORS = (
+    "architecture", "dense", "criterion", "sparsity", "allocation", "granularity", "finetuning",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; ``unit`` is empty where the value has none."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+TEXT, REAL, INT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "trials": (
+        Column("trial_id", TEXT, "", "key of the trial's last stage"),
+        Column("status", TEXT, "", "done, failed or skipped"),
+        Column("error", TEXT, "", "why it failed; null otherwise"),
+        Column("dataset", TEXT, "", "name of the data set"),
+        Column("architecture", TEXT, "", "factor: architecture"),
+        Column("dense", TEXT, "", "factor: name of the dense network's training"),
+        Column("criterion", TEXT, "", "factor: pruning criterion"),
+        Column("sparsity", REAL, "share", "factor: share of the budget asked to be removed"),
+        Column("budget", TEXT, "", "what the share is of: params or macs"),
+        Column("allocation", TEXT, "", "factor: how the budget is spread over modules"),
+        Column("granularity", TEXT, "", "factor: what is removed"),
+        Column("finetuning", TEXT, "", "factor: name of the fine-tuning"),
+        Column("objective", TEXT, "", "fine-tuning's objective; null without fine-tuning"),
+        Column("policy", TEXT, "", "fine-tuning's policy"),
+        Column("epochs", INT, "epochs", "fine-tuning's epochs"),
+        Column("reported_epoch", INT, "epochs", "the epoch whose weights are reported: the last"),
+        Column("lr", REAL, "", "fine-tuning's peak learning rate"),
+        Column("schedule", TEXT, "", "fine-tuning's learning-rate schedule"),
+        Column("momentum", REAL, "", "fine-tuning's momentum"),
+        Column("weight_decay", REAL, "", "fine-tuning's weight decay"),
+        Column("batch_size", INT, "images", "fine-tuning's batch size"),
+        Column("attack_steps", INT, "steps", "PGD steps of fine-tuning's objective"),
+        Column("seed", INT, "", "block: all trials of a seed share its dense network"),
+        Column("norm", TEXT, "", "norm of the threat"),
+        Column("eps", REAL, "intensity in [0,1]", "radius of the threat"),
+        Column("params", INT, "parameters", "parameters of the pruned network"),
+        Column("macs", INT, "MACs", "multiply-accumulates for one image"),
+        Column("params_removed", REAL, "share", "share of parameters removed"),
+        Column("macs_removed", REAL, "share", "share of multiply-accumulates removed"),
+        Column("channels_removed", REAL, "share", "share of prunable channels removed"),
+        Column("shortfall", TEXT, "", "what of the budget could not be met; null where it was met"),
+        Column("finetune_seconds", REAL, "s", "time of fine-tuning, over all attempts"),
+        Column("evaluate_seconds", REAL, "s", "time of evaluating the final network"),
+        Column("device", TEXT, "", "device it ran on"),
+        Column("node", TEXT, "", "machine it ran on"),
+        Column("version", TEXT, "", "version of mrsweep"),
+        Column("torch", TEXT, "", "version of torch"),
+        Column("finished", TIME, "", "when the row was written"),
+    ),
+    "evaluations": (
+        Column("key", TEXT, "", "key of the evaluation"),
+        Column("network", TEXT, "", "key of the network"),
+        Column("stage", TEXT, "", "dense, pruned or finetuned"),
+        Column("dataset", TEXT, "", "name of the data set"),
+        Column("split", TEXT, "", "always test"),
+        Column("attack", TEXT, "", "name of the attack"),
+        Column("norm", TEXT, "", "norm of the threat; null for clean"),
+        Column("eps", REAL, "intensity in [0,1]", "radius of the threat; null for clean"),
+        Column("accuracy", REAL, "share", "share of images classified rightly"),
+        Column("count", INT, "images", "number of images"),
+        Column("outcomes", pa.binary(), "bitmap", "right or wrong by image, highest bit first"),
+        Column("seconds", REAL, "s", "time it took"),
+    ),
+    "epochs": (
+        Column("network", TEXT, "", "key of the network in training"),
+        Column("stage", TEXT, "", "dense or finetuned"),
+        Column("epoch", INT, "epochs", "counted from 1"),
+        Column("loss", REAL, "nats", "mean loss on the training images as trained on"),
+        Column("train_accuracy", REAL, "share", "on the training images as trained on"),
+        Column("validation_accuracy", REAL, "share", "on clean validation images"),
+        Column("lr", REAL, "", "learning rate at the end of the epoch"),
+        Column("seconds", REAL, "s", "time of the epoch"),
+        Column("images_per_second", REAL, "images/s", "rate of the epoch"),
+    ),
+    "modules": (
+        Column("network", TEXT, "", "key of the pruned network"),
+        Column("module", TEXT, "", "root layer of the prunable module"),
+        Column("position", INT, "", "order in the network, from 0"),
+        Column("layers", INT, "layers", "layers that make the module's channels"),
+        Column("mrs", REAL, "nats", "sensitivity; null where the allocation asks for none"),
+        Column("ratio", REAL, "share", "share of the module's channels removed"),
+        Column("width_before", INT, "channels", "channels in the dense network"),
+        Column("width_after", INT, "channels", "channels kept"),
+        Column("params_before", INT, "parameters", "parameters of those layers, dense"),
+        Column("params_after", INT, "parameters", "parameters of those layers, pruned"),
+    ),
+    "jobs": (
+        Column("key", TEXT, "", "key of the stage"),
+        Column("kind", TEXT, "", "dense, sensitivity, prune or trial"),
+        Column("attempt", INT, "", "counted from 1, over all launches"),
+        Column("status", TEXT, "", "done or failed"),
+        Column("error", TEXT, "", "why it failed; null otherwise"),
+        Column("architecture", TEXT, "", "architecture it worked on"),
+        Column("resumed_epoch", INT, "epochs", "epochs already behind it when it began"),
+        Column("node", TEXT, "", "machine it ran on"),
+        Column("device", TEXT, "", "device it ran on"),
+        Column("start", TIME, "", "when it began"),
+        Column("end", TIME, "", "when it ended"),
+        Column("peak_memory", INT, "bytes", "peak memory: of the device on a GPU, else resident"),
+    ),
+}  # fmt: skip
+
+KEY = {
+    "trials": ("trial_id",),
+    "evaluations": ("key",),
+    "epochs": ("network", "epoch"),
+    "modules": ("network", "module"),
+    "jobs": ("key", "attempt"),
+}
+"""The columns that name a row: no two rows of a table agree in all of them."""
+
+
+def metric_name(stage: str, attack: str) -> str:
+    """Return the column of a metric: ``finetuned_pgd_20``."""
+    return f"{stage}_{attack.replace('-', '_')}"
+
+
+def is_metric(column: str) -> bool:
+    """Say whether a column of ``trials`` holds an accuracy."""
+    fixed = {known.name for known in TABLES["trials"]}
+    return column not in fixed and column.startswith(tuple(f"{stage}_" for stage in STAGES))
+
+
+def metric_label(metric: str) -> str:
+    """Return what a person calls a metric: ``finetuned_pgd_20`` is PGD-20 accuracy."""
+    attack = metric.partition("_")[2].replace("_", "-")
+    return "clean accuracy" if attack == "clean" else f"{attack.upper()} accuracy"
+
+
+def arrow_schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:
+    """Return the schema of a table's files, units and meanings in the fields' metadata."""
+    columns = [
+        *TABLES[table],
+        *(Column(name, REAL, "share", f"test accuracy: {name}") for name in metrics),
+    ]
+    fields = [
+        pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns
+    ]
+    return pa.schema(fields, metadata={"mrsweep.table": table, "mrsweep.version": str(VERSION)})
