@@ -63,6 +63,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("macs_removed", REAL, "share", "share of multiply-accumulates removed"),
         Column("channels_removed", REAL, "share", "share of prunable channels removed"),
         Column("shortfall", TEXT, "", "what of the budget could not be met; null where it was met"),
+        Column("dense_network", TEXT, "", "key of the dense network, as in evaluations, epochs"),
+        Column("pruned_network", TEXT, "", "key of the pruned network, as in modules"),
+        Column("finetuned_network", TEXT, "", "key of the final network"),
         Column("finetune_seconds", REAL, "s", "time of fine-tuning, over all attempts"),
         Column("evaluate_seconds", REAL, "s", "time of evaluating the final network"),
         Column("device", TEXT, "", "device it ran on"),
@@ -161,3 +164,13 @@ def arrow_schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:
         pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns
     ]
     return pa.schema(fields, metadata={"mrsweep.table": table, "mrsweep.version": str(VERSION)})
+
+
+def tables_markdown() -> str:
+    """Return every table's columns as Markdown, for the documents."""
+    parts = []
+    for table, columns in TABLES.items():
+        parts += [f"### `{table}`", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        parts += [f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} |" for c in columns]
+        parts.append("")
+    return "\n".join(parts)

@@ -1,0 +1,162 @@
+"""The command line. Each command is a few lines over the library; see ``mrsweep COMMAND --help``.
+
+Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator import commands
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Sweeps that decide whether the pruning criterion or the fine-tuning matters more for "
+    "robust accuracy. Start with: mrsweep plan sweeps/demo.yaml",
+)
+
+File = Annotated[Path, typer.Argument(help="The sweep file, such as sweeps/demo.yaml.")]
+StorageRoot = Annotated[
+    str, typer.Option("--storage", help="Folder or URI that holds artifacts, tables and reports.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials once more.")]
+
+
+class Executor(StrEnum):
+    """What runs the jobs."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class Format(StrEnum):
+    """Formats of an export."""
+
+    csv = "csv"
+    json = "json"
+
+
+@app.command()
+def plan(file: File, storage: StorageRoot = "runs") -> None:
+    """Show a sweep's cells, its shared stages, what is there already, and what the rest costs."""
+    commands.plan(file, storage, _console())
+
+
+@app.command()
+def run(
+    file: File,
+    storage: StorageRoot = "runs",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Jobs at once, here; all cores where left out.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to join, such as auto or ray://head:10001.")
+    ] = None,
+    executor: Annotated[Executor, typer.Option(help="ray, or inline: in this process.")] = (
+        Executor.ray
+    ),
+    device: Device = "auto",
+    retry_failed: RetryFailed = False,
+) -> None:
+    """Run what is left of a sweep, then report. Run it again to go on after an interruption."""
+    done = commands.run(
+        file, storage, workers, address, executor.value, device, retry_failed, _console()
+    )
+    raise typer.Exit(0 if done else 1)
+
+
+@app.command()
+def trial(
+    file: File,
+    select: Annotated[
+        str, typer.Option(help="Factor levels, such as criterion=l1,sparsity=0.5,seed=0.")
+    ] = "",
+    storage: StorageRoot = "runs",
+    device: Device = "auto",
+) -> None:
+    """Run the first trial that matches, in this process, and show its row."""
+    done = commands.trial(file, select, storage, device, _console())
+    raise typer.Exit(0 if done else 1)
+
+
+@app.command()
+def status(file: File, storage: StorageRoot = "runs") -> None:
+    """Show what of a sweep is done, failed and left, from the tables alone."""
+    commands.status(file, storage, _console())
+
+
+@app.command()
+def report(
+    file: File,
+    storage: StorageRoot = "runs",
+    metric: Annotated[
+        str | None, typer.Option(help="The metric that leads; the strongest attack's by default.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder for the report instead.")] = None,
+) -> None:
+    """Regenerate a sweep's verdict, figures and tables from Parquet alone."""
+    commands.report(file, storage, metric, to, _console())
+
+
+@app.command("list")
+def list_axis(
+    axis: Annotated[str, typer.Argument(help="criteria, architectures, allocations, ...")] = "",
+    names: Annotated[bool, typer.Option("--names", help="Bare names, one a line.")] = False,
+) -> None:
+    """List the methods of an axis, or the axes."""
+    commands.list_axis(axis, names, _console())
+
+
+@app.command()
+def schema(
+    tables: Annotated[
+        bool, typer.Option("--tables", help="The tables' columns instead, as Markdown.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of sweep files, for editors."""
+    commands.schema(tables)
+
+
+@app.command()
+def compact(storage: StorageRoot = "runs") -> None:
+    """Join the small files of every table into one; safe while nothing runs."""
+    commands.compact(storage, _console())
+
+
+@app.command()
+def export(
+    file: File,
+    to: Annotated[Path, typer.Option(help="The file to write.")],
+    storage: StorageRoot = "runs",
+    format: Annotated[Format, typer.Option(help="csv or json.")] = Format.csv,  # noqa: A002 - the option's name
+) -> None:
+    """Write a sweep's trials as one CSV or JSON file."""
+    commands.export(file, to, storage, format.value, _console())
+
+
+def _console() -> Console:
+    return Console(soft_wrap=False)
+
+
+def main() -> None:
+    """Run the command line; wrong requests end with their message and exit code 2."""
+    # Methods of the user's own are found next to where the command is given, as with python -m.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        app()
+    except commands.wrong_requests() as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        Console(stderr=True).print("\nInterrupted. The same command goes on where this stopped.")
+        raise SystemExit(130) from None

@@ -1,0 +1,235 @@
+"""Everything that a report says, as tidy tables and sentences; no plotting, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from results.contrasts import level_means, paired_difference
+from results.decomposition import decompose
+from results.design import AnalysisError, metrics_of, varying_factors
+from results.intervals import mean_interval
+from results.loading import Loaded
+from results.schema import metric_label
+from results.verdict import PAIR, Verdict, verdict
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one data set of a sweep says; tables by the name that their files get."""
+
+    dataset: str
+    planned: int
+    done: int
+    failed: int
+    missing: int
+    errors: dict[str, int]
+    """How many trials failed with each error."""
+    headline: str
+    """The metric that the verdict is on: the strongest attack's, after fine-tuning."""
+    verdicts: list[Verdict]
+    caveats: list[str]
+    tables: dict[str, pd.DataFrame]
+
+
+def summarise(tables: Loaded, metric: str | None = None) -> Summary:
+    """Return what the tables say; with ``metric``, that one leads.
+
+    What the data cannot carry is said among the caveats. Raises AnalysisError where no trial is
+    done, or the metric is not there.
+    """
+    trials = tables.trials
+    done = trials[trials["status"] == "done"]
+    if done.empty:
+        raise AnalysisError(
+            f"no trial is done ({len(trials)} failed, {tables.missing} not run yet): "
+            "there is nothing to report"
+        )
+    if done["dataset"].nunique() > 1:
+        names = ", ".join(sorted(done["dataset"].unique()))
+        raise AnalysisError(f"several data sets ({names}): report one sweep at a time")
+    after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
+    headline = _headline(done, after, metric)
+    ordered = [headline, *(name for name in after if name != headline)]
+    caveats = _counts(trials, tables.missing)
+    verdicts = []
+    for name in ordered:
+        try:
+            verdicts.append(verdict(trials, name))
+        except AnalysisError as error:
+            caveats.append(f"No verdict on {metric_label(name)}: {error}.")
+    caveats += sorted({f"{note}." for found in verdicts for note in found.notes})
+    failed = trials[trials["status"] == "failed"]
+    return Summary(
+        dataset=str(done["dataset"].iloc[0]),
+        planned=len(trials) + tables.missing,
+        done=len(done),
+        failed=len(failed),
+        missing=tables.missing,
+        errors={str(k): int(v) for k, v in failed["error"].value_counts().items()},
+        headline=headline,
+        verdicts=verdicts,
+        caveats=caveats,
+        tables=_tables(tables, trials, headline, ordered),
+    )
+
+
+def _headline(done: pd.DataFrame, after: list[str], metric: str | None) -> str:
+    if metric is not None:
+        if metric not in after:
+            raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(after)}")
+        return metric
+    return str(done[after].mean().idxmin())
+
+
+def _counts(trials: pd.DataFrame, missing: int) -> list[str]:
+    found = []
+    failed = int((trials["status"] == "failed").sum())
+    if failed:
+        found.append(f"{failed} trials failed; they are named below.")
+    if missing:
+        found.append(f"{missing} planned trials have not run yet: the sweep is not complete.")
+    short = int(trials["shortfall"].notna().sum())
+    if short:
+        found.append(f"{short} trials missed their budget by more than one point.")
+    return found
+
+
+def _tables(
+    tables: Loaded, trials: pd.DataFrame, headline: str, metrics: list[str]
+) -> dict[str, pd.DataFrame]:
+    factors = varying_factors(trials)
+    found = {
+        "variance_shares": _shares(trials, headline),
+        "level_means": _all_levels(trials, headline, factors),
+        "accuracy_by_sparsity": _curves(trials, headline, factors),
+        "criterion_by_finetuning": level_means(trials, headline, PAIR[::-1]),
+        "modules": _modules(tables),
+        "verdict_by_subset": _subsets(trials, headline),
+        "adaptive_ratios": _adaptive(trials, metrics),
+    }
+    for metric in metrics:
+        try:
+            found[f"decomposition_{metric}"] = decompose(trials, metric)
+        except AnalysisError:
+            continue  # said among the caveats by the verdict on the same metric
+    return {name: table for name, table in found.items() if not table.empty}
+
+
+def _shares(trials: pd.DataFrame, metric: str, most: int = 5) -> pd.DataFrame:
+    """Return main effects and the largest interactions, before and after fine-tuning."""
+    stages = {"pruned": metric.replace("finetuned_", "pruned_", 1), "finetuned": metric}
+    parts = []
+    for stage, name in stages.items():
+        try:
+            table = decompose(trials, name)
+        except AnalysisError:
+            return pd.DataFrame()
+        parts.append(table.assign(stage=stage))
+    both = pd.concat(parts, ignore_index=True)
+    main = both[(both["order"] == 1) & (both["stage"] == "finetuned")]
+    mixed = both[both["order"] > 1].groupby("term")["share"].max().nlargest(most)
+    order = [*main.sort_values("share", ascending=False)["term"], *mixed.index]
+    both = both[both["term"].isin(order)]
+    return both.sort_values(
+        ["term", "stage"], key=lambda c: c.map(order.index) if c.name == "term" else c
+    ).reset_index(drop=True)
+
+
+def _all_levels(trials: pd.DataFrame, metric: str, factors: list[str]) -> pd.DataFrame:
+    parts = [
+        level_means(trials, metric, [factor])
+        .rename(columns={factor: "level"})
+        .assign(factor=factor, level=lambda t: t["level"].astype(str))
+        for factor in factors
+    ]
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, ignore_index=True)
+    return table[["factor", "level", "mean", "low", "high", "seeds", "trials"]]
+
+
+def _curves(trials: pd.DataFrame, metric: str, factors: list[str]) -> pd.DataFrame:
+    parts = [
+        level_means(trials, metric, [factor, "sparsity"])
+        .rename(columns={factor: "level"})
+        .assign(factor=factor)
+        for factor in PAIR[::-1]
+        if factor in factors
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _modules(tables: Loaded) -> pd.DataFrame:
+    """Return MRS and ratio by module, means over seeds and criteria with intervals over seeds."""
+    trials = tables.trials
+    wanted = ["architecture", "allocation", "sparsity", "criterion", "seed"]
+    done = trials[trials["status"] == "done"]
+    pruned = done.drop_duplicates(wanted)[wanted + ["pruned_network"]]
+    joined = tables.modules.merge(pruned, left_on="network", right_on="pruned_network")
+    rows = []
+    by = ["architecture", "position", "module", "allocation", "sparsity"]
+    mrs = joined.groupby(["architecture", "position", "seed"])["mrs"].mean().dropna()
+    for levels, group in joined.groupby(by, sort=True):
+        named = dict(zip(by, levels, strict=True))
+        ratio = group.groupby("seed")["ratio"].mean().to_numpy(dtype=float)
+        low, high = mean_interval(ratio)
+        row = {**named, "ratio": ratio.mean(), "ratio_low": low, "ratio_high": high}
+        place = (named["architecture"], named["position"])
+        if place in mrs.index:
+            seeds = mrs.loc[place].to_numpy(dtype=float)
+            mrs_low, mrs_high = mean_interval(seeds)
+            row |= {"mrs": seeds.mean(), "mrs_low": mrs_low, "mrs_high": mrs_high}
+        rows.append(row)
+    columns = [*by, "mrs", "mrs_low", "mrs_high", "ratio", "ratio_low", "ratio_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _subsets(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the verdict within every sparsity, architecture and allocation."""
+    rows = []
+    for factor in ("sparsity", "architecture", "allocation"):
+        if trials[factor].nunique() < 2:
+            continue
+        for level in sorted(trials[factor].unique()):
+            try:
+                found = verdict(trials[trials[factor] == level], metric)
+            except AnalysisError:
+                continue  # the whole's verdict has said why, or the subset is too small for one
+            rows.append(
+                {
+                    "factor": factor,
+                    "level": str(level),
+                    "finetuning": found.shares["finetuning"][0],
+                    "criterion": found.shares["criterion"][0],
+                    "interaction": found.interaction,
+                    "difference": found.difference,
+                    "low": found.low,
+                    "high": found.high,
+                    "winner": found.winner,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _adaptive(trials: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Return each allocation against uniform at the same budget, paired by cell and seed."""
+    others = sorted(set(trials["allocation"].unique()) - {"uniform"})
+    parts = []
+    for metric in metrics:
+        for other in others:
+            pairs = [("all", ()), ("finetuning", ("finetuning",)), ("sparsity", ("sparsity",))]
+            for name, by in pairs:
+                table = paired_difference(trials, metric, "allocation", other, "uniform", by)
+                within = table[name].astype(str) if by else "all"
+                parts.append(
+                    table.drop(columns=list(by)).assign(
+                        metric=metric, allocation=other, factor=name, level=within
+                    )
+                )
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, ignore_index=True)
+    order = ["metric", "allocation", "factor", "level", "mean", "low", "high", "seeds", "pairs"]
+    return table[order]

@@ -1,0 +1,180 @@
+"""The verdict: which matters more, the criterion or the fine-tuning, and how far that carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from results.decomposition import decompose_design, term_grams, variance_shares
+from results.design import AnalysisError, Array, Design, make_design
+from results.intervals import jackknife_interval, t_quantile
+from results.schema import metric_label
+
+PAIR = ("finetuning", "criterion")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which of fine-tuning and criterion has the larger main effect on a metric.
+
+    ``difference`` is the main-effect share of fine-tuning minus that of the criterion, between
+    ``low`` and ``high``; ``interaction`` is the share of their interaction, never folded in.
+    """
+
+    metric: str
+    winner: str
+    """finetuning, criterion, or undecided."""
+    difference: float
+    low: float
+    high: float
+    shares: dict[str, tuple[float, float, float]]
+    interaction: float
+    seeds: int
+    cells: int
+    notes: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    """Each level without which the conclusion would be another, and what it would be."""
+    seeds_to_decide: int | None
+    """Roughly how many seeds would decide an undecided question; None where it is decided."""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, with its numbers."""
+        share, criterion = (self._share(name) for name in PAIR)
+        gap = f"{_percent(self.difference)} of the variance ({_range(self.low, self.high)})"
+        label = metric_label(self.metric)
+        head = {
+            "finetuning": f"For {label}, fine-tuning matters more than the criterion",
+            "criterion": f"For {label}, the criterion matters more than fine-tuning",
+            "undecided": f"For {label}, these data do not decide whether fine-tuning or the "
+            "criterion matters more",
+        }[self.winner]
+        text = (
+            f"{head}: between {self.cells} cells at {self.seeds} seeds, fine-tuning explains "
+            f"{share} and the criterion {criterion}; the difference is {gap}, and their "
+            f"interaction explains another {_percent(self.interaction)}."
+        )
+        if self.seeds_to_decide is not None:
+            text += f" About {self.seeds_to_decide} seeds would decide it."
+        return text
+
+    @property
+    def robustness(self) -> str:
+        """Whether the conclusion holds when any one level is left out, in words."""
+        if not self.depends_on:
+            return "The conclusion stays the same when any one level is left out."
+        return "The conclusion depends on single levels: " + "; ".join(self.depends_on) + "."
+
+    def _share(self, factor: str) -> str:
+        share, low, high = self.shares[factor]
+        return f"{_percent(share)} ({_range(low, high)})"
+
+
+def verdict(
+    trials: pd.DataFrame,
+    metric: str = "finetuned_pgd_20",
+    block: str = "seed",
+    confidence: float = 0.95,
+) -> Verdict:
+    """Return the verdict on one metric of the trials of one data set.
+
+    Raises `AnalysisError` where the data cannot carry one: without two levels of both factors, or
+    with fewer than three seeds.
+    """
+    design = make_design(trials, metric, None, block)
+    if absent := [name for name in PAIR if name not in design.factors]:
+        raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
+    found = _compare(design, confidence)
+    depends_on = tuple(_dependencies(trials, metric, block, confidence, found[0]))
+    winner, difference, low, high = found
+    table = decompose_design(design, block, confidence).set_index("term")
+    interaction = next(
+        (float(table.loc[t, "share"]) for t in table.index if set(t.split(":")) == set(PAIR)), 0.0
+    )
+    return Verdict(
+        metric=metric,
+        winner=winner,
+        difference=difference,
+        low=low,
+        high=high,
+        shares={
+            name: (
+                float(table.loc[name, "share"]),
+                float(table.loc[name, "low"]),
+                float(table.loc[name, "high"]),
+            )
+            for name in PAIR
+        },
+        interaction=interaction,
+        seeds=len(design.seeds),
+        cells=design.cells,
+        notes=design.notes,
+        depends_on=depends_on,
+        seeds_to_decide=_seeds_to_decide(found, len(design.seeds), confidence),
+    )
+
+
+def _compare(design: Design, confidence: float) -> tuple[str, float, float, float]:
+    if len(design.seeds) <= 2:
+        raise AnalysisError(
+            f"{len(design.seeds)} seeds give no interval, so no verdict; run at least 3"
+        )
+    grams = term_grams(design)
+    stack = np.stack(list(grams.values()))
+    names = list(grams)
+    first, second = (names.index(name) for name in PAIR)
+
+    def difference(keep: Array) -> Array:
+        shares = variance_shares(stack[:, keep][:, :, keep])
+        return np.asarray(shares[first] - shares[second])
+
+    whole = difference(np.arange(len(design.seeds)))
+    low, high = jackknife_interval(difference, len(design.seeds), whole, confidence)
+    winner = "finetuning" if low > 0 else "criterion" if high < 0 else "undecided"
+    return winner, float(whole), float(low), float(high)
+
+
+def _dependencies(
+    trials: pd.DataFrame, metric: str, block: str, confidence: float, winner: str
+) -> Iterator[str]:
+    """Leave out each level of each factor in turn; tell where the conclusion changes."""
+    design = make_design(trials, metric, None, block)
+    for factor, levels in zip(design.factors, design.levels, strict=True):
+        if factor in PAIR and len(levels) < 3:
+            continue  # one level alone is no factor
+        for level in levels:
+            rest = trials[trials[factor] != level]
+            other, *_ = _compare(make_design(rest, metric, None, block), confidence)
+            if other != winner:
+                words = {"undecided": "it is undecided"}.get(other, f"{_name(other)} matters more")
+                yield f"without {_name(factor)} {level}, {words}"
+
+
+def _seeds_to_decide(
+    found: tuple[str, float, float, float], seeds: int, confidence: float
+) -> int | None:
+    """Find the number of seeds at which the present difference would clear its interval."""
+    winner, difference, low, high = found
+    if winner != "undecided" or difference == 0:
+        return None
+    error = (high - low) / 2 / t_quantile(confidence, seeds - 1) * np.sqrt(seeds)
+    for more in range(seeds + 1, 1000):
+        reach = t_quantile(confidence, more - 1) * error / np.sqrt(more)
+        if reach < abs(difference):
+            return more
+    return 1000
+
+
+def _name(factor: str) -> str:
+    return {"finetuning": "fine-tuning"}.get(factor, factor)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _range(low: float, high: float) -> str:
+    return f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
