@@ -145,7 +145,7 @@ def export(
 
 
 def _console() -> Console:
-    return Console(soft_wrap=False)
+    return Console(soft_wrap=True)  # the terminal wraps; a file or a pipe gets whole lines
 
 
 def main() -> None:

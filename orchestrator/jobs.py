@@ -7,6 +7,7 @@ seldom need the same thing at once.
 
 from __future__ import annotations
 
+import platform
 import resource
 import time
 import traceback
@@ -20,7 +21,7 @@ from orchestrator import rows
 from orchestrator.artifacts import CHECKPOINT, NETWORK, Artifacts
 from orchestrator.launch import Outcome
 from orchestrator.plan import Job, dense_of
-from prune_core import architectures, datasets, policies, pruning, sensitivities, training
+from prune_core import architectures, datasets, pruning, sensitivities, training
 from prune_core.evaluation import evaluate
 from prune_core.identity import derive_seed
 from prune_core.modules import Anatomy
@@ -126,9 +127,13 @@ class _Work:
         """Return a stage's network on the device, in eval mode."""
         found = self._stored(stage)
         if found is None:
-            computed = {"dense": self._dense, "prune": self._pruned, "finetune": self._finetuned}
-            found = computed[stage.kind](stage)
+            found = self._computed(stage)
         return found.eval()
+
+    def _computed(self, stage: Dense | Pruned | Finetuned) -> nn.Module:
+        if isinstance(stage, Dense):
+            return self._dense(stage)
+        return self._pruned(stage) if isinstance(stage, Pruned) else self._finetuned(stage)
 
     def _stored(self, stage: Dense | Pruned | Finetuned) -> nn.Module | None:
         stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
@@ -212,7 +217,7 @@ class _Work:
         wanted: tuple[Evaluation, ...],
         network: nn.Module | None = None,
     ) -> list[rows.Row]:
-        """Return the evaluations' rows; the network is loaded or computed only if one is missing."""
+        """Return the evaluations' rows; the network is needed only where one is missing."""
         found: list[rows.Row] = []
         for evaluation in wanted:
             known = self.tables.find("evaluations", evaluation.key)
@@ -258,7 +263,7 @@ class _Work:
             "finetune_seconds": sum(epoch["seconds"] for epoch in epochs),
             "evaluate_seconds": sum(row["seconds"] for row in final),
             "device": str(self.device),
-            "node": rows.platform.node(),
+            "node": platform.node(),
             "torch": torch.__version__,
             "finished": rows.now(),
         }

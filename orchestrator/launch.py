@@ -128,7 +128,7 @@ class Launch:
         return job
 
     def report(self, outcome: Outcome) -> None:
-        """Take in how an attempt ended: retries, failed rows, networks that nobody needs any more."""
+        """Take in how an attempt ended: retries, failed rows, networks no longer needed."""
         job = self.plan.jobs[outcome.key]
         if outcome.status == "done":
             self.scheduler.succeed(job.key)

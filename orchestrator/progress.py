@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -30,8 +30,10 @@ class Tally:
     total: Counter[str] = field(default_factory=Counter)
     running: dict[str, Job] = field(default_factory=dict)
     retries: int = 0
-    weight_left: float = 0.0
-    weight_done: float = 0.0
+    weight_left: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    weight_done: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds that ended jobs took, by kind."""
     began: float = field(default_factory=time.monotonic)
 
     def expect(self, needed: tuple[str, ...], done: int, failed: int) -> None:
@@ -40,7 +42,8 @@ class Tally:
         self.total["trial"] += done + failed
         self.ended["trial"] += done
         self.failed["trial"] += failed
-        self.weight_left = sum(self.plan.jobs[key].weight for key in needed)
+        for key in needed:
+            self.weight_left[self.plan.jobs[key].kind] += self.plan.jobs[key].weight
 
     @property
     def seconds(self) -> float:
@@ -48,10 +51,19 @@ class Tally:
         return time.monotonic() - self.began
 
     def seconds_left(self) -> float | None:
-        """Estimate the time left from the weights of the jobs; None before the first has ended."""
-        if self.weight_done == 0:
+        """Estimate the time left; None before the first job has ended.
+
+        A kind's seconds by weight are its own where one of it has ended, else those of all; so many
+        jobs are taken to go on at once as did so far.
+        """
+        busy, done = sum(self.busy.values()), sum(self.weight_done.values())
+        if done == 0:
             return None
-        return self.seconds * self.weight_left / self.weight_done
+        left = 0.0
+        for kind, weight in self.weight_left.items():
+            own = self.weight_done[kind] > 0
+            left += weight * (self.busy[kind] / self.weight_done[kind] if own else busy / done)
+        return left * self.seconds / max(busy, 1e-9)
 
 
 class Display:
@@ -86,13 +98,14 @@ class Display:
         """Note that an attempt ended, and how many jobs failed with it for good."""
         tally = self.tally
         tally.running.pop(job.key, None)
-        tally.weight_left -= job.weight
-        tally.weight_done += job.weight
+        tally.busy[job.kind] += outcome.seconds
+        tally.weight_left[job.kind] -= job.weight
+        tally.weight_done[job.kind] += job.weight
         if outcome.status == "done":
             tally.ended[job.kind] += 1
         elif lost == 0:
             tally.retries += 1
-            tally.weight_left += job.weight
+            tally.weight_left[job.kind] += job.weight
         else:
             tally.failed[job.kind] += 1
             tally.failed["trial"] += lost - 1 if job.kind != "trial" else 0
@@ -125,7 +138,7 @@ class Display:
         left = tally.seconds_left()
         rate = sum(tally.ended.values()) / max(tally.seconds, 1e-9)
         parts.append(f"{rate:.1f} jobs/s")
-        if left is not None and tally.weight_left > 0:
+        if left is not None and left > 0.5:
             parts.append(f"about {_clock(left)} left")
         return " · ".join(parts)
 

@@ -34,7 +34,9 @@ STAGES: dict[str, type[Stage]] = {
 def execute(launch: Launch, workers: int | None, address: str | None) -> None:
     """Do every job of a launch on a Ray cluster: one made here, or the one at ``address``."""
     # Workers import methods from outside from where this process does.
-    path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(
+        dict.fromkeys([*filter(None, sys.path), os.environ.get("PYTHONPATH", "")])
+    )
     started = not ray.is_initialized()
     if started:
         ray.init(
@@ -82,7 +84,9 @@ def _name(trial: Any) -> str:
 
 def _trainable(config: dict[str, Any]) -> None:
     job = decode_job(config["job"])
-    outcome = perform(job, config["root"], config["device"], tuple(config["keep"]), config["attempt"])
+    outcome = perform(
+        job, config["root"], config["device"], tuple(config["keep"]), config["attempt"]
+    )
     tune.report({"outcome": json.dumps(asdict(outcome))})
 
 

@@ -1,4 +1,4 @@
-"""The scheduler: which job is next, and what follows from how one ended. Pure; no executor in it."""
+"""The scheduler: which job is next, and what follows from how one ended; pure."""
 
 from __future__ import annotations
 

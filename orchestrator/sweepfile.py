@@ -205,9 +205,7 @@ FACTOR_FIELDS = {
 
 def factor_levels(data: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
     """Return the levels of those factors that ``data``, fields of a sweep by name, holds."""
-    return {
-        factor: tuple(data[field]) for factor, field in FACTOR_FIELDS.items() if field in data
-    }
+    return {factor: tuple(data[field]) for factor, field in FACTOR_FIELDS.items() if field in data}
 
 
 def _raise_all(faults: Iterator[str] | list[str]) -> None:
@@ -224,7 +222,9 @@ def _known_levels(
     faults: list[str] = []
     for factor, value in rule.items():
         if factor not in FACTOR_FIELDS and factor != "seed":
-            faults.append(f"unknown factor {factor!r}; {_allowed(factor, [*FACTOR_FIELDS, 'seed'])}")
+            faults.append(
+                f"unknown factor {factor!r}; {_allowed(factor, [*FACTOR_FIELDS, 'seed'])}"
+            )
             continue
         level = parse_number(value) if factor == "sparsity" else value
         if levels.get(factor) and level not in levels[factor]:
@@ -308,7 +308,9 @@ def _explain(fault: dict[str, Any]) -> str:
         return "missing; it has no default"
     message = _clean(fault["msg"])
     given = fault["input"]
-    shown = isinstance(given, str | int | float | bool | list | tuple) and repr(given) not in message
+    shown = (
+        isinstance(given, str | int | float | bool | list | tuple) and repr(given) not in message
+    )
     return f"{message} (given: {given!r})" if shown else message
 
 

@@ -15,7 +15,7 @@ from prune_core.specs import Threat
 
 
 def step_size(threat: Threat, steps: int) -> float:
-    """Return 2.5 eps / steps (Madry et al., 2018): the ball's edge is within reach from anywhere."""
+    """Return 2.5 eps / steps (Madry et al., 2018): the ball's edge is in reach from anywhere."""
     return 2.5 * threat.eps / steps
 
 

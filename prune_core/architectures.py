@@ -101,7 +101,7 @@ class _VGG(nn.Module):
 
     def __init__(self, channels: int, classes: int, layers: list[int | str]):
         super().__init__()
-        self.features = make_layers(["M" if x == "M" else x for x in layers], batch_norm=True)
+        self.features = make_layers(layers, batch_norm=True)
         first = self.features[0]
         if channels != 3:
             self.features[0] = nn.Conv2d(channels, first.out_channels, 3, padding=1)
@@ -143,5 +143,4 @@ def vgg8(channels: int, classes: int) -> nn.Module:
 @method("vgg11", source="Simonyan and Zisserman, 2015; BatchNorm, one linear layer")
 def vgg11(channels: int, classes: int) -> nn.Module:
     """Eight convolutions of 64 to 512 channels and a linear layer (9.2 million parameters)."""
-    layers = [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"]
-    return _VGG(channels, classes, layers)
+    return _VGG(channels, classes, [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"])

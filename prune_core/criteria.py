@@ -60,7 +60,7 @@ def l1(layer: Layer) -> Tensor:
 @method("l2", source="He et al., 2018 (arXiv 1808.06866)")
 def l2(layer: Layer) -> Tensor:
     """The Euclidean norm of the weights."""
-    return layer.weight.norm(dim=1)
+    return layer.weight.square().sum(1).sqrt()
 
 
 @method("lamp", source="Lee et al., 2021 (arXiv 2010.07611)", traits=("comparable",))
@@ -123,7 +123,8 @@ def channel_scores(
 
     return {
         module.name: _mean_over_members(
-            module, [(member, member_scores(module, member)) for member in _weighted(module, layers)]
+            module,
+            [(member, member_scores(module, member)) for member in _weighted(module, layers)],
         )
         for module in modules
     }

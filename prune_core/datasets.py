@@ -116,7 +116,7 @@ def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:
     order = torch.randperm(len(whole), generator=generator)
     labels = whole.labels[order]
     held_out = torch.zeros(len(whole), dtype=torch.bool)
-    for label in labels.unique():
+    for label in range(int(labels.max()) + 1):
         of_label = order[labels == label]
         held_out[of_label[: round(share * len(of_label))]] = True
     return whole.take(~held_out), whole.take(held_out)

@@ -1,7 +1,7 @@
 """Objectives: the loss that a training step descends.
 
-An objective is a function ``(network, images, labels, context) -> (loss, logits)``, with the network
-in training mode; logits are those of the images that the loss was taken on.
+An objective is a function ``(network, images, labels, context) -> (loss, logits)``, with the
+network in training mode; logits are those of the images that the loss was taken on.
 """
 
 from __future__ import annotations

@@ -167,7 +167,9 @@ def _declared(module: str, source: str) -> list[Method]:
         )
         for node in _functions(source)
         for call in node.decorator_list
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "method"
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "method"
     ]
 
 

@@ -1,11 +1,11 @@
 """Sensitivities: how much a layer's weights matter to the adversarial loss.
 
 MRS here is our definition, derived from RiFT's module robust criticality (Zhu et al., 2023, arXiv
-2308.02533), since the formula of arXiv 2410.15176 is not public: the largest rise of the adversarial
-loss, on a fixed adversarial set from *training* data, over perturbations of that layer's weights
-alone within epsilon times their norm. Unlike RiFT's code, every step is projected, the test split
-is not touched, the ascent is restarted, and a loss that is not a number counts as infinite.
-A module's MRS is the largest of the layers that make its channels.
+2308.02533), since the formula of arXiv 2410.15176 is not public: the largest rise of the
+adversarial loss, on a fixed adversarial set from *training* data, over perturbations of that
+layer's weights alone within epsilon times their norm. Unlike RiFT's code, every step is projected,
+the test split is not touched, the ascent is restarted, and a loss that is not a number counts as
+infinite. A module's MRS is the largest of the layers that make its channels.
 
 An estimator is a function ``(problem, layer) -> rises``, one rise a restart.
 """
@@ -130,7 +130,7 @@ def _ascend(problem: Problem, layer: str, steps: int, restart: int) -> list[floa
 
     The first restart begins at the weights, the others half-way to the ball's edge.
     """
-    weight: Tensor = problem.network.get_submodule(layer).weight
+    weight = problem.network.get_parameter(f"{layer}.weight")
     origin = weight.detach().clone()
     radius = problem.estimation.epsilon * origin.norm()
     offset = torch.zeros_like(origin)

@@ -8,16 +8,29 @@ equal stages have equal keys. What does not change a number (a path, a device) i
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from prune_core.identity import stage_key
 from prune_core.registry import (
     ALLOCATIONS,
     ARCHITECTURES,
     ATTACKS,
+    AXES,
     CRITERIA,
     DATASETS,
     OBJECTIVES,
@@ -45,13 +58,27 @@ def _only(values: list[float]) -> float:
     return value
 
 
-def _method_name(axis: Axis) -> Any:
-    def known(name: str) -> str:
-        axis[name]
-        return name
+@dataclass(frozen=True)
+class MethodOf:
+    """Marks a text as the name of one of an axis's methods."""
 
-    hint = {"examples": sorted(axis.methods)}
-    return Annotated[str, AfterValidator(known), Field(json_schema_extra=hint)]
+    axis: Axis
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Refuse unknown names."""
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Offer the names to editors, without refusing methods from outside."""
+        return {**handler(schema), "examples": sorted(self.axis.methods)}
+
+    def _known(self, name: str) -> str:
+        self.axis[name]
+        return name
 
 
 def attack_method(name: str) -> tuple[str, int | None]:
@@ -74,13 +101,13 @@ def _known_attack(name: str) -> str:
 
 
 Number = Annotated[float, BeforeValidator(parse_number)]
-DatasetName = _method_name(DATASETS)
-ArchitectureName = _method_name(ARCHITECTURES)
-CriterionName = _method_name(CRITERIA)
-AllocationName = _method_name(ALLOCATIONS)
-SensitivityName = _method_name(SENSITIVITIES)
-ObjectiveName = _method_name(OBJECTIVES)
-PolicyName = _method_name(POLICIES)
+DatasetName = Annotated[str, MethodOf(DATASETS)]
+ArchitectureName = Annotated[str, MethodOf(ARCHITECTURES)]
+CriterionName = Annotated[str, MethodOf(CRITERIA)]
+AllocationName = Annotated[str, MethodOf(ALLOCATIONS)]
+SensitivityName = Annotated[str, MethodOf(SENSITIVITIES)]
+ObjectiveName = Annotated[str, MethodOf(OBJECTIVES)]
+PolicyName = Annotated[str, MethodOf(POLICIES)]
 AttackName = Annotated[
     str,
     AfterValidator(_known_attack),
@@ -202,8 +229,9 @@ class Stage(Spec):
     def key(self) -> str:
         """The stage's identity; see `prune_core.identity`."""
         parents = {name: parent.key for name, parent in self.parents.items()}
-        without = {**dict.fromkeys(parents, True), "dataset": {"root"}}
-        spec = self.model_dump(mode="json", exclude=without)
+        spec = self.model_dump(mode="json", exclude=set(parents))
+        if "dataset" in spec:
+            del spec["dataset"]["root"]  # where a data set lies changes no number
         return stage_key(self.kind, self.version, spec, parents)
 
 
@@ -329,8 +357,6 @@ def _digest(axis: Axis, name: str) -> dict[str, str]:
 
 def digests(**names: str) -> dict[str, str]:
     """Return the digests of those methods that come from outside; ``criteria="l1"``, and so on."""
-    from prune_core.registry import AXES
-
     found: dict[str, str] = {}
     for axis, name in names.items():
         found |= _digest(AXES[axis], name)

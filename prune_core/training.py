@@ -105,7 +105,7 @@ def _run_epoch(
     order = torch.randperm(len(data.train), generator=_generator("cpu", key, epoch, "order"))
     context = Context(threat, training.attack_steps, _generator(device, key, epoch, "attack"))
     augmentation = _generator(device, key, epoch, "augmentation")
-    batches = order.to(device).split(training.batch_size)
+    batches = torch.split(order.to(device), training.batch_size)
     start = time.perf_counter()
     losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
     network.train()
@@ -176,9 +176,7 @@ def _snapshot(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
     return {name: tensor.detach().clone() for name, tensor in (weights | momenta).items()}
 
 
-def _restore(
-    network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint
-) -> None:
+def _restore(network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
     parts: dict[str, dict[str, Tensor]] = {"network": {}, "momentum": {}}
     for name, tensor in checkpoint.tensors.items():
         part, _, rest = name.partition(".")

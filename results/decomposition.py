@@ -1,13 +1,13 @@
 r"""The factorial decomposition of a metric, with the seed as the block.
 
-Write :math:`y_{cs}` for the metric of cell *c* at seed *s*. Each seed's values are decomposed exactly
-into main effects and interactions, :math:`y_{\cdot s} = \sum_T e_{Ts}`; effects of different terms are
-orthogonal. A term's variance between the cells' *expected* values is estimated without bias by the
-mean inner product of its effects at two *different* seeds, in which noise cancels:
-:math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares are
-:math:`V_T / \sum_T V_T`. Intervals are delete-one-seed jackknife intervals with Student's t and S - 1
-degrees of freedom (Efron and Stein, 1981; Arvesen, 1969): networks of one seed are dependent, and
-seeds are what is independent.
+Write :math:`y_{cs}` for the metric of cell *c* at seed *s*. Each seed's values are decomposed
+exactly into main effects and interactions, :math:`y_{\cdot s} = \sum_T e_{Ts}`; effects of
+different terms are orthogonal. A term's variance between the cells' *expected* values is estimated
+without bias by the mean inner product of its effects at two *different* seeds, in which noise
+cancels: :math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares
+are :math:`V_T / \sum_T V_T`. Intervals are delete-one-seed jackknife intervals with Student's t and
+S - 1 degrees of freedom (Arvesen, 1969; Efron and Stein, 1981): networks of one seed are dependent,
+and seeds are what is independent.
 """
 
 from __future__ import annotations

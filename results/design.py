@@ -52,9 +52,11 @@ def make_design(
     """Arrange a metric as a complete factorial array.
 
     A trial missing at some seeds is filled in from its cell's other seeds and the seed's own mean
-    (Yates, 1933); where a cell is missing at every seed, the level or seed with the largest share of
-    missing cells is left out until none is missing. Raises `AnalysisError` where nothing is left,
-    or where the factors do not tell the rows apart.
+    (Yates, 1933); where a cell is missing at every seed, the level or seed with the largest share
+    of missing cells is left out until none is missing.
+
+    Raises:
+        AnalysisError: where nothing is left, or the factors do not tell the rows apart.
     """
     if metric not in trials:
         raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(metrics_of(trials))}")

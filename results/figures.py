@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.style import BLACK, GREY, LEVEL_COLOURS, LEVEL_MARKERS, STYLE, term_colour, term_name
+from results.style import BLACK, GREY, LEVEL_COLOURS, LEVEL_MARKERS, styled, term_colour, term_name
+from results.words import percent
 
 
 def render(figure: Figure) -> dict[str, bytes]:
@@ -22,7 +22,7 @@ def render(figure: Figure) -> dict[str, bytes]:
         "png": {"Software": None},
     }
     found = {}
-    with mpl.rc_context(STYLE):
+    with styled():
         for kind, facts in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=facts, bbox_inches="tight")
@@ -30,41 +30,50 @@ def render(figure: Figure) -> dict[str, bytes]:
     return found
 
 
+SHARE_LIMITS = (-20.0, 112.0)
+"""Shares are drawn within these percentages; an interval that leaves them ends in an arrow."""
+
+
 def share_figure(shares: pd.DataFrame) -> Figure:
     """Draw the share of variance by term, before and after fine-tuning.
 
     ``shares``: ``term``, ``stage`` (pruned or finetuned), ``share``, ``low``, ``high``.
     """
-    with mpl.rc_context(STYLE):
+    with styled():
         order = list(dict.fromkeys(shares["term"]))
-        figure = Figure(figsize=(6.6, 0.9 + 0.42 * len(order)))
+        figure = Figure(figsize=(6.8, 1.1 + 0.42 * len(order)))
         axes = figure.subplots()
-        _shares(axes, shares, order)
+        for row in shares.to_dict("records"):
+            after = bool(row["stage"] == "finetuned")
+            y = len(order) - 1 - order.index(row["term"]) + (0.14 if after else -0.14)
+            values = [100 * float(row[name]) for name in ("share", "low", "high")]
+            _share(axes, y, values, term_colour(str(row["term"])), after)
+        axes.axvline(0, color="#BBBBBB", lw=0.8, zorder=0)
+        axes.set_yticks(range(len(order)), [term_name(term) for term in reversed(order)])
+        axes.set_ylim(-0.6, len(order) - 0.4)
+        axes.set_xlim(*SHARE_LIMITS)
+        axes.set_xlabel("share of the variance between cells (%), with 95 % interval over seeds")
+        axes.plot([], [], "o", color=BLACK, mfc="white", mew=1.4, label="before fine-tuning")
+        axes.plot([], [], "o", color=BLACK, label="after fine-tuning")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
     return figure
 
 
-def _shares(axes: Axes, shares: pd.DataFrame, order: Sequence[str]) -> None:
-    for row in shares.itertuples():
-        after = row.stage == "finetuned"
-        y = len(order) - 1 - order.index(row.term) + (0.14 if after else -0.14)
-        colour = term_colour(row.term)
-        if np.isfinite(row.low):
-            axes.plot([100 * row.low, 100 * row.high], [y, y], color=colour, lw=1.2, alpha=0.8)
-        face = colour if after else "white"
-        axes.plot(100 * row.share, y, "o", color=colour, mfc=face, ms=6, mew=1.4)
-        if after:
-            edge = 100 * max(row.share, row.high if np.isfinite(row.high) else row.share)
-            axes.annotate(
-                f"{100 * row.share:.0f} %", (edge, y), (5, -3), textcoords="offset points",
-                fontsize=8, color=colour,
-            )  # fmt: skip
-    axes.axvline(0, color="#BBBBBB", lw=0.8, zorder=0)
-    axes.set_yticks(range(len(order)), [term_name(term) for term in reversed(order)])
-    axes.set_ylim(-0.6, len(order) - 0.4)
-    axes.set_xlabel("share of the variance between cells (%), with 95 % interval over seeds")
-    axes.plot([], [], "o", color=BLACK, mfc="white", mew=1.4, label="before fine-tuning")
-    axes.plot([], [], "o", color=BLACK, label="after fine-tuning")
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
+def _share(axes: Axes, y: float, values: Sequence[float], colour: str, after: bool) -> None:
+    share, low, high = values
+    left, right = SHARE_LIMITS
+    if np.isfinite(low):
+        axes.plot([max(low, left), min(high, right)], [y, y], color=colour, lw=1.2, alpha=0.8)
+        for beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):
+            if beyond:
+                axes.plot(edge, y, marker, color=colour, ms=5, clip_on=False)
+    axes.plot(share, y, "o", color=colour, mfc=colour if after else "white", ms=6, mew=1.4)
+    if after:
+        edge = min(max(share, high if np.isfinite(high) else share), right - 12)
+        axes.annotate(
+            percent(share / 100), (edge, y), (6, -3), textcoords="offset points",
+            fontsize=8, color=colour,
+        )  # fmt: skip
 
 
 def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:
@@ -72,39 +81,48 @@ def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:
 
     Each table: the factor's column, ``sparsity``, ``mean``, ``low``, ``high`` in accuracy points.
     """
-    with mpl.rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(3.7 * len(panels) + 0.6, 3.4))
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
             _curves(axes, factor, table)
             axes.set_title(f"by {term_name(factor)}")
             axes.set_xlabel("share removed (%)")
+        for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
+            _end_labels(axes, factor, table)  # once the limits that the panels share are known
         all_axes[0].set_ylabel(f"{metric} (%)")
-        figure.subplots_adjust(wspace=0.35)
+        figure.subplots_adjust(wspace=0.4)
     return figure
 
 
 def _curves(axes: Axes, factor: str, table: pd.DataFrame) -> None:
-    ends = []
-    for index, (level, line) in enumerate(table.groupby(factor, sort=True)):
+    for index, (_, line) in enumerate(table.groupby(factor, sort=True)):
         colour = LEVEL_COLOURS[index % len(LEVEL_COLOURS)]
         x = 100 * line["sparsity"].to_numpy(dtype=float)
         axes.fill_between(x, line["low"], line["high"], color=colour, alpha=0.13, lw=0)
         marker = LEVEL_MARKERS[index % len(LEVEL_MARKERS)]
         axes.plot(x, line["mean"], color=colour, marker=marker, ms=4.5)
-        ends.append((float(line["mean"].iloc[-1]), str(level), colour, float(x[-1])))
-    low, high = axes.get_ylim()
-    last = float("-inf")
-    for value, level, colour, x_end in sorted(ends):  # labels are pushed apart, never overlaid
-        last = max(value, last + 0.055 * (high - low))
-        axes.text(x_end, last, f"   {level}", va="center", color=colour, fontsize=8.5)
     axes.set_xticks(sorted(100 * table["sparsity"].unique()))
     axes.margins(x=0.08)
 
 
+def _end_labels(axes: Axes, factor: str, table: pd.DataFrame) -> None:
+    """Name each line at its end; names are pushed apart, never laid over one another."""
+    ends = [
+        (float(line["mean"].iloc[-1]), 100 * float(line["sparsity"].iloc[-1]), str(level), index)
+        for index, (level, line) in enumerate(table.groupby(factor, sort=True))
+    ]
+    low, high = axes.get_ylim()
+    last = float("-inf")
+    for value, x, level, index in sorted(ends):
+        last = max(value, last + 0.06 * (high - low))
+        colour = LEVEL_COLOURS[index % len(LEVEL_COLOURS)]
+        axes.text(x, last, f"   {level}", va="center", color=colour, fontsize=8.5)
+
+
 def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Figure:
     """Draw the mean of a metric for every pair of levels, in accuracy points."""
-    with mpl.rc_context(STYLE):
+    with styled():
         wide = means.pivot_table(index=rows, columns=columns, values="mean", observed=True)
         order = means.groupby(columns, observed=True)["mean"].mean().sort_values().index
         wide = wide[list(order)]
@@ -135,7 +153,7 @@ def module_figure(modules: pd.DataFrame) -> Figure:
     ``modules``: ``architecture``, ``module``, ``position``, ``allocation``, ``sparsity``, ``mrs``
     with ``mrs_low`` and ``mrs_high``, ``ratio`` with ``ratio_low`` and ``ratio_high``.
     """
-    with mpl.rc_context(STYLE):
+    with styled():
         architectures = list(modules["architecture"].unique())
         figure = Figure(figsize=(4.1 * len(architectures) + 0.5, 5.2))
         grid = figure.subplots(2, len(architectures), squeeze=False, sharex="col")
@@ -146,17 +164,16 @@ def module_figure(modules: pd.DataFrame) -> Figure:
             _ratios(grid[1][column], table)
         grid[0][0].set_ylabel("MRS (nats of adversarial loss)")
         grid[1][0].set_ylabel("channels removed (%)")
-        figure.subplots_adjust(hspace=0.12, wspace=0.25)
+        figure.subplots_adjust(hspace=0.3, wspace=0.25)
     return figure
 
 
 def _mrs(axes: Axes, table: pd.DataFrame) -> None:
     found = table.dropna(subset=["mrs"]).drop_duplicates("position").sort_values("position")
-    errors = np.abs(np.stack([found["mrs"] - found["mrs_low"], found["mrs_high"] - found["mrs"]]))
     axes.bar(found["position"], found["mrs"], color="#BFD7E6", width=0.7)
-    axes.errorbar(
-        found["position"], found["mrs"], errors, fmt="none", ecolor=BLACK, elinewidth=1, capsize=2
-    )
+    low, high = found["mrs_low"].clip(lower=0), found["mrs_high"]
+    axes.vlines(found["position"], low, high, color=BLACK, lw=1)
+    axes.set_ylim(bottom=0)
 
 
 def _ratios(axes: Axes, table: pd.DataFrame) -> None:
@@ -178,5 +195,5 @@ def _ratios(axes: Axes, table: pd.DataFrame) -> None:
         )  # fmt: skip
     names = table.drop_duplicates("position").sort_values("position")
     labels = [str(name).removeprefix("network.") for name in names["module"]]
-    axes.set_xticks(names["position"], labels, rotation=55, ha="right", fontsize=7)
-    axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.45))
+    axes.set_xticks(names["position"], labels, rotation=40, ha="right", fontsize=7)
+    axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from results.design import Array
+
+Index = NDArray[np.intp]
 
 
 def t_quantile(confidence: float, degrees: int) -> float:
@@ -25,7 +28,7 @@ def mean_interval(values: Array, confidence: float = 0.95) -> tuple[float, float
 
 
 def jackknife_interval(
-    estimate: Callable[[Array], Array], seeds: int, whole: Array, confidence: float
+    estimate: Callable[[Index], Array], seeds: int, whole: Array, confidence: float
 ) -> tuple[Array, Array]:
     """Return the delete-one-seed jackknife interval of an estimate around ``whole``.
 

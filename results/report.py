@@ -6,6 +6,7 @@ and PNG with the CSV that it draws; each table as CSV, Markdown and LaTeX.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -17,6 +18,18 @@ from matplotlib.figure import Figure
 from results import figures
 from results.schema import metric_label
 from results.summary import Summary
+from results.words import number, percent
+
+SHARES_CAPTION = (
+    "Share of the variance between cells, by main effect and largest interactions, of the pruned "
+    "networks before and after fine-tuning."
+)
+CURVES_CAPTION = "Bands are 95 % intervals of the mean over seeds."
+MODULES_CAPTION = (
+    "Above: Module Robust Sensitivity of every prunable module. Below: the share of its channels "
+    "that each allocation removes. Means over seeds (and criteria), with 95 % intervals. MRS is "
+    "our definition, derived from RiFT (arXiv 2308.02533)."
+)
 
 
 def make_report(summary: Summary, title: str) -> dict[str, bytes]:
@@ -46,8 +59,7 @@ def _figures(summary: Summary) -> dict[str, tuple[str, pd.DataFrame, Figure]]:
     found: dict[str, tuple[str, pd.DataFrame, Figure]] = {}
     if (shares := tables.get("variance_shares")) is not None:
         found["variance_shares"] = (
-            f"What decides {label}? Share of the variance between cells, by main effect and largest "
-            "interactions, of the pruned network before and after fine-tuning.",
+            f"What decides {label}? " + SHARES_CAPTION,
             shares,
             figures.share_figure(shares),
         )
@@ -57,8 +69,7 @@ def _figures(summary: Summary) -> dict[str, tuple[str, pd.DataFrame, Figure]]:
             for factor, part in curves.groupby("factor", sort=True)
         }
         found["accuracy_by_sparsity"] = (
-            f"{_capital(label)} after fine-tuning against sparsity; bands are 95 % intervals of the "
-            "mean over seeds.",
+            f"{_capital(label)} after fine-tuning against sparsity. " + CURVES_CAPTION,
             curves,
             figures.curve_figure(panels, label),
         )
@@ -70,9 +81,7 @@ def _figures(summary: Summary) -> dict[str, tuple[str, pd.DataFrame, Figure]]:
         )
     if (modules := tables.get("modules")) is not None and modules["mrs"].notna().any():
         found["modules"] = (
-            "Above: Module Robust Sensitivity of every prunable module. Below: the share of its "
-            "channels that each allocation removes. Means over seeds (and criteria), with 95 % "
-            "intervals. MRS is our definition, derived from RiFT (arXiv 2308.02533).",
+            MODULES_CAPTION,
             modules,
             figures.module_figure(modules),
         )
@@ -81,7 +90,11 @@ def _figures(summary: Summary) -> dict[str, tuple[str, pd.DataFrame, Figure]]:
 
 def _page(summary: Summary, title: str, drawn: list[dict[str, Any]]) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"points": _points, "percent": _percent, "label": metric_label}
+    environment.filters |= {
+        "points": number,
+        "percent": partial(percent, digits=1),
+        "label": metric_label,
+    }
     source = resources.files("results").joinpath("templates/report.html.j2")
     template = environment.from_string(source.read_text(encoding="utf-8"))
     rows = {name: table.to_dict("records") for name, table in summary.tables.items()}
@@ -96,8 +109,10 @@ def markdown(table: pd.DataFrame) -> str:
     """Return a table as Markdown."""
     header = [str(name) for name in table.columns]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for row in table.itertuples(index=False):
-        lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
+    lines += [
+        "| " + " | ".join(_cell(value) for value in row) + " |"
+        for row in table.itertuples(index=False)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -105,14 +120,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.3f}"
     return str(value).replace("|", "\\|")
-
-
-def _points(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1f}"
-
-
-def _percent(value: float) -> str:
-    return "–" if pd.isna(value) else f"{100 * value:.1f} %"
 
 
 def _capital(text: str) -> str:

@@ -43,14 +43,12 @@ class Tables:
     def find(self, table: str, key: str) -> list[dict[str, Any]] | None:
         """Return the rows written under one key, or None."""
         if self.storage.exists("tables", table, f"{key}.parquet"):
-            rows: list[dict[str, Any]] = self._file(table, f"{key}.parquet").to_pylist()
-            return rows
+            return list(self._file(table, f"{key}.parquet").to_pylist())
         for name in self._compacted(table):
             found = self._file(table, name)
             mask = pc.equal(found[KEY[table][0]], key)
             if pc.any(mask).as_py():
-                rows = found.filter(mask).to_pylist()
-                return rows
+                return list(found.filter(mask).to_pylist())
         return None
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -123,7 +121,7 @@ class Tables:
 def _each_once(
     whole: pa.Table, table: str, names: Sequence[str], parts: Iterable[pa.Table]
 ) -> pa.Table:
-    """Sort by key; where a key is in several files, keep the row of its own (not compacted) file."""
+    """Sort by key; of a key in several files, keep the row in its own (not compacted) file."""
     own = pa.array(
         [not name.startswith(COMPACTED) for name, part in zip(names, parts, strict=True)
          for _ in range(len(part))], pa.bool_())  # fmt: skip

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
+
+import matplotlib as mpl
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -26,6 +29,12 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 
+
+def styled() -> AbstractContextManager[None]:
+    """Draw in the project's style, whatever the user's matplotlibrc says."""
+    return mpl.rc_context(STYLE)  # type: ignore[arg-type]  # matplotlib lists its keys as literals
+
+
 # Okabe and Ito (2008): told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#222222", "#9A9A9A"
@@ -43,11 +52,14 @@ LEVEL_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 """A second mark of a level besides its colour, for print in black and white."""
 
 
+TIMES = " \u00d7 "
+
+
 def term_colour(term: str) -> str:
     """Return a main effect's own colour, and grey for an interaction."""
     return FACTOR_COLOURS.get(term, GREY)
 
 
 def term_name(term: str) -> str:
-    """Return a term as a person writes it: ``criterion x fine-tuning``."""
-    return " × ".join(part.replace("finetuning", "fine-tuning") for part in term.split(":"))
+    """Return a term as a person writes it: ``criterion`` times ``fine-tuning``."""
+    return TIMES.join(part.replace("finetuning", "fine-tuning") for part in term.split(":"))

@@ -166,19 +166,23 @@ def _modules(tables: Loaded) -> pd.DataFrame:
     trials = tables.trials
     wanted = ["architecture", "allocation", "sparsity", "criterion", "seed"]
     done = trials[trials["status"] == "done"]
-    pruned = done.drop_duplicates(wanted)[wanted + ["pruned_network"]]
+    pruned = done.drop_duplicates(wanted)[[*wanted, "pruned_network"]]
     joined = tables.modules.merge(pruned, left_on="network", right_on="pruned_network")
-    rows = []
+    rows: list[dict[str, object]] = []
     by = ["architecture", "position", "module", "allocation", "sparsity"]
     mrs = joined.groupby(["architecture", "position", "seed"])["mrs"].mean().dropna()
+    by_place = {
+        place: of_seeds.to_numpy(dtype=float)
+        for place, of_seeds in mrs.groupby(["architecture", "position"])
+    }
     for levels, group in joined.groupby(by, sort=True):
         named = dict(zip(by, levels, strict=True))
         ratio = group.groupby("seed")["ratio"].mean().to_numpy(dtype=float)
         low, high = mean_interval(ratio)
         row = {**named, "ratio": ratio.mean(), "ratio_low": low, "ratio_high": high}
         place = (named["architecture"], named["position"])
-        if place in mrs.index:
-            seeds = mrs.loc[place].to_numpy(dtype=float)
+        if place in by_place:
+            seeds = by_place[place]
             mrs_low, mrs_high = mean_interval(seeds)
             row |= {"mrs": seeds.mean(), "mrs_low": mrs_low, "mrs_high": mrs_high}
         rows.append(row)

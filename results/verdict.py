@@ -10,8 +10,9 @@ import pandas as pd
 
 from results.decomposition import decompose_design, term_grams, variance_shares
 from results.design import AnalysisError, Array, Design, make_design
-from results.intervals import jackknife_interval, t_quantile
+from results.intervals import Index, jackknife_interval, t_quantile
 from results.schema import metric_label
+from results.words import number, percent
 
 PAIR = ("finetuning", "criterion")
 
@@ -44,7 +45,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words, with its numbers."""
         share, criterion = (self._share(name) for name in PAIR)
-        gap = f"{_percent(self.difference)} of the variance ({_range(self.low, self.high)})"
+        gap = f"{percent(self.difference)} of the variance ({_range(self.low, self.high)})"
         label = metric_label(self.metric)
         head = {
             "finetuning": f"For {label}, fine-tuning matters more than the criterion",
@@ -55,7 +56,7 @@ class Verdict:
         text = (
             f"{head}: between {self.cells} cells at {self.seeds} seeds, fine-tuning explains "
             f"{share} and the criterion {criterion}; the difference is {gap}, and their "
-            f"interaction explains another {_percent(self.interaction)}."
+            f"interaction explains another {percent(self.interaction)}."
         )
         if self.seeds_to_decide is not None:
             text += f" About {self.seeds_to_decide} seeds would decide it."
@@ -70,7 +71,7 @@ class Verdict:
 
     def _share(self, factor: str) -> str:
         share, low, high = self.shares[factor]
-        return f"{_percent(share)} ({_range(low, high)})"
+        return f"{percent(share)} ({_range(low, high)})"
 
 
 def verdict(
@@ -90,25 +91,17 @@ def verdict(
     found = _compare(design, confidence)
     depends_on = tuple(_dependencies(trials, metric, block, confidence, found[0]))
     winner, difference, low, high = found
-    table = decompose_design(design, block, confidence).set_index("term")
-    interaction = next(
-        (float(table.loc[t, "share"]) for t in table.index if set(t.split(":")) == set(PAIR)), 0.0
-    )
+    table = decompose_design(design, block, confidence)
+    values = table.set_index("term")[["share", "low", "high"]].to_dict("index")
+    mixed = [term for term in table["term"] if set(term.split(":")) == set(PAIR)]
     return Verdict(
         metric=metric,
         winner=winner,
         difference=difference,
         low=low,
         high=high,
-        shares={
-            name: (
-                float(table.loc[name, "share"]),
-                float(table.loc[name, "low"]),
-                float(table.loc[name, "high"]),
-            )
-            for name in PAIR
-        },
-        interaction=interaction,
+        shares={name: (v["share"], v["low"], v["high"]) for name in PAIR for v in [values[name]]},
+        interaction=sum(values[term]["share"] for term in mixed),
         seeds=len(design.seeds),
         cells=design.cells,
         notes=design.notes,
@@ -127,7 +120,7 @@ def _compare(design: Design, confidence: float) -> tuple[str, float, float, floa
     names = list(grams)
     first, second = (names.index(name) for name in PAIR)
 
-    def difference(keep: Array) -> Array:
+    def difference(keep: Index) -> Array:
         shares = variance_shares(stack[:, keep][:, :, keep])
         return np.asarray(shares[first] - shares[second])
 
@@ -172,9 +165,5 @@ def _name(factor: str) -> str:
     return {"finetuning": "fine-tuning"}.get(factor, factor)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
 def _range(low: float, high: float) -> str:
-    return f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+    return f"95 % interval {number(100 * low, 0)} to {percent(high)}"
