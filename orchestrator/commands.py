@@ -110,6 +110,10 @@ def run(
     started = launch.Launch(planned, root, device, display, retry_failed)
     state = started.state
     display.tally.expect(state.needed, len(state.done), len(state.failed) * (not retry_failed))
+    if state.needed:
+        from orchestrator.jobs import resolve_device
+
+        started.device = resolve_device(device)
     try:
         launch.record_plan(planned, root, file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -136,6 +140,7 @@ def trial(file: Path, select: str, storage: str, device: str, console: Console) 
     """Run one trial in this process; return whether it is done."""
     from orchestrator import launch
     from orchestrator.inline import execute_path
+    from orchestrator.jobs import resolve_device
     from results.store import Tables
 
     sweep, planned, root = _open(file, storage)
@@ -151,6 +156,7 @@ def trial(file: Path, select: str, storage: str, device: str, console: Console) 
     _check_data(sweep, None)
     if len(matching) > 1:
         console.print(f"{len(matching)} trials match; this is the first of them")
+    device = resolve_device(device)
     launch.record_plan(planned, root, file.read_text(encoding="utf-8"))
     with console.status(f"{job.kind} {job.key}"):
         execute_path(planned, job.key, root, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.jobs import perform, resolve_device
+from orchestrator.jobs import perform
 from orchestrator.launch import Launch
 from orchestrator.plan import Plan
 from orchestrator.rows import failed_row
@@ -27,7 +27,7 @@ def execute_path(plan: Plan, trial_id: str, storage: Storage, device: str) -> No
     job = plan.trials[trial_id]
     tables = Tables(storage)
     attempt = 1 + tables.arrow("jobs", ["key"])["key"].to_pylist().count(trial_id)
-    outcome = perform(job, storage.root, resolve_device(device), plan.sweep.keep, attempt)
+    outcome = perform(job, storage.root, device, plan.sweep.keep, attempt)
     if outcome.status != "done" and isinstance(job.stage, Trial):
         row = failed_row(job.stage, job.labels or {}, outcome.error or "unknown")
         tables.write("trials", trial_id, [row], replace=True)

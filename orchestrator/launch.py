@@ -171,11 +171,6 @@ def record_plan(plan: Plan, storage: Storage, text: str) -> None:
 
 def run(launch: Launch, executor: str, workers: int | None, address: str | None) -> None:
     """Run everything that is left, with ``ray`` or ``inline``."""
-    if launch.finished:
-        return
-    from orchestrator.jobs import resolve_device
-
-    launch.device = resolve_device(launch.device)
     if executor == "inline":
         from orchestrator.inline import execute as execute_inline
 

@@ -279,7 +279,10 @@ def parse_sweep(text: str, name: str = "sweep") -> Sweep:
         return Sweep.model_validate(data)
     except ValidationError as error:
         faults = []
+        deeper = {fault["loc"][:-1] for fault in error.errors()}
         for fault in error.errors():
+            if fault["type"] == "too_short" and fault["loc"] in deeper:
+                continue  # its items were there, and are wrong: that is said already
             where = _as_written(fault["loc"], lines)
             place = ".".join(str(part) for part in where) or "sweep"
             faults.append((_line(where, lines), f"{place}: {_explain(dict(fault))}"))
@@ -306,6 +309,8 @@ def _explain(fault: dict[str, Any]) -> str:
         return f"unknown key; {_allowed(str(fault['loc'][-1]), _fields_at(fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return "missing; it has no default"
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool):
+        return "YAML reads on, off, yes and no as true and false; write the name in quotes"
     message = _clean(fault["msg"])
     given = fault["input"]
     shown = (

@@ -9,6 +9,7 @@ measured on the same test images. Criteria, sensitivities and training read ``tr
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -98,16 +99,32 @@ def _load(
         (raw.train, raw.test) if raw.test is not None else split(raw.train, 0.25, name, "test")
     )
     train, held_out = split(train, validation, name, "validation")
-    pixels = train.images.double().div(255)
+    mean, std = _statistics(train.images)
     return Dataset(
         train=train.to(device),
         validation=held_out.to(device),
         test=test.to(device),
         classes=int(raw.train.labels.max()) + 1,
-        mean=tuple(pixels.mean((0, 2, 3)).tolist()),
-        std=tuple(pixels.std((0, 2, 3)).clamp_min(1e-3).tolist()),
+        mean=mean,
+        std=std,
         augment=raw.augment,
     )
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation by channel, in [0,1].
+
+    Sums are taken over integers, and so exact: they depend on no order and no number of threads.
+    """
+    by_channel = images.transpose(0, 1).flatten(1).long()
+    count = by_channel.shape[1]
+    sums, squares = by_channel.sum(1).tolist(), by_channel.square().sum(1).tolist()
+    means = [total / count for total in sums]
+    deviations = [
+        math.sqrt(max(square / count - mean**2, 0.0))
+        for square, mean in zip(squares, means, strict=True)
+    ]
+    return tuple(m / 255 for m in means), tuple(max(d / 255, 1e-3) for d in deviations)
 
 
 def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:

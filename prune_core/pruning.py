@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from prune_core.allocations import Evidence, Solution, solve

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
+from torch.nn import functional as F
 
 from prune_core.datasets import Dataset
 from prune_core.evaluation import accuracy
@@ -87,6 +87,7 @@ def fit(
     for epoch in range(len(history), training.epochs):
         history.append(_run_epoch(network, data, training, threat, key, epoch, optimizer))
         on_epoch(Checkpoint(_snapshot(network, optimizer), list(history)))
+    optimizer.zero_grad()  # leave no gradient behind
     network.eval()
     return history
 

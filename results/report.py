@@ -6,6 +6,7 @@ and PNG with the CSV that it draws; each table as CSV, Markdown and LaTeX.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -97,7 +98,9 @@ def _page(summary: Summary, title: str, drawn: list[dict[str, Any]]) -> str:
     }
     source = resources.files("results").joinpath("templates/report.html.j2")
     template = environment.from_string(source.read_text(encoding="utf-8"))
-    rows = {name: table.to_dict("records") for name, table in summary.tables.items()}
+    # A table that the data did not allow has no rows.
+    rows: dict[str, list[dict[Any, Any]]] = defaultdict(list)
+    rows |= {name: table.to_dict("records") for name, table in summary.tables.items()}
     return template.render(title=title, summary=summary, figures=drawn, tables=rows)
 
 

@@ -113,7 +113,7 @@ def verdict(
 def _compare(design: Design, confidence: float) -> tuple[str, float, float, float]:
     if len(design.seeds) <= 2:
         raise AnalysisError(
-            f"{len(design.seeds)} seeds give no interval, so no verdict; run at least 3"
+            f"with {len(design.seeds)} of at least 3 seeds no interval can be given, so no verdict"
         )
     grams = term_grams(design)
     stack = np.stack(list(grams.values()))

@@ -1,0 +1,5 @@
+"""``python -m orchestrator`` is ``mrsweep``."""
+
+from orchestrator.cli import main
+
+main()

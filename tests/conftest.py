@@ -1,0 +1,123 @@
+"""What the tests share: tiny sweeps, a trained network, one Ray session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.launch import RAY_ENVIRONMENT, Launch, record_plan, run
+from orchestrator.plan import Job, make_plan
+from orchestrator.sweepfile import parse_sweep
+from prune_core import architectures, datasets, training
+from prune_core.specs import Dataset, Dense, Threat, Training
+from results.storage import Storage
+
+CPU = torch.device("cpu")
+DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
+THREAT = Threat(eps=0.15)
+
+TINY = """
+name: tiny
+dataset: digits
+architectures: [resnet8]
+criteria: [random, l1]
+sparsities: [0.5]
+allocations: [uniform]
+finetuning: {none: {epochs: 0}, standard: {objective: standard, epochs: 2, lr: 0.05}}
+seeds: 2
+dense: {objective: standard, epochs: 2, lr: 0.05}
+threat: {eps: 0.15}
+evaluation: {attacks: [fgsm]}
+"""
+
+
+class Silent:
+    """A progress display that shows nothing, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[str, str]] = []
+
+    def started(self, job: Job) -> None:
+        """Nothing to show."""
+
+    def ended(self, job: Job, outcome: object, lost: int) -> None:
+        self.outcomes.append((job.kind, outcome.status))
+
+
+def sweep_text(**changes: str) -> str:
+    """The tiny sweep with whole lines replaced, by their key."""
+    lines = []
+    for line in TINY.strip().splitlines():
+        key = line.partition(":")[0]
+        lines.append(f"{key}: {changes.pop(key)}" if key in changes else line)
+    return "\n".join([*lines, *(f"{key}: {value}" for key, value in changes.items())])
+
+
+def run_sweep(
+    text: str, root: Path | str, executor: str = "inline", workers: int | None = None, **how: bool
+) -> Silent:
+    """Run a sweep's text into a storage root; return what the display was told."""
+    plan = make_plan(parse_sweep(text))
+    storage = Storage(str(root))
+    progress = Silent()
+    launch = Launch(plan, storage, "cpu", progress, **how)
+    record_plan(plan, storage, text)
+    run(launch, executor, workers, None)
+    return progress
+
+
+@pytest.fixture(scope="session")
+def digits() -> datasets.Dataset:
+    return datasets.load(Dataset(name="digits"), CPU)
+
+
+def dense_stage(objective: str = "standard", epochs: int = 3, seed: int = 0) -> Dense:
+    recipe = Training(objective=objective, epochs=epochs, lr=0.05, attack_steps=3).resolved()
+    threat = THREAT if recipe.adversarial else None
+    return Dense(
+        dataset=Dataset(name="digits"),
+        architecture="resnet8",
+        training=recipe,
+        threat=threat,
+        seed=seed,
+    )
+
+
+def blank(data: datasets.Dataset, architecture: str = "resnet8", seed: int = 0) -> torch.nn.Module:
+    return architectures.build(
+        architecture, data.shape, data.classes, data.mean, data.std, seed
+    ).eval()
+
+
+@pytest.fixture(scope="session")
+def trained(digits: datasets.Dataset) -> torch.nn.Module:
+    """A network with 3 epochs of standard training; copy it before changing it."""
+    torch.set_num_threads(1)
+    stage = dense_stage()
+    network = blank(digits)
+    training.fit(network, digits, stage.training, None, stage.key)
+    return network
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One local Ray for all tests that need it; yields a folder its workers import from."""
+    os.environ.update(RAY_ENVIRONMENT)
+    import ray
+
+    modules = tmp_path_factory.mktemp("modules")
+    path = os.pathsep.join([str(Path(__file__).parent), str(modules)])
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    yield modules
+    ray.shutdown()

@@ -1,0 +1,40 @@
+"""Methods from outside the package, as a user would write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from prune_core.registry import method
+
+
+def smallest_first(layer):
+    """The largest absolute weight."""
+    return layer.weight.abs().amax(1)
+
+
+@method("signed", source="nobody", needs=("gradients",), traits=("comparable",))
+def signed(layer):
+    """The signed Taylor term."""
+    return (layer.weight * layer.gradient).sum(1)
+
+
+def raises(layer):
+    """Always raises."""
+    raise RuntimeError("this criterion is broken")
+
+
+def wrong_shape(layer):
+    """One score too many."""
+    return torch.zeros(len(layer.weight) + 1)
+
+
+def out_of_memory_once(layer):
+    """Run out of memory the first time."""
+    mark = Path(os.environ["MRSWEEP_TEST_MARK"])
+    if not mark.exists():
+        mark.write_text("died")
+        raise MemoryError("no memory left")
+    return layer.weight.abs().sum(1)

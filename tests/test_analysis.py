@@ -1,0 +1,248 @@
+"""Statistics: against slow independent answers, on known truths, on data with holes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import results
+from results.decomposition import decompose_design
+from results.design import AnalysisError, Design, make_design
+from results.intervals import mean_interval, t_quantile
+from results.verdict import _compare
+from results.words import number, percent
+
+LEVELS = {
+    "architecture": ("resnet8", "vgg8"),
+    "criterion": ("l1", "lamp", "random"),
+    "sparsity": (0.5, 0.8),
+    "finetuning": ("none", "pgd", "standard"),
+}
+EFFECTS = {"none": -0.1, "standard": 0.0, "pgd": 0.1, "l1": 0.02, "lamp": 0.0, "random": -0.02}
+
+
+def sweep(seeds: int = 4, noise: float = 0.01, finetuning: float = 1.0, seed: int = 0):
+    """Rows of ``trials`` with known effects: seed blocks, noise, one interaction."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.normal(0, 0.02, seeds)
+    rows = []
+    for s in range(seeds):
+        for levels in itertools.product(*LEVELS.values()):
+            cell = dict(zip(LEVELS, levels, strict=True))
+            value = 0.5 + blocks[s] + rng.normal(0, noise) if noise else 0.5 + blocks[s]
+            value += finetuning * EFFECTS[cell["finetuning"]] + EFFECTS[cell["criterion"]]
+            value += 0.02 * (cell["criterion"] == "l1") * (cell["finetuning"] == "pgd")
+            rows.append({**cell, "seed": s, "dataset": "digits", "status": "done",
+                         "finetuned_pgd_20": value})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def slow_components(trials: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Between-cell variances by projection on contrast matrices and all pairs of seeds."""
+    factors = list(LEVELS)
+    wide = trials.pivot_table(index=factors, columns="seed", values=metric)
+    means = {f: wide.groupby(level=f).transform("mean") for f in factors}
+    assert len(means) == len(factors)
+    projections = {}
+    for f in factors:
+        n = len(LEVELS[f])
+        projections[f] = (np.full((n, n), 1 / n), np.eye(n) - 1 / n)
+    found = {}
+    values = wide.sort_index().to_numpy()
+    for order in range(1, len(factors) + 1):
+        for term in itertools.combinations(factors, order):
+            matrix = np.ones((1, 1))
+            for f in factors:
+                matrix = np.kron(matrix, projections[f][f in term])
+            effects = matrix @ values
+            pairs = [
+                effects[:, a] @ effects[:, b] / len(effects)
+                for a, b in itertools.permutations(range(values.shape[1]), 2)
+            ]
+            found[":".join(term)] = float(np.mean(pairs))
+    return found
+
+
+def test_decomposition_against_explicit_projections() -> None:
+    trials = sweep(noise=0.02)
+    found = results.decompose(trials, "finetuned_pgd_20").set_index("term")
+    slow = slow_components(trials, "finetuned_pgd_20")
+    total = sum(slow.values())
+    assert set(found.index) == {*slow, "seed", "noise"}
+    for term, component in slow.items():
+        assert found.loc[term, "share"] == pytest.approx(component / total, abs=1e-12)
+        points = 100 * np.sqrt(max(component, 0))
+        assert found.loc[term, "points"] == pytest.approx(points, abs=1e-9)
+    assert found.loc[list(slow), "share"].sum() == pytest.approx(1)
+
+
+def test_without_noise_the_shares_are_those_of_the_cells() -> None:
+    trials = sweep(noise=0)
+    found = results.decompose(trials, "finetuned_pgd_20").set_index("term")["share"]
+    cells = trials.groupby(list(LEVELS))["finetuned_pgd_20"].mean()
+    total = cells.var(ddof=0)
+    for factor in LEVELS:
+        main = cells.groupby(level=factor).mean().var(ddof=0)
+        assert found[factor] == pytest.approx(main / total, abs=1e-9)
+    assert found["noise"] == pytest.approx(0, abs=1e-9)
+    assert found["seed"] > 0
+
+
+def test_the_order_of_rows_and_a_shift_change_nothing() -> None:
+    trials = sweep()
+    shuffled = trials.sample(frac=1, random_state=3)
+    shuffled["finetuned_pgd_20"] += 0.1
+    first, second = (results.decompose(t, "finetuned_pgd_20") for t in (trials, shuffled))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_intervals_cover_the_truth() -> None:
+    """A short form of the calibration: 95 % intervals for shares and difference, 4 seeds."""
+    truth = sweep(seeds=2, noise=0)
+    design = make_design(truth, "finetuned_pgd_20")
+    exact = decompose_design(design).set_index("term")["share"]
+    gap = exact["finetuning"] - exact["criterion"]
+    rng = np.random.default_rng(1)
+    base = design.values[..., :1]
+    covered = {"finetuning": 0, "criterion": 0, "sparsity": 0, "difference": 0}
+    tries = 400
+    for _ in range(tries):
+        values = base + rng.normal(0, 0.03, (1, 1, 1, 1, 4))
+        values = (
+            values + rng.normal(0, 0.01, (1, 1, 1, 3, 4)) + rng.normal(0, 0.01, (1, 3, 1, 1, 4))
+        )
+        values = values + rng.normal(0, 0.02, (*base.shape[:-1], 4))
+        noisy = Design(design.factors, design.levels, (0, 1, 2, 3), values, ())
+        table = decompose_design(noisy).set_index("term")
+        for term in ("finetuning", "criterion", "sparsity"):
+            low, high = table.loc[term, ["low", "high"]]
+            covered[term] += low <= exact[term] <= high
+        _, _, low, high = _compare(noisy, 0.95)
+        covered["difference"] += low <= gap <= high
+    for name, count in covered.items():
+        assert 0.91 <= count / tries <= 1.0, (name, count / tries)
+    assert covered["difference"] / tries <= 0.99
+
+
+def test_the_verdict_says_which_and_by_how_much() -> None:
+    found = results.verdict(sweep())
+    assert found.winner == "finetuning"
+    assert found.low < found.difference < found.high
+    assert found.difference == pytest.approx(
+        found.shares["finetuning"][0] - found.shares["criterion"][0]
+    )
+    assert "fine-tuning matters more than the criterion" in found.sentence
+    assert "PGD-20 accuracy" in found.sentence
+    assert "between 36 cells at 4 seeds" in found.sentence
+    assert found.seeds_to_decide is None
+
+
+def test_the_verdict_can_go_the_other_way() -> None:
+    found = results.verdict(sweep(finetuning=0.0))
+    assert found.winner == "criterion"
+    assert "the criterion matters more than fine-tuning" in found.sentence
+
+
+def test_an_undecided_verdict_says_how_many_seeds_would_do() -> None:
+    found = results.verdict(sweep(seeds=3, noise=0.15, finetuning=0.25, seed=2))
+    assert found.winner == "undecided"
+    assert "do not decide" in found.sentence
+    assert found.seeds_to_decide > 3
+
+
+def test_a_verdict_that_hangs_on_one_level_says_so() -> None:
+    trials = sweep(noise=0.004)
+    flat = trials["finetuning"] != "none"  # standard and pgd alike: all rests on "none"
+    trials.loc[flat, "finetuned_pgd_20"] -= trials.loc[flat, "finetuning"].map(
+        {"standard": 0.0, "pgd": 0.1}
+    )
+    found = results.verdict(trials)
+    assert found.winner == "finetuning"
+    assert any("without fine-tuning none" in text for text in found.depends_on)
+    assert "depends on single levels" in found.robustness
+
+
+def test_trials_missing_at_some_seeds_are_filled_in_and_counted() -> None:
+    trials = sweep()
+    holes = trials.drop(index=[5, 40, 77])
+    holes.loc[100, "status"] = "failed"
+    holes.loc[101, "finetuned_pgd_20"] = np.nan
+    design = make_design(holes, "finetuned_pgd_20")
+    assert design.values.shape == (2, 3, 2, 3, 4)
+    assert any("5 of 144 trials (3.5%) are missing" in note for note in design.notes)
+    whole, filled = (
+        results.decompose(t, "finetuned_pgd_20").set_index("term")["share"] for t in (trials, holes)
+    )
+    assert (whole - filled)[["finetuning", "criterion"]].abs().max() < 0.02
+
+
+def test_a_level_without_trials_is_left_out_and_named() -> None:
+    trials = sweep()
+    trials.loc[trials["criterion"] == "lamp", "status"] = "failed"
+    design = make_design(trials, "finetuned_pgd_20")
+    assert design.levels[design.factors.index("criterion")] == ("l1", "random")
+    assert design.notes == ("criterion lamp is left out: cells of it are missing",)
+
+
+def test_an_excluded_combination_is_left_out_whole() -> None:
+    trials = sweep()
+    gone = (trials["criterion"] == "random") & (trials["finetuning"] == "none")
+    design = make_design(trials[~gone], "finetuned_pgd_20")
+    assert not np.isnan(design.values).any()
+    assert len(design.notes) == 1
+    assert "is left out" in design.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(status="failed"), "no finished trial"),
+        (lambda t: t.drop(columns="finetuned_pgd_20"), "no metric 'finetuned_pgd_20'"),
+        (lambda t: t.assign(finetuned_pgd_20=np.nan), "no finished trial"),
+        (lambda t: t[t["seed"] == 0], "with 1 of at least 3 seeds"),
+        (lambda t: t[t["seed"] < 2], "with 2 of at least 3 seeds"),
+        (lambda t: t[t["criterion"] == "l1"], "criterion has one level alone"),
+        (lambda t: pd.concat([t, t]), "agree in"),
+        (lambda t: pd.concat([t, t.assign(dataset="other")]), "several data sets"),
+    ],
+)
+def test_data_that_carry_no_verdict_say_why(change, message: str) -> None:
+    with pytest.raises(AnalysisError, match=message):
+        results.verdict(change(sweep()))
+
+
+def test_paired_differences_pair_by_cell_and_seed() -> None:
+    trials = sweep(noise=0)
+    found = results.paired_difference(trials, "finetuned_pgd_20", "criterion", "lamp", "random")
+    assert found.loc[0, "mean"] == pytest.approx(2.0)
+    assert found.loc[0, "pairs"] == 48
+    assert found.loc[0, "low"] == pytest.approx(2.0)
+    by = results.paired_difference(
+        trials, "finetuned_pgd_20", "criterion", "l1", "lamp", ["finetuning"]
+    ).set_index("finetuning")["mean"]
+    assert by.to_dict() == pytest.approx({"none": 2.0, "pgd": 4.0, "standard": 2.0})
+    assert results.paired_difference(trials, "finetuned_pgd_20", "criterion", "l1", "x").empty
+
+
+def test_level_means_are_means_of_seed_means() -> None:
+    trials = sweep()
+    found = results.level_means(trials, "finetuned_pgd_20", ["criterion"]).set_index("criterion")
+    by_seed = 100 * trials[trials["criterion"] == "l1"].groupby("seed")["finetuned_pgd_20"].mean()
+    assert found.loc["l1", "mean"] == pytest.approx(by_seed.mean())
+    reach = 3.182446 * by_seed.std(ddof=1) / 2  # Student's t, 3 degrees of freedom
+    assert found.loc["l1", "high"] == pytest.approx(by_seed.mean() + reach)
+
+
+def test_intervals_need_two_values() -> None:
+    assert np.isnan(mean_interval(np.array([1.0]))).all()
+    assert t_quantile(0.95, 2) == pytest.approx(4.302653)
+
+
+def test_numbers_in_words() -> None:
+    assert percent(0.543) == "54 %"
+    assert percent(-0.001) == "0 %"
+    assert percent(-0.043, 1) == "\N{MINUS SIGN}4.3 %"
+    assert number(float("nan")) == "\N{EN DASH}"

@@ -1,0 +1,195 @@
+"""The command line: what it prints, its exit codes, and bad requests without a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import run_sweep, sweep_text
+from rows import ROWS
+
+HERE = Path(__file__).parent
+
+
+def mrsweep(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(HERE.parent), str(HERE)])
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *map(str, words)],
+        cwd=cwd or HERE.parent,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(sweep_text())
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli") / "root"
+    run_sweep(sweep_text(seeds="3"), root)
+    (root.parent / "tiny.yaml").write_text(sweep_text(seeds="3"))
+    return root
+
+
+def test_help_names_every_command() -> None:
+    text = mrsweep("--help")
+    assert text.returncode == 0
+    for command in ("plan", "run", "trial", "status", "report", "list", "schema", "compact",
+                    "export"):  # fmt: skip
+        assert f"  {command} " in text.stdout
+        assert mrsweep(command, "--help").returncode == 0
+
+
+BAD = [
+    ("criteria", "[l3]", "unknown criterion 'l3'; did you mean 'l2'?"),
+    ("bogus", "1", "bogus: unknown key"),
+    ("sparsities", "[1.2]", "less than 1 (given: 1.2)"),
+    ("allocations", "[]", "at least 1 item"),
+]
+
+
+def test_bad_input_is_refused_whole_with_nothing_written(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(sweep_text(**{key: value for key, value, _ in BAD}))
+    (tmp_path / "taken").write_text("a file")
+    before = sorted(tmp_path.rglob("*"))
+    for command in ("plan", "run", "status", "report", "trial"):
+        bad = mrsweep(command, file, "--storage", tmp_path / "taken")
+        assert bad.returncode == 2, bad
+        for _, _, words in BAD:
+            assert words in bad.stderr
+        assert "is a file; give a folder" in bad.stderr
+        assert "Traceback" not in bad.stderr + bad.stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "none.yaml"], "none.yaml: cannot be read: No such file"),
+        (["run", "FILE", "--storage", "nosuch://x"], "cannot be opened"),
+        (["run", "FILE", "--storage", "ROOT", "--device", "cuda:9", "--executor", "inline"],
+         "no CUDA device"),
+        (["run", "FILE", "--storage", "ROOT", "--device", "toaster"], "toaster"),
+        (["trial", "FILE", "--select", "critrion=l1"], "no factor 'critrion'"),
+        (["trial", "FILE", "--select", "criterion=l9"], "criterion has no level 'l9'"),
+        (["report", "FILE", "--storage", "EMPTY"], "run a sweep with --storage"),
+        (["list", "criterias"], "no axis 'criterias'; there are: architectures"),
+        (["export", "FILE", "--storage", "DONE", "--to", "/nowhere/x.csv"], "cannot be written"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_one_message(
+    words: list[str], message: str, file: Path, done: Path, tmp_path: Path
+) -> None:
+    places = {"FILE": file, "ROOT": tmp_path / "root", "EMPTY": tmp_path, "DONE": done}
+    bad = mrsweep(*(places.get(word, word) for word in words))
+    assert bad.returncode == 2, bad.stderr
+    assert message in bad.stderr
+    assert "Traceback" not in bad.stderr + bad.stdout
+
+
+def test_a_missing_folder_of_data_is_refused_before_work(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    data = f"{{name: cifar10, root: {tmp_path}/none, source: parquet}}"
+    file.write_text(sweep_text(dataset=data))
+    bad = mrsweep("run", file, "--storage", tmp_path / "root")
+    assert bad.returncode == 2
+    assert "is no folder; give the one with the images" in bad.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_plan_before_and_after(file: Path, done: Path, tmp_path: Path) -> None:
+    before = mrsweep("plan", file, "--storage", tmp_path / "none")
+    assert "tiny: 8 trials" in before.stdout
+    assert "unknown" in before.stdout
+    assert not (tmp_path / "none").exists()
+    after = mrsweep("plan", done.parent / "tiny.yaml", "--storage", done)
+    rows = [line.split() for line in after.stdout.splitlines()]
+    assert ["trial", "12", "0", "0"] in rows
+
+
+def test_status_counts(done: Path) -> None:
+    text = mrsweep("status", done.parent / "tiny.yaml", "--storage", done).stdout
+    assert "12 trials: 12 done, 0 failed, 0 left" in text
+
+
+def test_report_writes_where_asked(done: Path, tmp_path: Path) -> None:
+    file = done.parent / "tiny.yaml"
+    text = mrsweep("report", file, "--storage", done, "--to", tmp_path / "out")
+    assert text.returncode == 0, text.stderr
+    assert "fine-tuning" in text.stdout
+    assert (tmp_path / "out/index.html").exists()
+    assert mrsweep("report", file, "--storage", done, "--metric", "x").returncode == 2
+
+
+def test_export_and_compact(done: Path, tmp_path: Path) -> None:
+    file = done.parent / "tiny.yaml"
+    for kind, read in (("csv", pd.read_csv), ("json", pd.read_json)):
+        to = tmp_path / f"trials.{kind}"
+        words = ("export", file, "--storage", done, "--to", to, "--format", kind)
+        assert mrsweep(*words).returncode == 0
+        assert len(read(to)) == 12
+    assert "trials: 12 files joined" in mrsweep("compact", "--storage", done).stdout
+    again = mrsweep("run", file, "--storage", done, "--executor", "inline")
+    assert again.returncode == 0
+    assert "12 done before, 0 jobs to do" in again.stdout
+
+
+def test_trial_runs_the_one_selected(file: Path, tmp_path: Path) -> None:
+    select = "criterion=l1,finetuning=standard,seed=1"
+    text = mrsweep("trial", file, "--select", select, "--storage", tmp_path / "root")
+    assert text.returncode == 0, text.stderr
+    assert "finetuned_fgsm" in text.stdout
+    (row,) = pd.read_parquet(tmp_path / "root/tables/trials").to_dict("records")
+    assert (row["criterion"], row["finetuning"], row["seed"]) == ("l1", "standard", 1)
+
+
+def test_a_failing_trial_exits_with_1_and_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(sweep_text(criteria="[l1, random, 'outside:raises']", seeds="3"))
+    root = tmp_path / "root"
+    text = mrsweep("run", file, "--storage", root, "--executor", "inline", "--device", "cpu")
+    assert text.returncode == 1, text.stderr
+    assert "this criterion is broken" in text.stdout
+    assert "6 trials failed" in text.stdout
+    assert "Traceback" not in text.stderr
+    page = (root / "sweeps/tiny/report/index.html").read_text()
+    assert "6 failed" in page
+    assert "this criterion is broken" in page
+    status = mrsweep("status", file, "--storage", root).stdout
+    assert "12 done, 6 failed, 0 left" in status
+    assert "this criterion is broken" in status
+
+
+def test_a_criterion_beside_the_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def biggest(layer):\n    return layer.weight.amax(1)\n")
+    (tmp_path / "x.yaml").write_text(sweep_text(criteria="['mine:biggest']", seeds="1"))
+    words = ("run", "x.yaml", "--executor", "inline", "--device", "cpu")
+    text = mrsweep(*words, cwd=tmp_path)
+    assert text.returncode == 0, text.stderr
+    assert len(pd.read_parquet(tmp_path / "runs/tables/trials")) == 2
+
+
+@pytest.mark.parametrize("axis", sorted(ROWS))
+def test_list(axis: str) -> None:
+    assert mrsweep("list", axis, "--names").stdout.split() == list(ROWS[axis])
+    table = mrsweep("list", axis).stdout
+    assert all(name in table for name in ROWS[axis])
+
+
+def test_schema() -> None:
+    assert json.loads(mrsweep("schema").stdout)["title"] == "Sweep"
+    assert "| `finetuned_network` | string |" in mrsweep("schema", "--tables").stdout

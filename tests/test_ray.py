@@ -1,0 +1,119 @@
+"""The Ray Tune executor: the same tables, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results.storage import Storage
+from results.store import Tables
+
+from conftest import run_sweep, sweep_text
+from test_launch import trials
+
+
+def jobs(root: Path) -> pd.DataFrame:
+    return Tables(Storage(str(root))).read("jobs")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("undisturbed")
+    run_sweep(sweep_text(), root)
+    return root
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_two_workers_write_the_same_rows_as_this_process(tmp_path: Path, undisturbed: Path) -> None:
+    told = run_sweep(sweep_text(), tmp_path, executor="ray", workers=2)
+    pd.testing.assert_frame_equal(trials(tmp_path), trials(undisturbed))
+    assert Counter(told.outcomes) == {("dense", "done"): 2, ("prune", "done"): 4,
+                                      ("trial", "done"): 8}  # fmt: skip
+    assert jobs(tmp_path)["key"].is_unique
+
+
+KILLER = """
+import os, signal
+from pathlib import Path
+
+def dies_once(layer):
+    mark = Path(__file__).with_name("died")
+    if not mark.exists():
+        mark.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return layer.weight.abs().sum(1)
+"""
+
+
+def test_a_killed_worker_s_job_is_tried_again(
+    tmp_path: Path, undisturbed: Path, ray_session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ray_session / "killer.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(str(ray_session))
+    text = sweep_text(criteria="[random, l1, 'killer:dies_once']")
+    told = run_sweep(text, tmp_path / "root", executor="ray", workers=2)
+    assert Counter(s for _, s in told.outcomes)["failed"] == 1
+    rows = trials(tmp_path / "root")
+    assert set(rows["status"]) == {"done"}
+    assert len(rows) == 12
+    rest = rows[rows["criterion"] != "killer:dies_once"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, trials(undisturbed))
+    lost = jobs(tmp_path / "root").query("status == 'failed'")
+    assert lost["error"].str.contains("its worker died").tolist() == [True]
+    assert lost["attempt"].tolist() == [1]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_raising_criterion_fails_its_trials_alone(tmp_path: Path, undisturbed: Path) -> None:
+    text = sweep_text(criteria="[random, l1, 'outside:raises']")
+    run_sweep(text, tmp_path, executor="ray", workers=2)
+    rows = trials(tmp_path)
+    assert Counter(rows["status"]) == {"done": 8, "failed": 4}
+    rest = rows[rows["status"] == "done"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, trials(undisturbed), check_dtype=False)
+
+
+def start(file: Path, root: Path, workers: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "orchestrator", "run", str(file), "--storage", str(root)]
+    return subprocess.Popen(
+        [*command, "--workers", str(workers), "--device", "cpu"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize(("workers", "then", "rows"), [(2, 1, 1), (1, 2, 4)])
+def test_a_killed_driver_goes_on_where_it_was(
+    workers: int, then: int, rows: int, tmp_path: Path, undisturbed: Path
+) -> None:
+    """``kill -9`` in mid-sweep, once some rows are there; then the same command again."""
+    root, file = tmp_path / "root", tmp_path / "tiny.yaml"
+    file.write_text(sweep_text())
+    driver = start(file, root, workers)
+    limit = time.monotonic() + 120
+    while len(list(root.glob("tables/trials/*.parquet"))) < rows:
+        assert driver.poll() is None, driver.stderr.read().decode()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    time.sleep(3)  # workers of a dead driver end by themselves
+    finished = set(trials(root)["trial_id"])
+    assert rows <= len(finished) < 8
+    before = jobs(root)
+    again = start(file, root, then)
+    _, errors = again.communicate(timeout=180)
+    assert again.returncode == 0, errors.decode()
+    pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
+    after = jobs(root)
+    ran_again = after[~after["key"].isin(before["key"])]
+    assert not set(ran_again["key"]) & finished
+    assert after[after["status"] == "done"]["key"].is_unique

@@ -1,0 +1,85 @@
+"""The axes: complete rows, clear errors, methods from outside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from prune_core.registry import AXES, CRITERIA, Axis, UnknownMethodError
+from prune_core.specs import attack_method
+
+from rows import ROWS
+
+
+@pytest.mark.parametrize("axis", sorted(AXES))
+def test_every_method_has_a_row(axis: str) -> None:
+    assert set(AXES[axis].methods) == set(ROWS[axis])
+
+
+@pytest.mark.parametrize("axis", sorted(AXES))
+def test_every_method_loads_and_says_what_it_is(axis: str) -> None:
+    for name, entry in AXES[axis].methods.items():
+        assert callable(AXES[axis].load(name))
+        assert entry.summary.endswith("."), name
+
+
+def test_unknown_name_lists_the_known_and_the_nearest() -> None:
+    with pytest.raises(
+        UnknownMethodError, match=r"'tailor'; did you mean 'taylor'\? known: l1, l2"
+    ):
+        CRITERIA["tailor"]
+
+
+def test_a_method_from_outside_is_found_with_its_needs_and_a_digest() -> None:
+    plain, declared = CRITERIA["outside:smallest_first"], CRITERIA["outside:signed"]
+    assert (plain.summary, plain.needs) == ("The largest absolute weight.", ("gradients",))
+    assert (declared.needs, declared.traits) == (("gradients",), ("comparable",))
+    assert len(plain.digest) == 12
+    assert CRITERIA.load("outside:signed").__name__ == "signed"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.at.all:f", "no module 'nowhere.at.all'"),
+        ("outside:missing", "has no function 'missing'; it has: smallest_first"),
+    ],
+)
+def test_a_method_from_outside_that_is_not_there(name: str, message: str) -> None:
+    with pytest.raises(UnknownMethodError, match=message):
+        CRITERIA[name]
+
+
+def module(path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    (path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(path))
+    sys.modules.pop(name, None)
+
+
+def test_an_edited_method_is_a_new_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(tmp_path, monkeypatch, "mine", "def f(layer):\n    return 1\n")
+    before = CRITERIA["mine:f"].digest
+    (tmp_path / "mine.py").write_text("def f(layer):\n    return 2\n")
+    assert CRITERIA["mine:f"].digest != before
+
+
+def test_a_name_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "@method('a')\ndef f(): pass\n@method('a')\ndef g(): pass\n"
+    module(tmp_path, monkeypatch, "twice", text)
+    with pytest.raises(ValueError, match="declares twice: a"):
+        _ = Axis("thing", "twice").methods
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("pgd-20", ("pgd-k", 20)), ("fgsm", ("fgsm", None))]
+)
+def test_attack_names(name: str, expected: tuple[str, int | None]) -> None:
+    assert attack_method(name) == expected
+
+
+@pytest.mark.parametrize("name", ["pgd", "pgd-k", "pgd-0", "fgsm-3", "nothing"])
+def test_attack_names_refused(name: str) -> None:
+    with pytest.raises(UnknownMethodError):
+        attack_method(name)

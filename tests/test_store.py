@@ -1,0 +1,253 @@
+"""Storage, tables and artifacts: whole files or none, written once, damage noticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import results.store
+from orchestrator.artifacts import CHECKPOINT, NETWORK, Artifacts
+from results.schema import KEY, TABLES, VERSION, arrow_schema, is_metric, metric_label, metric_name
+from results.storage import Storage, StorageError
+from results.store import TableError, Tables
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "root"))
+
+
+def trial(name: str, status: str = "done", **more: object) -> dict[str, object]:
+    return {"trial_id": name, "status": status, "seed": 0, "finetuned_clean": 0.5, **more}
+
+
+def test_a_file_appears_whole_and_leaves_nothing_beside_it(storage: Storage) -> None:
+    storage.write(b"one", "a", "b.bin")
+    storage.write(b"two", "a", "b.bin")
+    assert storage.read("a", "b.bin") == b"two"
+    assert os.listdir(storage.path("a")) == ["b.bin"]  # noqa: PTH208 - hidden files too
+    assert storage.read("a", "none") is None
+    assert storage.names("nowhere") == []
+    storage.remove("a")
+    storage.remove("a")
+    assert not storage.exists("a")
+
+
+def test_a_writer_killed_in_the_middle_leaves_no_readable_part(storage: Storage) -> None:
+    code = (
+        "import os, signal\n"
+        "from results.storage import Storage\n"
+        "from fsspec.implementations.local import LocalFileSystem\n"
+        "plain = LocalFileSystem.mv\n"
+        "LocalFileSystem.mv = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"Storage({storage.root!r}).write(b'half', 'tables', 'trials', 'x.parquet')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert storage.names("tables", "trials") == []
+    assert Tables(storage).read("trials").empty
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, data: bytes) -> None:
+        Path(path).write_bytes(data[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.fs, "pipe_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        storage.write(b"data", "a", "b.bin")
+    assert os.listdir(storage.path("a")) == []  # noqa: PTH208 - hidden files too
+
+
+@pytest.mark.parametrize("below", ["", "/sub/folder"])
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"is a file"):
+        Storage(str(tmp_path / "file") + below).check()
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(StorageError, match="cannot be opened"):
+        Storage("nosuch://place")
+
+
+def test_tables_are_written_once(storage: Storage) -> None:
+    tables = Tables(storage)
+    tables.write("trials", "k", [trial("k")])
+    tables.write("trials", "k", [trial("k", finetuned_clean=0.9)])
+    assert tables.read("trials")["finetuned_clean"].tolist() == [0.5]
+    tables.write("trials", "k", [trial("k", "failed")], replace=True)
+    assert tables.find("trials", "k")[0]["status"] == "failed"
+    assert tables.find("trials", "other") is None
+    assert tables.keys("trials") == {"k"}
+
+
+def test_every_column_has_type_unit_and_meaning() -> None:
+    for table, columns in TABLES.items():
+        schema = arrow_schema(table)
+        assert schema.metadata[b"mrsweep.version"] == str(VERSION).encode()
+        assert set(KEY[table]) <= set(schema.names)
+        for column in columns:
+            assert column.meaning
+            assert schema.field(column.name).metadata[b"meaning"] == column.meaning.encode()
+
+
+def test_metrics_have_names() -> None:
+    assert metric_name("finetuned", "pgd-20") == "finetuned_pgd_20"
+    assert metric_label("finetuned_pgd_20") == "PGD-20 accuracy"
+    assert metric_label("pruned_clean") == "clean accuracy"
+    assert is_metric("dense_fgsm")
+    assert not is_metric("finetuned_network")
+    assert not is_metric("sparsity")
+
+
+def test_the_bare_folder_reads_with_pandas_duckdb_and_polars(storage: Storage) -> None:
+    tables = Tables(storage)
+    for i in range(5):
+        tables.write("trials", f"k{i}", [trial(f"k{i}", seed=i)])
+    folder = storage.path("tables", "trials")
+    assert sorted(pd.read_parquet(folder)["seed"]) == [0, 1, 2, 3, 4]
+    query = f"select sum(seed) from '{folder}/*.parquet'"  # noqa: S608 - a path of the test's own
+    assert duckdb.sql(query).fetchall() == [(10,)]
+    assert pl.read_parquet(f"{folder}/*.parquet")["seed"].sum() == 10
+
+
+def test_readers_never_see_a_part_while_a_writer_writes(storage: Storage) -> None:
+    tables = Tables(storage)
+    tables.write("trials", "first", [trial("first")])
+    stop = threading.Event()
+
+    def write() -> None:
+        for i in range(150):
+            tables.write("trials", f"k{i}", [trial(f"k{i}")])
+        stop.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    sizes = []
+    while not stop.is_set():
+        sizes.append(len(pd.read_parquet(storage.path("tables", "trials"))))
+    writer.join()
+    assert sizes == sorted(sizes)
+    assert len(tables.read("trials")) == 151
+
+
+def test_sweeps_with_other_attacks_share_a_table(storage: Storage) -> None:
+    tables = Tables(storage)
+    tables.write("trials", "a", [trial("a", finetuned_fgsm=0.1)])
+    tables.write("trials", "b", [trial("b", finetuned_pgd_20=0.2)])
+    frame = tables.read("trials")
+    assert frame["finetuned_fgsm"].notna().tolist() == [True, False]
+    assert frame["finetuned_pgd_20"].notna().tolist() == [False, True]
+
+
+def test_compaction_keeps_every_row_once(storage: Storage) -> None:
+    tables = Tables(storage)
+    for i in range(6):
+        tables.write("trials", f"k{i}", [trial(f"k{i}", seed=i)])
+    before = tables.read("trials")
+    assert tables.compact("trials") == 6
+    assert len(storage.names("tables", "trials")) == 1
+    pd.testing.assert_frame_equal(before, tables.read("trials"))
+    assert tables.find("trials", "k3")[0]["seed"] == 3
+    tables.write("trials", "k3", [trial("k3", seed=30)], replace=True)
+    assert tables.read("trials")["seed"].tolist() == [0, 1, 2, 30, 4, 5]
+    assert tables.compact("trials") == 2
+    assert tables.read("trials")["seed"].tolist() == [0, 1, 2, 30, 4, 5]
+    assert tables.compact("trials") == 0
+
+
+def test_a_crash_between_the_steps_of_compaction_loses_and_doubles_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(storage)
+    for i in range(3):
+        tables.write("trials", f"k{i}", [trial(f"k{i}", seed=i)])
+
+    def crash(*parts: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "remove", crash)
+        with pytest.raises(KeyboardInterrupt):
+            tables.compact("trials")
+    assert len(storage.names("tables", "trials")) == 4
+    assert tables.read("trials")["seed"].tolist() == [0, 1, 2]
+
+
+def test_a_damaged_or_newer_file_is_named(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(storage)
+    storage.write(b"PAR1 broken", "tables", "jobs", "x.parquet")
+    with pytest.raises(TableError, match=r"x.parquet cannot be read .* move it away"):
+        tables.read("jobs")
+    tables.write("trials", "k", [trial("k")])
+    monkeypatch.setattr(results.store, "VERSION", VERSION - 1)
+    with pytest.raises(TableError, match="install a newer one"):
+        tables.read("trials")
+
+
+@pytest.fixture
+def artifacts(storage: Storage) -> Artifacts:
+    return Artifacts(storage)
+
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
+
+
+def test_an_artifact_comes_back_as_it_was(artifacts: Artifacts) -> None:
+    artifacts.save("dense", "k", NETWORK, TENSORS, {"x": [1, None]})
+    assert artifacts.has("dense", "k")
+    tensors, facts = artifacts.load("dense", "k", NETWORK)
+    assert facts == {"x": [1, None]}
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    artifacts.drop("dense", "k", NETWORK)
+    assert not artifacts.has("dense", "k")
+    artifacts.save("dense", "k", CHECKPOINT, TENSORS, {})
+    assert not artifacts.has("dense", "k")  # a checkpoint is no result
+
+
+@pytest.mark.parametrize("position", ["start", "header", "end", "truncate", "empty"])
+@pytest.mark.parametrize("kind", ["network", "facts"])
+def test_a_damaged_artifact_reads_as_absent(
+    artifacts: Artifacts, position: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kind == "network":
+        artifacts.save("dense", "k", NETWORK, TENSORS, {"x": "some facts"})
+        path = Path(artifacts.storage.path("artifacts", "dense", "k", NETWORK))
+    else:
+        artifacts.save_facts("sensitivity", "k", {"x": "some facts"})
+        path = Path(artifacts.storage.path("artifacts", "sensitivity", "k", "facts.json"))
+    data = bytearray(path.read_bytes())
+    if position in ("truncate", "empty"):
+        data = data[:-5] if position == "truncate" else data[:0]
+    else:
+        at = {"start": 2, "header": data.index(b"some"), "end": len(data) - 3}[position]
+        data[at] ^= 1
+    path.write_bytes(data)
+    if kind == "network":
+        assert artifacts.load("dense", "k", NETWORK) is None
+    else:
+        assert artifacts.load_facts("sensitivity", "k") is None
+    assert not path.exists()
+    assert "is damaged" in caplog.text
+
+
+def test_files_hold_no_pickle(artifacts: Artifacts) -> None:
+    artifacts.save("dense", "k", NETWORK, TENSORS, {"x": 1})
+    data = artifacts.storage.read("artifacts", "dense", "k", NETWORK)
+    assert data[8:9] == b"{"  # safetensors: a length, then JSON
+    Tables(artifacts.storage).write("trials", "k", [trial("k")])
+    assert pq.read_schema(artifacts.storage.path("tables", "trials", "k.parquet"))
