@@ -88,7 +88,7 @@ def verdict(
     design = make_design(trials, metric, None, block)
     if absent := [name for name in PAIR if name not in design.factors]:
         raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
-    found = _compare(design, confidence)
+    found = compare_main_effects(design, confidence)
     depends_on = tuple(_dependencies(trials, metric, block, confidence, found[0]))
     winner, difference, low, high = found
     table = decompose_design(design, block, confidence)
@@ -110,7 +110,11 @@ def verdict(
     )
 
 
-def _compare(design: Design, confidence: float) -> tuple[str, float, float, float]:
+def compare_main_effects(design: Design, confidence: float) -> tuple[str, float, float, float]:
+    """Return which main effect is larger, and the difference of their shares with its interval.
+
+    Raises `AnalysisError` with fewer than three seeds.
+    """
     if len(design.seeds) <= 2:
         raise AnalysisError(
             f"with {len(design.seeds)} of at least 3 seeds no interval can be given, so no verdict"
@@ -140,7 +144,7 @@ def _dependencies(
             continue  # one level alone is no factor
         for level in levels:
             rest = trials[trials[factor] != level]
-            other, *_ = _compare(make_design(rest, metric, None, block), confidence)
+            other, *_ = compare_main_effects(make_design(rest, metric, None, block), confidence)
             if other != winner:
                 words = {"undecided": "it is undecided"}.get(other, f"{_name(other)} matters more")
                 yield f"without {_name(factor)} {level}, {words}"

@@ -12,7 +12,7 @@ import results
 from results.decomposition import decompose_design
 from results.design import AnalysisError, Design, make_design
 from results.intervals import mean_interval, t_quantile
-from results.verdict import _compare
+from results.verdict import compare_main_effects
 from results.words import number, percent
 
 LEVELS = {
@@ -120,7 +120,7 @@ def test_intervals_cover_the_truth() -> None:
         for term in ("finetuning", "criterion", "sparsity"):
             low, high = table.loc[term, ["low", "high"]]
             covered[term] += low <= exact[term] <= high
-        _, _, low, high = _compare(noisy, 0.95)
+        _, _, low, high = compare_main_effects(noisy, 0.95)
         covered["difference"] += low <= gap <= high
     for name, count in covered.items():
         assert 0.91 <= count / tries <= 1.0, (name, count / tries)
