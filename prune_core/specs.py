@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -130,11 +131,18 @@ class Threat(Spec):
     eps: Annotated[Number, Field(gt=0, le=1)] = 8 / 255
 
 
+def _absolute(folder: str) -> str:
+    """Fix a folder where the sweep file is read: workers have working folders of their own."""
+    return str(Path(folder).absolute())
+
+
 class Dataset(Spec):
     """A data set: its name, where it comes from, and how it is split."""
 
     name: DatasetName
-    root: str | None = Field(None, description="folder that holds it; not part of any key")
+    root: Annotated[str, AfterValidator(_absolute)] | None = Field(
+        None, description="folder that holds it; not part of any key"
+    )
     source: Literal["builtin", "torchvision", "parquet"] = "builtin"
     validation: Share = Field(0.1, description="share of the training images held out")
 

@@ -17,11 +17,12 @@ class Storage:
     """Files under one root. Paths are relative to it, with forward slashes."""
 
     def __init__(self, root: str):
-        self.root = root
         try:
             self.fs, self._base = fsspec.core.url_to_fs(root)
         except (ImportError, ValueError) as error:
             raise StorageError(f"storage root {root!r} cannot be opened: {error}") from error
+        # Absolute, since workers have working folders of their own.
+        self.root = self._base if isinstance(self.fs, LocalFileSystem) else root
 
     def path(self, *parts: str) -> str:
         """Return the file system's own path of a relative one."""

@@ -72,6 +72,17 @@ def test_a_killed_worker_s_job_is_tried_again(
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_a_relative_root_is_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers have working folders of their own; nothing may land in those."""
+    monkeypatch.chdir(tmp_path)
+    run_sweep(sweep_text(criteria="[l1]", seeds="1"), "runs", executor="ray", workers=2)
+    assert len(trials(tmp_path / "runs")) == 2
+    assert Counter(jobs(tmp_path / "runs")["kind"]) == {"dense": 1, "prune": 1, "trial": 2}
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_a_raising_criterion_fails_its_trials_alone(tmp_path: Path, undisturbed: Path) -> None:
     text = sweep_text(criteria="[random, l1, 'outside:raises']")
     run_sweep(text, tmp_path, executor="ray", workers=2)
