@@ -92,19 +92,25 @@ def _by_sensitivity(evidence: Evidence, dial: float) -> Shares:
     return {name: min(1.0, dial * value / lowest) for name, value in propensity.items()}
 
 
+TOLERANCE = 0.01
+"""A budget missed by more than this share of the whole is a shortfall."""
+CLOSE = 0.0025
+"""A budget met within this share is met: coming nearer would only distort the allocation."""
+
+
 def solve(
     channels: Mapping[str, int],
     shares: Callable[[float], Mapping[str, float]],
     cost: Callable[[Mapping[str, int]], int],
     removed: float,
     min_keep: float,
-    tolerance: float = 0.01,
 ) -> Solution:
     """Find the channels to keep so that a share ``removed`` of the cost goes.
 
-    The dial is bisected; then single channels are given or taken where that brings the cost
-    nearest to the budget. Every module keeps at least ``min_keep`` of its channels, and one. A
-    budget missed by more than ``tolerance`` is said in ``shortfall``.
+    The dial is bisected; then single channels are given or taken, at most one a module, where that
+    brings the cost nearer to the budget; more only where the budget would be missed without. Every
+    module keeps at least ``min_keep`` of its channels, and one. A budget missed by more than
+    `TOLERANCE` is said in ``shortfall``.
     """
     floor = {name: max(1, math.ceil(min_keep * n)) for name, n in channels.items()}
     whole = cost(channels)
@@ -123,35 +129,43 @@ def solve(
             low = middle
         else:
             high = middle
-    kept = _nearest(counts(low), channels, floor, cost, budget)
+    dialled = counts(low)
+    near = {
+        name: range(max(floor[name], n - 1), min(channels[name], n + 1) + 1)
+        for name, n in dialled.items()
+    }
+    kept = _nearest(dialled, near, cost, budget, CLOSE * whole)
+    if abs(cost(kept) - budget) > TOLERANCE * whole:
+        anywhere = {name: range(floor[name], n + 1) for name, n in channels.items()}
+        kept = _nearest(kept, anywhere, cost, budget, CLOSE * whole)
     achieved = 1 - cost(kept) / whole
-    return Solution(kept, achieved, _shortfall(removed, achieved, tolerance, min_keep))
+    return Solution(kept, achieved, _shortfall(removed, achieved, min_keep))
 
 
 def _nearest(
     kept: dict[str, int],
-    channels: Mapping[str, int],
-    floor: Mapping[str, int],
+    allowed: Mapping[str, range],
     cost: Callable[[Mapping[str, int]], int],
     budget: float,
+    close: float,
 ) -> dict[str, int]:
-    """Move one channel at a time while that brings the cost nearer to the budget."""
-    while True:
-        gap = abs(cost(kept) - budget)
+    """Move one channel at a time while that brings the cost nearer, until it is close."""
+    while (gap := abs(cost(kept) - budget)) > close:
         moves = [
             {**kept, name: kept[name] + step}
-            for name in channels
+            for name in kept
             for step in (1, -1)
-            if floor[name] <= kept[name] + step <= channels[name]
+            if kept[name] + step in allowed[name]
         ]
         best = min(moves, key=lambda move: abs(cost(move) - budget), default=kept)
         if abs(cost(best) - budget) >= gap:
-            return kept
+            break
         kept = best
+    return kept
 
 
-def _shortfall(asked: float, achieved: float, tolerance: float, min_keep: float) -> str | None:
-    if abs(asked - achieved) <= tolerance:
+def _shortfall(asked: float, achieved: float, min_keep: float) -> str | None:
+    if abs(asked - achieved) <= TOLERANCE:
         return None
     why = (
         f"every module keeps at least {min_keep:.0%} of its channels"

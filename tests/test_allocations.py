@@ -65,7 +65,7 @@ def test_under_mrs_a_more_sensitive_module_never_keeps_less(found: Evidence, dia
     weights=st.lists(st.integers(1, 50), min_size=6, max_size=6),
 )
 @settings(max_examples=100, deadline=None)
-def test_the_solution_is_as_near_as_single_channels_bring_it(
+def test_the_budget_is_met_or_no_single_channel_brings_it_nearer(
     channels: list[int], removed: float, min_keep: float, weights: list[int]
 ) -> None:
     named = {f"m{i}": n for i, n in enumerate(channels)}
@@ -74,16 +74,36 @@ def test_the_solution_is_as_near_as_single_channels_bring_it(
         return sum(weights[i] * kept[name] ** 2 for i, name in enumerate(named))
 
     found = solve(named, lambda dial: uniform(Evidence(named), dial), cost, removed, min_keep)
-    for name, n in named.items():
-        assert max(1, math.ceil(min_keep * n)) <= found.kept[name] <= n
+    floor = {name: max(1, math.ceil(min_keep * n)) for name, n in named.items()}
+    assert all(floor[name] <= found.kept[name] <= n for name, n in named.items())
     assert found.removed == pytest.approx(1 - cost(found.kept) / cost(named))
     assert (found.shortfall is None) == (abs(found.removed - removed) <= 0.01)
+    if found.shortfall is None:
+        return
     budget = (1 - removed) * cost(named)
-    gap = abs(cost(found.kept) - budget)
     for name, step in itertools.product(named, (1, -1)):
         moved = {**found.kept, name: found.kept[name] + step}
-        if max(1, math.ceil(min_keep * named[name])) <= moved[name] <= named[name]:
-            assert abs(cost(moved) - budget) >= gap
+        if floor[name] <= moved[name] <= named[name]:
+            assert abs(cost(moved) - budget) >= abs(cost(found.kept) - budget)
+
+
+@given(sizes=st.lists(st.integers(32, 256), min_size=2, max_size=6), removed=st.floats(0.2, 0.8))
+@settings(max_examples=50, deadline=None)
+def test_uniform_stays_uniform(sizes: list[int], removed: float) -> None:
+    """Meeting the budget moves a module by one channel from the common share, and no more."""
+    named = {f"m{i}": n for i, n in enumerate(sizes)}
+    found = solve(
+        named,
+        lambda dial: uniform(Evidence(named), dial),
+        lambda kept: sum(n**2 for n in kept.values()),
+        removed,
+        min_keep=0.0,
+    )
+    assert found.shortfall is None
+    shares = [found.kept[name] / n for name, n in named.items()]
+    for (name, n), share in zip(named.items(), shares, strict=True):
+        others = [s for other, s in zip(named, shares, strict=True) if other != name]
+        assert min(others) - 3 / min(sizes) <= share <= max(others) + 3 / min(sizes), (n, shares)
 
 
 def test_an_unreachable_budget_says_why() -> None:
