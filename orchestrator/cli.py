@@ -145,7 +145,8 @@ def export(
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True)  # the terminal wraps; a file or a pipe gets whole lines
+    # The terminal wraps text; a file or a pipe gets whole lines, and tables of a fixed width.
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def main() -> None:

@@ -22,17 +22,9 @@ def level_means(
     Means are taken within each seed first; ``low`` and ``high`` are Student's t interval over the
     seeds' means, NaN with one seed. ``trials`` is the number of rows.
     """
-    done = trials[(trials["status"] == "done") & trials[metric].notna()]
-    rows = []
-    for levels, group in done.groupby(list(by), sort=True):
-        seeds = 100 * group.groupby(block)[metric].mean().to_numpy(dtype=float)
-        low, high = mean_interval(seeds, confidence)
-        named = dict(zip(by, levels if isinstance(levels, tuple) else (levels,), strict=True))
-        rows.append(
-            {**named, "mean": seeds.mean(), "low": low, "high": high,
-             "seeds": len(seeds), "trials": len(group)}
-        )  # fmt: skip
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds", "trials"])
+    done = _done(trials, metric)
+    points = done.assign(_points=100 * done[metric])
+    return _by_levels(points, by, block, confidence, "trials")
 
 
 def paired_difference(
@@ -50,20 +42,29 @@ def paired_difference(
     One row for each combination of levels of ``by`` (one row in all where it is empty): ``mean``
     with Student's t interval over the seeds' mean differences, and ``pairs``, how many.
     """
-    done = trials[(trials["status"] == "done") & trials[metric].notna()]
+    done = _done(trials, metric)
     cell = [name for name in (*FACTORS, block) if name in done and name != factor]
     wide = done.pivot_table(index=cell, columns=factor, values=metric, observed=True)
     if first not in wide or second not in wide:
         return pd.DataFrame(columns=[*by, "mean", "low", "high", "seeds", "pairs"])
-    gap = (100 * (wide[first] - wide[second])).dropna().rename("gap").reset_index()
-    groups = gap.groupby(list(by), sort=True) if by else [((), gap)]
+    gap = (100 * (wide[first] - wide[second])).dropna().rename("_points").reset_index()
+    return _by_levels(gap, by, block, confidence, "pairs")
+
+
+def _done(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return trials[(trials["status"] == "done") & trials[metric].notna()]
+
+
+def _by_levels(
+    points: pd.DataFrame, by: Sequence[str], block: str, confidence: float, count: str
+) -> pd.DataFrame:
+    """Return the mean of ``_points`` and its interval over seeds, by levels."""
+    groups = points.groupby(list(by), sort=True) if by else [((), points)]
     rows = []
     for levels, group in groups:
-        seeds = group.groupby(block)["gap"].mean().to_numpy(dtype=float)
+        seeds = group.groupby(block)["_points"].mean().to_numpy(dtype=float)
         low, high = mean_interval(seeds, confidence)
         named = dict(zip(by, levels if isinstance(levels, tuple) else (levels,), strict=True))
-        rows.append(
-            {**named, "mean": seeds.mean(), "low": low, "high": high,
-             "seeds": len(seeds), "pairs": len(group)}
-        )  # fmt: skip
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds", "pairs"])
+        measured = {"mean": seeds.mean(), "low": low, "high": high, "seeds": len(seeds)}
+        rows.append({**named, **measured, count: len(group)})
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds", count])

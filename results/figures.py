@@ -187,13 +187,21 @@ def _ratios(axes: Axes, table: pd.DataFrame) -> None:
         style = ("-", "--", ":", "-.")[sparsities.index(sparsity) % 4]
         axes.plot(
             line["position"], 100 * line["ratio"], style, color=colour,
-            marker=LEVEL_MARKERS[index], ms=3.5, label=f"{allocation}, {sparsity:.0%}",
+            marker=LEVEL_MARKERS[index], ms=3.5, label=f"{allocation}, {sparsity:.0%} removed",
         )  # fmt: skip
         axes.fill_between(
             line["position"], 100 * line["ratio_low"], 100 * line["ratio_high"],
             color=colour, alpha=0.13, lw=0,
         )  # fmt: skip
     names = table.drop_duplicates("position").sort_values("position")
+    axes.set_ylim(0, 100)
     labels = [str(name).removeprefix("network.") for name in names["module"]]
     axes.set_xticks(names["position"], labels, rotation=40, ha="right", fontsize=7)
-    axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    axes.legend(
+        frameon=False,
+        fontsize=7.5,
+        ncols=2,
+        handlelength=3.2,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+    )

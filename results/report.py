@@ -95,6 +95,7 @@ def _page(summary: Summary, title: str, drawn: list[dict[str, Any]]) -> str:
         "points": number,
         "percent": partial(percent, digits=1),
         "label": metric_label,
+        "unbroken": _unbroken,
     }
     source = resources.files("results").joinpath("templates/report.html.j2")
     template = environment.from_string(source.read_text(encoding="utf-8"))
@@ -123,6 +124,11 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.3f}"
     return str(value).replace("|", "\\|")
+
+
+def _unbroken(text: str) -> str:
+    """Keep numbers and their percent signs on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _capital(text: str) -> str:

@@ -13,15 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from results.storage import Storage
-from results.store import Tables
-
 from conftest import run_sweep, sweep_text
-from test_launch import trials
-
-
-def jobs(root: Path) -> pd.DataFrame:
-    return Tables(Storage(str(root))).read("jobs")
+from test_launch import jobs, trials
 
 
 @pytest.fixture(scope="module")
