@@ -6,7 +6,7 @@ from orchestrator.jobs import perform
 from orchestrator.launch import Launch
 from orchestrator.plan import Plan
 from orchestrator.rows import failed_row
-from prune_core.specs import Trial
+from prune_core.stages import Trial
 from results.storage import Storage
 from results.store import Tables
 

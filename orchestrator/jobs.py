@@ -26,7 +26,7 @@ from prune_core.evaluation import evaluate
 from prune_core.identity import derive_seed
 from prune_core.modules import Anatomy
 from prune_core.registry import POLICIES
-from prune_core.specs import Dense, Evaluation, Finetuned, Pruned, Sensitivity, Stage, Trial
+from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Sensitivity, Stage, Trial
 from results.storage import Storage
 from results.store import Tables
 

@@ -18,7 +18,7 @@ from orchestrator.artifacts import Artifacts
 from orchestrator.plan import Job, Plan
 from orchestrator.rows import failed_row, job_row, now
 from orchestrator.scheduler import Scheduler
-from prune_core.specs import Trial
+from prune_core.stages import Trial
 from results.storage import Storage
 from results.store import Tables
 

@@ -10,14 +10,12 @@ from typing import Any
 
 from orchestrator.sweepfile import Sweep, SweepFileError, Value
 from prune_core.registry import ALLOCATIONS, CRITERIA
-from prune_core.specs import (
+from prune_core.specs import Estimation, FinetuningLevel, PruningRules
+from prune_core.stages import (
     Dense,
-    Estimation,
     Evaluation,
     Finetuned,
-    FinetuningLevel,
     Pruned,
-    PruningRules,
     Sensitivity,
     Stage,
     Trial,

@@ -22,7 +22,7 @@ from ray.tune.search import Searcher
 from orchestrator.jobs import perform
 from orchestrator.launch import Launch, Outcome
 from orchestrator.plan import Job
-from prune_core.specs import Dense, Evaluation, Pruned, Sensitivity, Stage, Trial
+from prune_core.stages import Dense, Evaluation, Pruned, Sensitivity, Stage, Trial
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.plan import Job, dense_of
 from prune_core import __version__
-from prune_core.specs import Dense, Evaluation, Finetuned, Pruned, Stage, Trial
+from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Stage, Trial
 from results.schema import metric_name
 
 Row = dict[str, Any]

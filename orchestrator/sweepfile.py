@@ -5,15 +5,12 @@ All faults are reported together, each with its line, what was given and what is
 
 from __future__ import annotations
 
-import difflib
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
@@ -21,22 +18,18 @@ from pydantic import (
     field_validator,
 )
 
+from orchestrator.faults import allowed, clean, describe
 from orchestrator.yamlfile import YamlError, read_yaml
-from prune_core.specs import (
+from prune_core.fields import (
     AllocationName,
     ArchitectureName,
     AttackName,
     CriterionName,
-    Dataset,
-    Estimation,
-    FinetuningLevel,
-    PruningRules,
     Share,
     Spec,
-    Threat,
-    Training,
     parse_number,
 )
+from prune_core.specs import Dataset, Estimation, FinetuningLevel, PruningRules, Threat, Training
 
 Value = str | int | float
 SECTIONS: dict[str, type[Spec]] = {
@@ -222,14 +215,12 @@ def _known_levels(
     faults: list[str] = []
     for factor, value in rule.items():
         if factor not in FACTOR_FIELDS and factor != "seed":
-            faults.append(
-                f"unknown factor {factor!r}; {_allowed(factor, [*FACTOR_FIELDS, 'seed'])}"
-            )
+            faults.append(f"unknown factor {factor!r}; {allowed(factor, [*FACTOR_FIELDS, 'seed'])}")
             continue
         level = parse_number(value) if factor == "sparsity" else value
         if levels.get(factor) and level not in levels[factor]:
             known = [str(known) for known in levels[factor]]
-            faults.append(f"{factor} has no level {value!r}; {_allowed(str(value), known)}")
+            faults.append(f"{factor} has no level {value!r}; {allowed(str(value), known)}")
         found[factor] = level
     return found, faults
 
@@ -239,9 +230,9 @@ def _unsettable(
 ) -> list[str]:
     """Say what is wrong with setting ``section.field`` to a value for the matching levels."""
     section, _, field = key.partition(".")
-    allowed = [f"{name}.{f}" for name, model in SECTIONS.items() for f in model.model_fields]
-    if key not in allowed:
-        return [f"cannot set {key!r}; {_allowed(key, allowed)}"]
+    known = [f"{name}.{f}" for name, model in SECTIONS.items() for f in model.model_fields]
+    if key not in known:
+        return [f"cannot set {key!r}; {allowed(key, known)}"]
     current = data.get(section)
     levels = current.values() if isinstance(current, dict) else [current]
     if section in where and isinstance(current, dict):
@@ -252,7 +243,7 @@ def _unsettable(
             try:
                 SECTIONS[section].model_validate({**level.model_dump(), field: value})
             except ValidationError as error:
-                faults += [f"{key} = {value!r}: {_clean(e['msg'])}" for e in error.errors()]
+                faults += [f"{key} = {value!r}: {clean(e['msg'])}" for e in error.errors()]
     return list(dict.fromkeys(faults))
 
 
@@ -278,69 +269,4 @@ def parse_sweep(text: str, name: str = "sweep") -> Sweep:
     try:
         return Sweep.model_validate(data)
     except ValidationError as error:
-        faults = []
-        deeper = {fault["loc"][:-1] for fault in error.errors()}
-        for fault in error.errors():
-            if fault["type"] == "too_short" and fault["loc"] in deeper:
-                continue  # its items were there, and are wrong: that is said already
-            where = _as_written(fault["loc"], lines)
-            place = ".".join(str(part) for part in where) or "sweep"
-            faults.append((_line(where, lines), f"{place}: {_explain(dict(fault))}"))
-        faults.sort()
-        raise SweepFileError([f"{name}:{line}: {message}" for line, message in faults]) from error
-
-
-def _as_written(loc: tuple[str | int, ...], lines: Mapping[Any, int]) -> tuple[str | int, ...]:
-    """Take out what the parser added: the name of an only dense recipe, marks of dict keys."""
-    where = tuple(part for part in loc if part != "[key]")
-    if where[:2] == ("dense", "dense") and ("dense", "dense") not in lines:
-        where = ("dense", *where[2:])
-    return where
-
-
-def _line(where: tuple[str | int, ...], lines: Mapping[Any, int]) -> int:
-    while where and where not in lines:
-        where = where[:-1]
-    return lines.get(where, 1)
-
-
-def _explain(fault: dict[str, Any]) -> str:
-    if fault["type"] == "extra_forbidden":
-        return f"unknown key; {_allowed(str(fault['loc'][-1]), _fields_at(fault['loc'][:-1]))}"
-    if fault["type"] == "missing":
-        return "missing; it has no default"
-    if fault["type"] == "string_type" and isinstance(fault["input"], bool):
-        return "YAML reads on, off, yes and no as true and false; write the name in quotes"
-    message = _clean(fault["msg"])
-    given = fault["input"]
-    shown = (
-        isinstance(given, str | int | float | bool | list | tuple) and repr(given) not in message
-    )
-    return f"{message} (given: {given!r})" if shown else message
-
-
-def _clean(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
-def _allowed(given: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}allowed: {', '.join(known)}"
-
-
-def _fields_at(loc: Sequence[str | int]) -> list[str]:
-    """Return the keys that the schema knows at a place."""
-    model: Any = Sweep
-    for part in loc:
-        fields = getattr(model, "model_fields", None)
-        annotation = fields[part].annotation if fields and part in fields else model
-        model = next(_models_in(annotation), model)
-    return [name for name in model.model_fields if name != "outside"]
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in typing.get_args(annotation):
-        yield from _models_in(part)
+        raise SweepFileError(describe(error, Sweep, lines, name)) from error

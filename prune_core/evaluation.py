@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from prune_core.datasets import Split
+from prune_core.fields import attack_method
 from prune_core.identity import derive_seed
 from prune_core.modes import evaluating, seeded
 from prune_core.registry import ATTACKS
-from prune_core.specs import Evaluation, attack_method
+from prune_core.stages import Evaluation
 
 BATCH = 512
 """Part of what an attack's random start depends on: a change needs a new version of Evaluation."""

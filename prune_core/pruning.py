@@ -17,7 +17,8 @@ from prune_core.identity import derive_seed
 from prune_core.modes import evaluating
 from prune_core.modules import Anatomy, PrunableModule
 from prune_core.registry import ALLOCATIONS, CRITERIA
-from prune_core.specs import Calibration, Pruned
+from prune_core.specs import Calibration
+from prune_core.stages import Pruned
 
 Structure = dict[str, list[int]]
 """The channels that each prunable module keeps, by their index in the dense network."""

@@ -26,7 +26,8 @@ from prune_core.identity import derive_seed
 from prune_core.modes import evaluating
 from prune_core.modules import PrunableModule
 from prune_core.registry import SENSITIVITIES, method
-from prune_core.specs import Estimation, Sensitivity
+from prune_core.specs import Estimation
+from prune_core.stages import Sensitivity
 
 STEP = 0.5
 """Length of a step, as a share of the radius; constant, so that plateaus are crossed."""

@@ -13,7 +13,8 @@ from orchestrator.launch import RAY_ENVIRONMENT, Launch, record_plan, run
 from orchestrator.plan import Job, make_plan
 from orchestrator.sweepfile import parse_sweep
 from prune_core import architectures, datasets, training
-from prune_core.specs import Dataset, Dense, Threat, Training
+from prune_core.specs import Dataset, Threat, Training
+from prune_core.stages import Dense
 from results.storage import Storage
 
 CPU = torch.device("cpu")

@@ -16,7 +16,8 @@ from prune_core.allocations import Evidence, mrs, solve, uniform
 from prune_core.modules import Anatomy
 from prune_core.pruning import count_macs, count_params, prune
 from prune_core.registry import ALLOCATIONS
-from prune_core.specs import Calibration, Pruned
+from prune_core.specs import Calibration
+from prune_core.stages import Pruned
 
 from conftest import dense_stage
 from rows import names

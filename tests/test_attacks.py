@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from prune_core import adversary, datasets
 from prune_core.evaluation import accuracy, evaluate
+from prune_core.fields import attack_method
 from prune_core.modes import evaluating, seeded
 from prune_core.registry import ATTACKS
-from prune_core.specs import Evaluation, Threat, attack_method
+from prune_core.specs import Threat
+from prune_core.stages import Evaluation
 
 from conftest import CPU, THREAT, dense_stage
 from rows import ROWS, names

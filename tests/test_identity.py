@@ -9,7 +9,8 @@ import pytest
 from orchestrator.plan import make_plan
 from orchestrator.sweepfile import parse_sweep, read_sweep
 from prune_core.identity import KEY_DIGITS, canonical, derive_seed, stage_key
-from prune_core.specs import Dataset, Evaluation
+from prune_core.specs import Dataset
+from prune_core.stages import Evaluation
 
 from conftest import DEMO, THREAT, dense_stage, sweep_text
 

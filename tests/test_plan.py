@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.plan import Plan, make_plan
 from orchestrator.sweepfile import SweepFileError, parse_sweep, read_sweep
-from prune_core.specs import Finetuned, Trial
+from prune_core.stages import Finetuned, Trial
 
 from conftest import DEMO, sweep_text
 

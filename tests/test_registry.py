@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prune_core.fields import attack_method
 from prune_core.registry import AXES, CRITERIA, Axis, UnknownMethodError
-from prune_core.specs import attack_method
 
 from rows import ROWS
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from prune_core import datasets, sensitivities
 from prune_core.modules import Anatomy
 from prune_core.sensitivities import Problem, by_module, measure, mrs
-from prune_core.specs import Estimation, Sensitivity
+from prune_core.specs import Estimation
+from prune_core.stages import Sensitivity
 
 from conftest import THREAT, dense_stage
 from rows import names

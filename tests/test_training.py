@@ -13,7 +13,7 @@ from prune_core import adversary, datasets, training
 from prune_core.evaluation import evaluate
 from prune_core.objectives import Context
 from prune_core.registry import OBJECTIVES, POLICIES
-from prune_core.specs import Evaluation
+from prune_core.stages import Evaluation
 from prune_core.training import Checkpoint, DivergedError, fit, flip_and_shift
 
 from conftest import CPU, THREAT, blank, dense_stage

@@ -1,0 +1,86 @@
+"""Faults in words: where they stand, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+Place = tuple[str | int, ...]
+
+
+def describe(
+    error: ValidationError, model: type[BaseModel], lines: Mapping[Any, int], name: str
+) -> list[str]:
+    """Return a line of text for every fault, in the order of the file's lines.
+
+    ``lines`` are the lines of all values by their place; ``name`` stands before each.
+    """
+    found = []
+    deeper = {fault["loc"][:-1] for fault in error.errors()}
+    for fault in error.errors():
+        if fault["type"] == "too_short" and fault["loc"] in deeper:
+            continue  # its items were there, and are wrong: that is said already
+        where = _as_written(fault["loc"], lines)
+        place = ".".join(str(part) for part in where) or "sweep"
+        found.append((_line(where, lines), f"{place}: {_explain(dict(fault), model)}"))
+    return [f"{name}:{line}: {message}" for line, message in sorted(found)]
+
+
+def allowed(given: str, known: Sequence[str]) -> str:
+    """Say what is allowed, the nearest first."""
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}allowed: {', '.join(known)}"
+
+
+def clean(message: str) -> str:
+    """Return a message of pydantic's without its own words before ours."""
+    return message.removeprefix("Value error, ")
+
+
+def _as_written(loc: Place, lines: Mapping[Any, int]) -> Place:
+    """Take out what the parser added: marks of keys, and the name of an only recipe."""
+    where = tuple(part for part in loc if part != "[key]")
+    if len(where) > 1 and where[0] == where[1] and where[:2] not in lines:
+        where = where[1:]
+    return where
+
+
+def _line(where: Place, lines: Mapping[Any, int]) -> int:
+    while where and where not in lines:
+        where = where[:-1]
+    return lines.get(where, 1)
+
+
+def _explain(fault: dict[str, Any], model: type[BaseModel]) -> str:
+    given = fault["input"]
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(fault["loc"][:-1], model)
+        return f"unknown key; {allowed(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return "missing; it has no default"
+    if fault["type"] == "string_type" and isinstance(given, bool):
+        return "YAML reads on, off, yes and no as true and false; write the name in quotes"
+    message = clean(fault["msg"])
+    plain = isinstance(given, str | int | float | list | tuple)
+    return f"{message} (given: {given!r})" if plain and repr(given) not in message else message
+
+
+def _fields_at(loc: Place, model: type[BaseModel]) -> list[str]:
+    """Return the keys that the schema knows at a place."""
+    for part in loc:
+        fields = model.model_fields
+        if part in fields:
+            model = next(_models_in(fields[str(part)].annotation), model)
+    return [name for name in model.model_fields if name != "outside"]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _models_in(part)
