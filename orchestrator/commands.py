@@ -127,7 +127,10 @@ def run(
         with display:
             launch.run(started, executor, workers, address)
     after = launch.survey(planned, root)
-    report(file, storage, None, None, console)
+    if after.done:
+        report(file, storage, None, None, console)
+    else:
+        console.print("No trial is done, so there is nothing to report.")
     left = len(planned.trials) - len(after.done) - len(after.failed)
     if after.failed:
         console.print(f"{len(after.failed)} trials failed: mrsweep status {file} says why")

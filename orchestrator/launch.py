@@ -30,7 +30,6 @@ RAY_ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a job without a GPU sees none
     "OMP_NUM_THREADS": "1",
-    "PYTHONWARNINGS": "ignore",
 }
 """Read by Ray at its import."""
 

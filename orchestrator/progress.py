@@ -153,7 +153,7 @@ class Display:
                 grid.add_row(kind, bar, f"{done}/{total}", note)
         running = Counter(f"{job.architecture} {job.kind}" for job in tally.running.values())
         now = ", ".join(f"{count} x {what}" for what, count in running.most_common(4))
-        return Group(grid, Text(self._summary()), Text(f"running: {now or 'nothing yet'}", "dim"))
+        return Group(grid, Text(self._summary()), Text(f"running: {now or 'nothing'}", "dim"))
 
 
 def _clock(seconds: float) -> str:

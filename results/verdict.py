@@ -38,6 +38,8 @@ class Verdict:
     notes: tuple[str, ...]
     depends_on: tuple[str, ...]
     """Each level without which the conclusion would be another, and what it would be."""
+    levels_left_out: int
+    """How many levels could be left out in turn to find that."""
     seeds_to_decide: int | None
     """Roughly how many seeds would decide an undecided question; None where it is decided."""
 
@@ -65,8 +67,13 @@ class Verdict:
     @property
     def robustness(self) -> str:
         """Whether the conclusion holds when any one level is left out, in words."""
+        if self.levels_left_out == 0:
+            return "No level can be left out to see whether the conclusion depends on it."
         if not self.depends_on:
-            return "The conclusion stays the same when any one level is left out."
+            return (
+                "The conclusion stays the same when any one level is left out "
+                f"({self.levels_left_out} tried)."
+            )
         return "The conclusion depends on single levels: " + "; ".join(self.depends_on) + "."
 
     def _share(self, factor: str) -> str:
@@ -89,7 +96,7 @@ def verdict(
     if absent := [name for name in PAIR if name not in design.factors]:
         raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
     found = compare_main_effects(design, confidence)
-    depends_on = tuple(_dependencies(trials, metric, block, confidence, found[0]))
+    without = dict(_without_each_level(trials, design, metric, block, confidence))
     winner, difference, low, high = found
     table = decompose_design(design, block, confidence)
     values = table.set_index("term")[["share", "low", "high"]].to_dict("index")
@@ -105,7 +112,12 @@ def verdict(
         seeds=len(design.seeds),
         cells=design.cells,
         notes=design.notes,
-        depends_on=depends_on,
+        depends_on=tuple(
+            f"without {level}, {_conclusion(other)}"
+            for level, other in without.items()
+            if other != winner
+        ),
+        levels_left_out=len(without),
         seeds_to_decide=_seeds_to_decide(found, len(design.seeds), confidence),
     )
 
@@ -134,20 +146,20 @@ def compare_main_effects(design: Design, confidence: float) -> tuple[str, float,
     return winner, float(whole), float(low), float(high)
 
 
-def _dependencies(
-    trials: pd.DataFrame, metric: str, block: str, confidence: float, winner: str
-) -> Iterator[str]:
-    """Leave out each level of each factor in turn; tell where the conclusion changes."""
-    design = make_design(trials, metric, None, block)
+def _without_each_level(
+    trials: pd.DataFrame, design: Design, metric: str, block: str, confidence: float
+) -> Iterator[tuple[str, str]]:
+    """Leave out each level of each factor in turn; go through the levels and who then wins."""
     for factor, levels in zip(design.factors, design.levels, strict=True):
         if factor in PAIR and len(levels) < 3:
             continue  # one level alone is no factor
         for level in levels:
-            rest = trials[trials[factor] != level]
-            other, *_ = compare_main_effects(make_design(rest, metric, None, block), confidence)
-            if other != winner:
-                words = {"undecided": "it is undecided"}.get(other, f"{_name(other)} matters more")
-                yield f"without {_name(factor)} {level}, {words}"
+            rest = make_design(trials[trials[factor] != level], metric, None, block)
+            yield f"{_name(factor)} {level}", compare_main_effects(rest, confidence)[0]
+
+
+def _conclusion(winner: str) -> str:
+    return "it is undecided" if winner == "undecided" else f"{_name(winner)} matters more"
 
 
 def _seeds_to_decide(

@@ -138,6 +138,15 @@ def test_the_verdict_says_which_and_by_how_much() -> None:
     assert "PGD-20 accuracy" in found.sentence
     assert "between 36 cells at 4 seeds" in found.sentence
     assert found.seeds_to_decide is None
+    assert found.levels_left_out == 10
+    assert "stays the same when any one level is left out (10 tried)" in found.robustness
+
+
+def test_where_no_level_can_be_left_out_nothing_is_claimed() -> None:
+    two = sweep().query("criterion != 'lamp' and finetuning != 'none' and sparsity == 0.5")
+    found = results.verdict(two[two["architecture"] == "vgg8"])
+    assert found.levels_left_out == 0
+    assert "No level can be left out" in found.robustness
 
 
 def test_the_verdict_can_go_the_other_way() -> None:

@@ -174,6 +174,16 @@ def test_a_failing_trial_exits_with_1_and_is_reported(tmp_path: Path) -> None:
     assert "this criterion is broken" in status
 
 
+def test_a_sweep_whose_trials_all_fail_exits_with_1(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(sweep_text(criteria="['outside:raises']", seeds="1"))
+    words = ("run", file, "--storage", tmp_path / "root", "--executor", "inline")
+    text = mrsweep(*words, "--device", "cpu")
+    assert text.returncode == 1, text.stderr
+    assert "No trial is done, so there is nothing to report." in text.stdout
+    assert "2 trials failed" in text.stdout
+
+
 def test_a_criterion_beside_the_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def biggest(layer):\n    return layer.weight.amax(1)\n")
     (tmp_path / "x.yaml").write_text(sweep_text(criteria="['mine:biggest']", seeds="1"))
