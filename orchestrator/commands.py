@@ -31,12 +31,13 @@ class RequestError(ValueError):
 
 def wrong_requests() -> tuple[type[Exception], ...]:
     """Return the errors that mean a wrong request, not a fault of ours."""
+    from orchestrator.launch import ResourceError
     from results.design import AnalysisError
     from results.storage import StorageError
     from results.store import TableError
 
     found: list[type[Exception]] = [SweepFileError, UnknownMethodError, RequestError]
-    found += [AnalysisError, StorageError, TableError]
+    found += [AnalysisError, StorageError, TableError, ResourceError]
     if "orchestrator.jobs" in sys.modules:
         from orchestrator.jobs import DeviceError
 
@@ -110,7 +111,7 @@ def run(
     started = launch.Launch(planned, root, device, display, retry_failed)
     state = started.state
     display.tally.expect(state.needed, len(state.done), len(state.failed) * (not retry_failed))
-    if state.needed:
+    if state.needed and address is None:  # a cluster's devices are its nodes'
         from orchestrator.jobs import resolve_device
 
         started.device = resolve_device(device)

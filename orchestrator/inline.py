@@ -30,4 +30,4 @@ def execute_path(plan: Plan, trial_id: str, storage: Storage, device: str) -> No
     outcome = perform(job, storage.root, device, plan.sweep.keep, attempt)
     if outcome.status != "done" and isinstance(job.stage, Trial):
         row = failed_row(job.stage, job.labels or {}, outcome.error or "unknown")
-        tables.write("trials", trial_id, [row], replace=True)
+        tables.write("trials", trial_id, [row], over="failed")

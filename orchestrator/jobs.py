@@ -267,7 +267,7 @@ class _Work:
             "torch": torch.__version__,
             "finished": rows.now(),
         }
-        self.tables.write("trials", trial.key, [row], replace=True)
+        self.tables.write("trials", trial.key, [row], over="failed")
         self.drop_checkpoint(trial)
 
     def drop_checkpoint(self, stage: Stage) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -34,6 +35,10 @@ RAY_ENVIRONMENT = {
 """Read by Ray at its import."""
 
 
+class ResourceError(ValueError):
+    """Resources that the machine or the cluster does not have; a job would wait for ever."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one attempt at a job ended."""
@@ -52,8 +57,8 @@ class Progress(Protocol):
     def started(self, job: Job) -> None:
         """Note that a job was handed out."""
 
-    def ended(self, job: Job, outcome: Outcome, lost: int) -> None:
-        """Note that an attempt ended, and how many jobs failed with it for good."""
+    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+        """Note that an attempt ended, and which jobs failed with it for good."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +137,15 @@ class Launch:
         if outcome.status == "done":
             self.scheduler.succeed(job.key)
             self._drop_unneeded(job)
-            self.progress.ended(job, outcome, lost=0)
+            self.progress.ended(job, outcome, lost=())
             return
         lost = self.scheduler.fail(job.key, outcome.error or "unknown", outcome.retry)
         for key, error in lost.items():
             stage = self.plan.jobs[key].stage
             if isinstance(stage, Trial):
                 row = failed_row(stage, self.plan.jobs[key].labels or {}, error)
-                self.tables.write("trials", key, [row], replace=True)
-        self.progress.ended(job, outcome, len(lost))
+                self.tables.write("trials", key, [row], over="failed")
+        self.progress.ended(job, outcome, lost.keys())
 
     def lose(self, key: str, error: str) -> None:
         """Take in that a job's worker died; it left no row, so that is written here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -94,8 +95,8 @@ class Display:
         self.tally.running[job.key] = job
         self._tell()
 
-    def ended(self, job: Job, outcome: Outcome, lost: int) -> None:
-        """Note that an attempt ended, and how many jobs failed with it for good."""
+    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+        """Note that an attempt ended, and which jobs failed with it for good."""
         tally = self.tally
         tally.running.pop(job.key, None)
         tally.busy[job.kind] += outcome.seconds
@@ -103,12 +104,14 @@ class Display:
         tally.weight_done[job.kind] += job.weight
         if outcome.status == "done":
             tally.ended[job.kind] += 1
-        elif lost == 0:
+        elif not lost:
             tally.retries += 1
             tally.weight_left[job.kind] += job.weight
         else:
-            tally.failed[job.kind] += 1
-            tally.failed["trial"] += lost - 1 if job.kind != "trial" else 0
+            for key in lost:
+                tally.failed[tally.plan.jobs[key].kind] += 1
+                if key != job.key:
+                    tally.weight_left[tally.plan.jobs[key].kind] -= tally.plan.jobs[key].weight
             self.console.print(
                 Text(f"failed: {job.kind} {job.architecture} {job.key}: {outcome.error}", "red")
             )

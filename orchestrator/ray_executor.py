@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.jobs import perform
-from orchestrator.launch import Launch, Outcome
+from orchestrator.launch import Launch, Outcome, ResourceError
 from orchestrator.plan import Job
 from prune_core.stages import Dense, Evaluation, Pruned, Sensitivity, Stage, Trial
 
@@ -37,22 +38,39 @@ def execute(launch: Launch, workers: int | None, address: str | None) -> None:
     path = os.pathsep.join(
         dict.fromkeys([*filter(None, sys.path), os.environ.get("PYTHONPATH", "")])
     )
+    cpus = launch.plan.sweep.resources.cpus
+    jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
     started = not ray.is_initialized()
     if started:
         ray.init(
             address=address or "local",
-            num_cpus=None if address else workers or os.cpu_count(),
+            num_cpus=None if address else math.ceil(jobs * cpus),
             include_dashboard=False if not address else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         )
     try:
+        _check_resources(launch)
         with tempfile.TemporaryDirectory(prefix="mrsweep-tune-") as scratch:
             _tune(launch, scratch)
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_resources(launch: Launch) -> None:
+    """Settle the device, and refuse jobs that the cluster could never start."""
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray leaves it untyped
+    if launch.device == "auto":
+        launch.device = "cuda" if found.get("GPU", 0) > 0 else "cpu"
+    asked = launch.plan.sweep.resources
+    wanted = {"CPU": asked.cpus} | ({"GPU": asked.gpus} if launch.device != "cpu" else {})
+    if short := {k: v for k, v in wanted.items() if v > found.get(k, 0)}:
+        raise ResourceError(
+            f"a job takes {short}, the cluster has {found.get('CPU', 0):g} CPUs and "
+            f"{found.get('GPU', 0):g} GPUs: change resources in the sweep file, or --device"
+        )
 
 
 def _tune(launch: Launch, scratch: str) -> None:

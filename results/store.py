@@ -29,13 +29,16 @@ class Tables:
     def __init__(self, storage: Storage):
         self.storage = storage
 
-    def write(self, table: str, key: str, rows: Sequence[Row], replace: bool = False) -> None:
+    def write(self, table: str, key: str, rows: Sequence[Row], over: str | None = None) -> None:
         """Write the rows of one key in one file; a second writer of the key changes nothing.
 
-        With ``replace`` an older file gives way: a failed trial that has now succeeded.
+        Only a row whose status is ``over`` gives way: a failed trial that was tried once more.
         """
-        if not replace and self.storage.exists("tables", table, f"{key}.parquet"):
-            return
+        if self.storage.exists("tables", table, f"{key}.parquet"):
+            if over is None:
+                return
+            if self._file(table, f"{key}.parquet", ["status"])["status"][0].as_py() != over:
+                return
         metrics = sorted({name for row in rows for name in row if is_metric(name)})
         schema = arrow_schema(table, metrics if table == "trials" else ())
         self._put(table, f"{key}.parquet", pa.Table.from_pylist([dict(r) for r in rows], schema))

@@ -45,7 +45,7 @@ class Silent:
     def started(self, job: Job) -> None:
         """Nothing to show."""
 
-    def ended(self, job: Job, outcome: object, lost: int) -> None:
+    def ended(self, job: Job, outcome: object, lost: object) -> None:
         self.outcomes.append((job.kind, outcome.status))
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from orchestrator.launch import ResourceError
+
 from conftest import run_sweep, sweep_text
 from test_launch import jobs, trials
 
@@ -73,6 +75,12 @@ def test_a_relative_root_is_where_the_command_was_given(
     run_sweep(sweep_text(criteria="[l1]", seeds="1"), "runs", executor="ray", workers=2)
     assert len(trials(tmp_path / "runs")) == 2
     assert Counter(jobs(tmp_path / "runs")["kind"]) == {"dense": 1, "prune": 1, "trial": 2}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_job_that_could_never_start_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"takes \{'CPU': 64.0\}, the cluster has 2 CPUs"):
+        run_sweep(sweep_text(resources="{cpus: 64}"), tmp_path, executor="ray")
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -65,6 +65,20 @@ def test_an_edited_method_is_a_new_method(tmp_path: Path, monkeypatch: pytest.Mo
     assert CRITERIA["mine:f"].digest != before
 
 
+def test_a_method_registered_through_an_entry_point_is_known_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mrsweep.criteria]\nlargest = plugin_scores:f\n")
+    text = 'def f(layer):\n    "The largest weight."\n    return layer.weight.amax(1)\n'
+    module(tmp_path, monkeypatch, "plugin_scores", text)
+    found = Axis("criterion", "prune_core.criteria")["largest"]
+    assert (found.origin, found.summary) == ("plugin_scores:f", "The largest weight.")
+    assert found.digest
+
+
 def test_a_name_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "@method('a')\ndef f(): pass\n@method('a')\ndef g(): pass\n"
     module(tmp_path, monkeypatch, "twice", text)

@@ -87,10 +87,13 @@ def test_tables_are_written_once(storage: Storage) -> None:
     tables.write("trials", "k", [trial("k")])
     tables.write("trials", "k", [trial("k", finetuned_clean=0.9)])
     assert tables.read("trials")["finetuned_clean"].tolist() == [0.5]
-    tables.write("trials", "k", [trial("k", "failed")], replace=True)
-    assert tables.find("trials", "k")[0]["status"] == "failed"
+    tables.write("trials", "k", [trial("k", "failed")], over="failed")
+    assert tables.find("trials", "k")[0]["status"] == "done"  # a done row gives way to none
+    tables.write("trials", "f", [trial("f", "failed")])
+    tables.write("trials", "f", [trial("f")], over="failed")
+    assert tables.find("trials", "f")[0]["status"] == "done"
     assert tables.find("trials", "other") is None
-    assert tables.keys("trials") == {"k"}
+    assert tables.keys("trials") == {"f", "k"}
 
 
 def test_every_column_has_type_unit_and_meaning() -> None:
@@ -161,7 +164,7 @@ def test_compaction_keeps_every_row_once(storage: Storage) -> None:
     assert len(storage.names("tables", "trials")) == 1
     pd.testing.assert_frame_equal(before, tables.read("trials"))
     assert tables.find("trials", "k3")[0]["seed"] == 3
-    tables.write("trials", "k3", [trial("k3", seed=30)], replace=True)
+    tables.write("trials", "k3", [trial("k3", seed=30)])
     assert tables.read("trials")["seed"].tolist() == [0, 1, 2, 30, 4, 5]
     assert tables.compact("trials") == 2
     assert tables.read("trials")["seed"].tolist() == [0, 1, 2, 30, 4, 5]
