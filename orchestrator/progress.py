@@ -31,6 +31,8 @@ class Tally:
     total: Counter[str] = field(default_factory=Counter)
     running: dict[str, Job] = field(default_factory=dict)
     retries: int = 0
+    jobs: int = 0
+    """Jobs that this launch has done."""
     weight_left: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     weight_done: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -104,6 +106,7 @@ class Display:
         tally.weight_done[job.kind] += job.weight
         if outcome.status == "done":
             tally.ended[job.kind] += 1
+            tally.jobs += 1
         elif not lost:
             tally.retries += 1
             tally.weight_left[job.kind] += job.weight
@@ -139,7 +142,7 @@ class Display:
         if tally.retries:
             parts.append(f"{tally.retries} attempts repeated")
         left = tally.seconds_left()
-        rate = sum(tally.ended.values()) / max(tally.seconds, 1e-9)
+        rate = tally.jobs / max(tally.seconds, 1e-9)
         parts.append(f"{rate:.1f} jobs/s")
         if left is not None and left > 0.5:
             parts.append(f"about {_clock(left)} left")

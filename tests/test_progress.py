@@ -1,0 +1,106 @@
+"""The progress display: counts, rate and time left, as lines and as a picture."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from orchestrator import progress
+from orchestrator.launch import Outcome
+from orchestrator.plan import Plan, make_plan
+from orchestrator.progress import Display
+from orchestrator.sweepfile import parse_sweep
+
+from conftest import sweep_text
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return make_plan(parse_sweep(sweep_text()))
+
+
+def display(plan: Plan, terminal: bool = False) -> tuple[Display, io.StringIO]:
+    text = io.StringIO()
+    shown = Display(plan, Console(file=text, force_terminal=terminal, width=120, soft_wrap=True))
+    shown.tally.expect(tuple(plan.jobs), done=0, failed=0)
+    return shown, text
+
+
+def test_it_counts_what_ends(plan: Plan) -> None:
+    shown, text = display(plan)
+    with shown:
+        for job in plan.jobs.values():
+            shown.started(job)
+            shown.ended(job, Outcome(job.key, "done", seconds=1.0), ())
+    last = text.getvalue().splitlines()[-1]
+    assert "8/8 trials · 2/2 dense · 4/4 prune" in last
+    assert "left" not in last
+    assert not shown.tally.running
+
+
+def test_a_failed_parent_counts_every_trial_that_it_takes_along(plan: Plan) -> None:
+    shown, text = display(plan)
+    dense = next(job for job in plan.jobs.values() if job.kind == "dense")
+    with shown:
+        shown.started(dense)
+        lost = {dense.key, *plan.descendants(dense.key)}
+        shown.ended(dense, Outcome(dense.key, "failed", "boom"), lost)
+    assert "failed: dense resnet8" in text.getvalue()
+    assert "boom" in text.getvalue()
+    assert "4 trials failed" in text.getvalue().splitlines()[-1]
+    assert shown.tally.failed == {"dense": 1, "prune": 2, "trial": 4}
+
+
+def test_a_repeated_attempt_is_no_failure(plan: Plan) -> None:
+    shown, text = display(plan)
+    job = next(iter(plan.jobs.values()))
+    with shown:
+        shown.ended(job, Outcome(job.key, "failed", "lost", retry=True), ())
+    assert "1 attempts repeated" in text.getvalue()
+    assert "failed" not in text.getvalue()
+
+
+def test_trials_of_earlier_launches_count_as_done_but_not_in_the_rate(plan: Plan) -> None:
+    shown, text = display(plan)
+    shown.tally.expect((), done=5, failed=1)
+    with shown:
+        pass
+    line = text.getvalue().splitlines()[-1]
+    assert "5/14 trials" in line
+    assert "1 trials failed" in line
+    assert "0.0 jobs/s" in line
+
+
+def test_the_time_left_follows_the_kinds_own_rates(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, _ = display(plan)
+    tally = shown.tally
+    assert tally.seconds_left() is None
+    now = tally.began
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    denses = [job for job in plan.jobs.values() if job.kind == "dense"]
+    now = tally.began + 20  # one worker: 20 seconds for the two dense networks
+    for job in denses:
+        shown.ended(job, Outcome(job.key, "done", seconds=10.0), ())
+    weights = {kind: sum(j.weight for j in plan.jobs.values() if j.kind == kind)
+               for kind in ("dense", "prune", "trial")}  # fmt: skip
+    expected = 20 / weights["dense"] * (weights["prune"] + weights["trial"])
+    assert tally.seconds_left() == pytest.approx(expected)
+
+
+def test_on_a_terminal_it_is_one_picture(plan: Plan) -> None:
+    shown, text = display(plan, terminal=True)
+    with shown:
+        for job in list(plan.jobs.values())[:3]:
+            shown.started(job)
+    picture = text.getvalue()
+    for words in ("dense", "prune", "trial", "0/8", "running:"):
+        assert words in picture
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])
+def test_clock(seconds: float, words: str) -> None:
+    assert progress._clock(seconds) == words
