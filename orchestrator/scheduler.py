@@ -22,7 +22,6 @@ class Scheduler:
     """How often each job was tried by earlier launches."""
     done: set[str] = field(default_factory=set, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
-    running: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._open = set(self.needed)
@@ -47,7 +46,6 @@ class Scheduler:
         if not self._ready:
             return None
         key = heapq.heappop(self._ready)[2]
-        self.running.add(key)
         self._tries[key] += 1
         return self.plan.jobs[key]
 
@@ -57,7 +55,6 @@ class Scheduler:
 
     def succeed(self, key: str) -> None:
         """Note a job as done; what waited for it may start."""
-        self.running.discard(key)
         self._open.discard(key)
         self.done.add(key)
         for child in self.plan.children[key]:
@@ -73,7 +70,6 @@ class Scheduler:
         Another attempt is made where ``retry`` says it may help and attempts are left. A job that
         has failed takes along every job that needed it.
         """
-        self.running.discard(key)
         if retry and self._tries[key] < MAX_ATTEMPTS:
             self._push(key)
             return {}

@@ -50,7 +50,6 @@ class Anatomy:
     def __init__(self, network: nn.Module, shape: tuple[int, int, int]):
         if not all(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError("a frozen parameter would silently not be pruned: unfreeze all first")
-        self._network = network
         self._layers = dict(network.named_modules())
         self._graph = _graph(network, shape)
         names = {layer: name for name, layer in self._layers.items()}
@@ -109,7 +108,9 @@ def _module(group: Any, names: Mapping[nn.Module, str]) -> PrunableModule:
         if not isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
             continue
         if isinstance(layer, nn.Conv2d) and layer.groups != 1:
-            raise NotImplementedError(f"{names[layer]}: grouped convolutions are not supported yet")
+            raise ValueError(
+                f"{names[layer]}: grouped convolutions cannot be pruned by channel here"
+            )
         is_out = item.dep.handler.__name__ == "prune_out_channels"
         member = Member(names[layer], "out" if is_out else "in", tuple(item.root_idxs))
         members.setdefault((member.layer, member.side), member)

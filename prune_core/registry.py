@@ -45,11 +45,6 @@ class Method:
     traits: tuple[str, ...] = ()
     digest: str | None = None
 
-    @property
-    def identity(self) -> str:
-        """What stands for the method in a stage's key."""
-        return self.name if self.digest is None else f"{self.origin}@{self.digest}"
-
 
 def method(
     name: str, *, source: str = "", needs: tuple[str, ...] = (), traits: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ class Column:
     meaning: str
 
 
-TEXT, REAL, INT, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+TEXT, REAL, INT = pa.string(), pa.float64(), pa.int64()
 TIME = pa.timestamp("us", tz="UTC")
 
 TABLES: dict[str, tuple[Column, ...]] = {

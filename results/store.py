@@ -73,10 +73,6 @@ class Tables:
         whole = _each_once(whole, table, names, parts)
         return whole if columns is None else whole.select(list(columns))
 
-    def keys(self, table: str) -> set[str]:
-        """Return the keys under which rows were written."""
-        return set(self.arrow(table, [KEY[table][0]])[KEY[table][0]].to_pylist())
-
     def compact(self, table: str, limit: int = 1) -> int:
         """Join a table's small files into one, if there are more than ``limit``; return how many.
 
