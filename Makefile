@@ -21,9 +21,10 @@ bench: .venv/installed
 # Exact versions with hashes, from requirements.lock; the project itself editable, on top.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mrsweep needs Python 3.11 or later")'
+	@echo "Setting up .venv: some 6 GB, once; a minute or two on a fast connection."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
 	touch $@
 
 # Renew the lock after a change of pyproject.toml (needs uv). torch and torchvision go together.

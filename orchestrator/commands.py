@@ -125,8 +125,14 @@ def run(
         highlight=False,
     )
     if state.needed:
-        with display:
-            launch.run(started, executor, workers, address)
+        try:
+            with display:
+                launch.run(started, executor, workers, address)
+        except OSError as error:
+            raise RequestError(
+                f"storage root {storage!r} failed: {error}; what is finished is kept, and the same "
+                "command goes on with the rest"
+            ) from error
     after = launch.survey(planned, root)
     if after.done:
         report(file, storage, None, None, console)

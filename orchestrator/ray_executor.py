@@ -78,10 +78,11 @@ def _tune(launch: Launch, scratch: str) -> None:
     resources = launch.plan.sweep.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if on_gpu else {})
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    jobs = _Jobs(launch)
     tuner = tune.Tuner(
         tune.with_resources(_trainable, tune.PlacementGroupFactory([bundle])),
         tune_config=tune.TuneConfig(
-            search_alg=_Jobs(launch),
+            search_alg=jobs,
             num_samples=-1,
             # On a GPU a fresh process gives back all of its memory; on a CPU starting one would
             # take longer than most jobs.
@@ -94,6 +95,8 @@ def _tune(launch: Launch, scratch: str) -> None:
         ),
     )
     tuner.fit()
+    if jobs.failure is not None:
+        raise jobs.failure
 
 
 def _name(trial: Any) -> str:
@@ -139,9 +142,24 @@ class _Jobs(Searcher):
         super().__init__(metric="outcome", mode="max")
         self._launch = launch
         self._running: dict[str, str] = {}
+        self.failure: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        if self._launch.finished:
+        try:
+            return self._suggest(trial_id)
+        except Exception as error:
+            return self._give_up(error)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        try:
+            self._complete(trial_id, result, error)
+        except Exception as failure:
+            self._give_up(failure)
+
+    def _suggest(self, trial_id: str) -> Any:
+        if self._launch.finished or self.failure is not None:
             return Searcher.FINISHED
         job = self._launch.take()
         if job is None:
@@ -157,9 +175,7 @@ class _Jobs(Searcher):
             "attempt": self._launch.scheduler.attempt(job.key),
         }
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         key = self._running.pop(trial_id, None)
         if key is None:
             return
@@ -167,6 +183,11 @@ class _Jobs(Searcher):
             self._launch.lose(key, "its worker died (killed, out of memory, or its node was lost)")
         else:
             self._launch.report(Outcome(**json.loads(result["outcome"])))
+
+    def _give_up(self, error: Exception) -> str:
+        """End the run in good order: inside Tune an exception would tear down running jobs."""
+        self.failure = error
+        return str(Searcher.FINISHED)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Jobs:
         """Stay one: Tune copies its settings, and the launch behind this one must not fork."""

@@ -139,7 +139,15 @@ def solve(
         anywhere = {name: range(floor[name], n + 1) for name, n in channels.items()}
         kept = _nearest(kept, anywhere, cost, budget, CLOSE * whole)
     achieved = 1 - cost(kept) / whole
-    return Solution(kept, achieved, _shortfall(removed, achieved, min_keep))
+    if abs(removed - achieved) <= TOLERANCE:
+        return Solution(kept, achieved, None)
+    why = (
+        f"every module keeps at least {min_keep:.0%} of its channels, and one"
+        if kept == floor
+        else "no single channel brings it nearer"
+    )
+    shortfall = f"asked to remove {removed:.1%}, removed {achieved:.1%}: {why}"
+    return Solution(kept, achieved, shortfall)
 
 
 def _nearest(
@@ -162,14 +170,3 @@ def _nearest(
             break
         kept = best
     return kept
-
-
-def _shortfall(asked: float, achieved: float, min_keep: float) -> str | None:
-    if abs(asked - achieved) <= TOLERANCE:
-        return None
-    why = (
-        f"every module keeps at least {min_keep:.0%} of its channels"
-        if achieved < asked
-        else "no allocation of whole channels comes nearer"
-    )
-    return f"asked to remove {asked:.1%}, removed {achieved:.1%}: {why}"

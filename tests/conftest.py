@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from orchestrator.launch import RAY_ENVIRONMENT, Launch, record_plan, run
 from orchestrator.plan import Job, make_plan
@@ -16,6 +17,10 @@ from prune_core import architectures, datasets, training
 from prune_core.specs import Dataset, Threat, Training
 from prune_core.stages import Dense
 from results.storage import Storage
+
+# The same examples every time: what fails, fails for everybody.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 CPU = torch.device("cpu")
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"

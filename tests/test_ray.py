@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator.launch import ResourceError
+from orchestrator.launch import Launch, Outcome, ResourceError
 
 from conftest import run_sweep, sweep_text
 from test_launch import jobs, trials
@@ -75,6 +75,30 @@ def test_a_relative_root_is_where_the_command_was_given(
     run_sweep(sweep_text(criteria="[l1]", seeds="1"), "runs", executor="ray", workers=2)
     assert len(trials(tmp_path / "runs")) == 2
     assert Counter(jobs(tmp_path / "runs")["kind"]) == {"dense": 1, "prune": 1, "trial": 2}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_driver_that_cannot_write_ends_in_good_order_and_goes_on_later(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, count = Launch.report, 0
+
+    def full_disk(self: Launch, outcome: Outcome) -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise OSError(28, "No space left on device")
+        plain(self, outcome)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Launch, "report", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            run_sweep(sweep_text(), tmp_path, executor="ray", workers=2)
+    before = jobs(tmp_path)
+    assert set(before["status"]) == {"done"}  # nothing was torn down half-way
+    run_sweep(sweep_text(), tmp_path, executor="ray", workers=2)
+    pd.testing.assert_frame_equal(trials(tmp_path), trials(undisturbed))
+    assert jobs(tmp_path)["key"].is_unique
 
 
 @pytest.mark.usefixtures("ray_session")
