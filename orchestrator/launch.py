@@ -156,8 +156,9 @@ class Launch:
         self.report(Outcome(key, "failed", error, retry=True))
 
     def _drop_unneeded(self, job: Job) -> None:
+        """Drop networks that the file does not keep; never one that was there before."""
         ended = self.scheduler.done | self.state.done | self.scheduler.failed.keys()
-        for key in job.parents:
+        for key in self.scheduler.done.intersection(job.parents):
             parent = self.plan.jobs[key]
             droppable = parent.kind in ("dense", "prune") and parent.kind not in self.keep
             if droppable and all(child in ended for child in self.plan.children[key]):

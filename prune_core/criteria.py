@@ -124,14 +124,14 @@ def channel_scores(
     return {
         module.name: _mean_over_members(
             module,
-            [(member, member_scores(module, member)) for member in _weighted(module, layers)],
+            [
+                (member, member_scores(module, member))
+                for member in module.members
+                if member.side != "norm"
+            ],
         )
         for module in modules
     }
-
-
-def _weighted(module: PrunableModule, layers: Mapping[str, nn.Module]) -> list[Member]:
-    return [m for m in module.members if isinstance(layers[m.layer], nn.Conv2d | nn.Linear)]
 
 
 def _rows(weight: Tensor, member: Member) -> Tensor:

@@ -36,17 +36,11 @@ def parse_number(value: Any) -> Any:
     """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers."""
     if not isinstance(value, str):
         return value
-    parts = value.split("/")
+    top, slash, bottom = value.partition("/")
     try:
-        numbers = [float(part) for part in parts]
-        return numbers[0] if len(numbers) == 1 else numbers[0] / _only(numbers[1:])
+        return float(top) / float(bottom) if slash else float(top)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{value!r} is no number; write 0.03, 1e-3 or 8/255") from None
-
-
-def _only(values: list[float]) -> float:
-    (value,) = values
-    return value
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ def _known_attack(name: str) -> str:
     return name
 
 
-Number = Annotated[float, BeforeValidator(parse_number)]
+Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 DatasetName = Annotated[str, MethodOf(DATASETS)]
 ArchitectureName = Annotated[str, MethodOf(ARCHITECTURES)]
 CriterionName = Annotated[str, MethodOf(CRITERIA)]

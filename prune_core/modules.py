@@ -20,10 +20,14 @@ from prune_core.costs import CostModel, LayerCost, Width
 
 @dataclass(frozen=True)
 class Member:
-    """One side of a layer in a module: unit i of that side belongs to root channel channels[i]."""
+    """One side of a layer in a module: unit i of that side belongs to root channel channels[i].
+
+    ``out``: a layer that makes the channels; ``in``: one that reads them; ``norm``: a normalisation
+    between the two.
+    """
 
     layer: str
-    side: Literal["out", "in"]
+    side: Literal["out", "in", "norm"]
     channels: tuple[int, ...]
 
 
@@ -36,7 +40,7 @@ class PrunableModule:
     members: tuple[Member, ...]
 
     def makers(self) -> list[str]:
-        """Return the layers that make the module's channels."""
+        """Return the layers, convolutional or linear, that make the module's channels."""
         return [member.layer for member in self.members if member.side == "out"]
 
 
@@ -111,8 +115,10 @@ def _module(group: Any, names: Mapping[nn.Module, str]) -> PrunableModule:
             raise ValueError(
                 f"{names[layer]}: grouped convolutions cannot be pruned by channel here"
             )
-        is_out = item.dep.handler.__name__ == "prune_out_channels"
-        member = Member(names[layer], "out" if is_out else "in", tuple(item.root_idxs))
+        side: Literal["out", "in", "norm"] = "norm"
+        if not isinstance(layer, nn.BatchNorm2d):
+            side = "out" if item.dep.handler.__name__ == "prune_out_channels" else "in"
+        member = Member(names[layer], side, tuple(item.root_idxs))
         members.setdefault((member.layer, member.side), member)
     root = names[group[0].dep.target.module]
     return PrunableModule(root, len(group[0].idxs), tuple(members[k] for k in sorted(members)))
@@ -134,7 +140,7 @@ def _cost_model(
     for module in modules:
         for member in module.members:
             cost = costs[member.layer]
-            width = cost.out if member.side == "out" else cost.inputs
+            width = cost.inputs if member.side == "in" else cost.out
             units = len(member.channels)
             width.fixed -= units
             width.per_channel[module.name] = units // module.channels

@@ -93,7 +93,6 @@ def measure(
             layer: tuple(estimate(problem, layer))
             for module in modules
             for layer in module.makers()
-            if isinstance(network.get_submodule(layer), nn.Conv2d | nn.Linear)
         }
     return {layer: LayerSensitivity(max(rises), rises) for layer, rises in found.items()}
 
@@ -103,8 +102,7 @@ def by_module(
 ) -> dict[str, float]:
     """Return each module's sensitivity: the largest among the layers that make its channels."""
     return {
-        module.name: max(layers[layer].value for layer in module.makers() if layer in layers)
-        for module in modules
+        module.name: max(layers[layer].value for layer in module.makers()) for module in modules
     }
 
 

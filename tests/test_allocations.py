@@ -177,8 +177,8 @@ def test_the_lowest_scores_go(trained: nn.Module, digits: datasets.Dataset) -> N
         min_keep=0.1,
         mrs_exponent=None,
     )
-    module = next(m for m in Anatomy(network, digits.shape).modules if len(m.makers()) == 2)
-    maker = next(n for n in module.makers() if isinstance(network.get_submodule(n), nn.Conv2d))
+    module = next(m for m in Anatomy(network, digits.shape).modules if len(m.makers()) == 1)
+    (maker,) = module.makers()
     (reader,) = (m.layer for m in module.members if m.side == "in")
     own = network.get_submodule(maker).weight.detach().abs().flatten(1).sum(1)
     read = network.get_submodule(reader).weight.detach().abs().transpose(0, 1).flatten(1).sum(1)

@@ -188,6 +188,13 @@ def test_networks_are_kept_or_dropped_as_the_file_says(tmp_path: Path, done: Pat
     pd.testing.assert_frame_equal(trials(tmp_path / "a"), trials(done))
 
 
+def test_a_sweep_drops_no_network_that_another_kept(tmp_path: Path) -> None:
+    run_sweep(sweep_text(), tmp_path)
+    kept = sorted(tmp_path.glob("artifacts/*/*/*.safetensors"))
+    run_sweep(sweep_text(name="other", keep="[]", criteria="[random, l1, l2]"), tmp_path)
+    assert sorted(tmp_path.glob("artifacts/*/*/*.safetensors")) == kept
+
+
 def test_a_new_attack_on_kept_networks_trains_nothing(tmp_path: Path) -> None:
     text = sweep_text(keep="[dense, prune, finetune]", seeds="1")
     run_sweep(text, tmp_path)

@@ -36,6 +36,8 @@ FAULTS = [
     ("finetuning", "{a: {epochs: 0, policy: scratch}}", 7, "policy 'none' goes with 0 epochs"),
     ("finetuning", "{a: {epochs: 2}, b: {epochs: 2.0}}", 7, "'b' and 'a' say the same"),
     ("finetuning", "{a: {epoch: 2}}", 7, "did you mean 'epochs'?"),
+    ("sparsities", "[1/]", 5, "'1/' is no number"),
+    ("finetuning", "{a: {epochs: 2, lr: .inf}}", 7, "finite number"),
     ("finetuning", "{off: {epochs: 0}}", 7, "write the name in quotes"),
     ("seeds", "0", 8, "give at least 1"),
     ("seeds", "[1, 1]", 8, "repeated: 1"),
