@@ -20,8 +20,15 @@ log = logging.getLogger(__name__)
 
 NETWORK = "network.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
+SCORES = "scores.safetensors"
 FACTS = "facts.json"
-RESULT = {"dense": NETWORK, "prune": NETWORK, "finetune": NETWORK, "sensitivity": FACTS}
+RESULT = {
+    "dense": NETWORK,
+    "prune": NETWORK,
+    "finetune": NETWORK,
+    "scores": SCORES,
+    "sensitivity": FACTS,
+}
 """The file whose presence says that a stage is done."""
 
 

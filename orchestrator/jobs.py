@@ -15,18 +15,36 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator import rows
-from orchestrator.artifacts import CHECKPOINT, NETWORK, Artifacts
+from orchestrator.artifacts import CHECKPOINT, NETWORK, SCORES, Artifacts
 from orchestrator.launch import Outcome
-from orchestrator.plan import Job, dense_of
-from prune_core import architectures, datasets, pruning, sensitivities, training
+from orchestrator.plan import Job
+from prune_core import (
+    architectures,
+    datasets,
+    masks,
+    pruning,
+    scoring,
+    sensitivities,
+    training,
+)
 from prune_core.evaluation import evaluate
 from prune_core.identity import derive_seed
-from prune_core.modules import Anatomy
+from prune_core.modules import Structure
 from prune_core.registry import POLICIES
-from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Sensitivity, Stage, Trial
+from prune_core.stages import (
+    Dense,
+    Evaluation,
+    Finetuned,
+    Pruned,
+    Scores,
+    Sensitivity,
+    Stage,
+    Trial,
+    dense_of,
+)
 from results.storage import Storage
 from results.store import Tables
 
@@ -113,6 +131,8 @@ class _Work:
         stage = job.stage
         if isinstance(stage, Sensitivity):
             self.sensitivity(stage)
+        elif isinstance(stage, Scores):
+            self.scores(stage)
         elif isinstance(stage, Trial):
             self.trial(stage, job)
         elif isinstance(stage, Dense | Pruned):
@@ -141,13 +161,15 @@ class _Work:
             return None
         tensors, facts = stored
         network = self._blank(stage)
-        if facts["structure"] is not None:
-            pruning.rebuild(network, self._data(stage).shape, facts["structure"])
+        if not isinstance(stage, Dense):
+            pruned = stage if isinstance(stage, Pruned) else stage.pruned
+            shape = self._data(stage).shape
+            pruning.rebuild(network, shape, pruned.granularity, facts["structure"])
         network.load_state_dict(tensors)
         return network.to(self.device)
 
     def _save(
-        self, stage: Stage, network: nn.Module, structure: pruning.Structure | None, **facts: Any
+        self, stage: Stage, network: nn.Module, structure: Structure | None, **facts: Any
     ) -> None:
         facts["structure"] = structure
         self.artifacts.save(stage.kind, stage.key, NETWORK, dict(network.state_dict()), facts)
@@ -160,12 +182,22 @@ class _Work:
         return network
 
     def _pruned(self, stage: Pruned) -> nn.Module:
-        network = self.network(stage.dense)
-        found = None
-        if stage.sensitivity is not None:
-            anatomy = Anatomy(network, self._data(stage).shape)
-            found = sensitivities.by_module(anatomy.modules, self.sensitivity(stage.sensitivity))
-        structure, report = pruning.prune(network, self._data(stage), stage, found)
+        network, shape = self.network(stage.network), self._data(stage).shape
+        origin = None
+        if isinstance(stage.network, Finetuned):
+            origin = pruning.origin_of(self._blank(stage), shape, stage.granularity)
+        structure, report = pruning.prune(
+            network,
+            shape,
+            stage,
+            self.scores(stage.scores, network),
+            self.scores(stage.ranking, network) if stage.ranking else None,
+            self.sensitivity(stage.sensitivity) if stage.sensitivity else None,
+            origin,
+        )
+        if isinstance(stage.network, Finetuned):
+            before = self.pruning_facts(stage.network.pruned)["structure"]
+            structure = pruning.compose(before, structure)
         facts = asdict(report)
         self._save(stage, network, structure, report=facts)
         self.tables.write("modules", stage.key, rows.module_rows(stage, facts["modules"]))
@@ -175,6 +207,7 @@ class _Work:
         network = self.network(stage.pruned)
         policy = POLICIES.load(stage.policy)
         policy(network, derive_seed(stage.key, "policy"))
+        masks.hold(masks.masked(network))
         self._fit(stage, network)
         if "finetune" in self.keep:
             self._save(stage, network, self.pruning_facts(stage.pruned)["structure"])
@@ -200,16 +233,31 @@ class _Work:
         """Return every layer's sensitivity, from storage where it is there."""
         stored = self.artifacts.load_facts(stage.kind, stage.key)
         if stored is None:
-            network = self.network(stage.dense)
-            data = self._data(stage)
-            modules = Anatomy(network, data.shape).modules
-            found = sensitivities.measure(network, modules, data, stage)
+            network = self.network(stage.network)
+            layers = list(masks.maskable(network))
+            found = sensitivities.measure(network, layers, self._data(stage), stage)
             stored = {name: asdict(value) for name, value in found.items()}
             self.artifacts.save_facts(stage.kind, stage.key, stored)
         return {
             name: sensitivities.LayerSensitivity(value["value"], tuple(value["restarts"]))
             for name, value in stored.items()
         }
+
+    def scores(self, stage: Scores, network: nn.Module | None = None) -> dict[str, Tensor]:
+        """Return every module's scores, from storage where they are there.
+
+        Those that a look at the weights gives are not stored.
+        """
+        stored = self.artifacts.load(stage.kind, stage.key, SCORES)
+        if stored is not None:
+            return {name: tensor.to(self.device) for name, tensor in stored[0].items()}
+        network = self.network(stage.network) if network is None else network
+        data = self._data(stage)
+        modules = pruning.anatomy_of(network, data.shape, stage.unit).modules
+        found = scoring.score(network, data, modules, stage)
+        if stage.needs_data:
+            self.artifacts.save(stage.kind, stage.key, SCORES, found, {})
+        return found
 
     def evaluations(
         self,
@@ -253,14 +301,14 @@ class _Work:
         measured |= rows.metrics("finetuned", final)
         facts = self.pruning_facts(trial.pruned)["report"]
         achieved = {name: facts[name] for name in ACHIEVED}
-        epochs = self.tables.find("epochs", trial.network.key) or []
+        trained = [self.tables.find("epochs", stage.key) or [] for stage in trial.trainings]
         row = {
             **rows.levels_row(trial, job.labels or {}),
             **achieved,
             **measured,
             "status": "done",
             "error": None,
-            "finetune_seconds": sum(epoch["seconds"] for epoch in epochs),
+            "finetune_seconds": sum(epoch["seconds"] for epochs in trained for epoch in epochs),
             "evaluate_seconds": sum(row["seconds"] for row in final),
             "device": str(self.device),
             "node": platform.node(),
@@ -269,12 +317,25 @@ class _Work:
         }
         self.tables.write("trials", trial.key, [row], over="failed")
         self.drop_checkpoint(trial)
+        self._drop_rounds(trial)
+
+    def _drop_rounds(self, trial: Trial) -> None:
+        """Drop what later rounds of an iterative pruning left, but for what the file keeps.
+
+        The first round's pruning and scores are jobs of their own, and other trials' too.
+        """
+        for training_stage in trial.trainings[:-1]:
+            pruned = training_stage.pruned
+            for stage in filter(None, (pruned, pruned.scores, pruned.ranking)):
+                if stage.kind not in self.keep:
+                    self.artifacts.drop(stage.kind, stage.key)
 
     def drop_checkpoint(self, stage: Stage) -> None:
         """Remove the checkpoint of a training that is over, for good or ill."""
-        trained = stage.network if isinstance(stage, Trial) else stage
-        if isinstance(trained, Dense | Finetuned):
-            self.artifacts.drop(trained.kind, trained.key, CHECKPOINT)
+        trained = stage.trainings if isinstance(stage, Trial) else [stage]
+        for training_stage in trained:
+            if isinstance(training_stage, Dense | Finetuned):
+                self.artifacts.drop(training_stage.kind, training_stage.key, CHECKPOINT)
 
     # Data and blank networks.
 

@@ -160,7 +160,7 @@ class Launch:
         ended = self.scheduler.done | self.state.done | self.scheduler.failed.keys()
         for key in self.scheduler.done.intersection(job.parents):
             parent = self.plan.jobs[key]
-            droppable = parent.kind in ("dense", "prune") and parent.kind not in self.keep
+            droppable = parent.kind in ("dense", "scores", "prune") and parent.kind not in self.keep
             if droppable and all(child in ended for child in self.plan.children[key]):
                 self._artifacts.drop(parent.kind, key)
 

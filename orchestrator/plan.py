@@ -6,21 +6,29 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
-from orchestrator.sweepfile import Sweep, SweepFileError, Value
-from prune_core.registry import ALLOCATIONS, CRITERIA
+from orchestrator.sweepfile import Sweep, SweepFileError, Value, as_levels
+from prune_core.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
 from prune_core.specs import Estimation, FinetuningLevel, PruningRules
 from prune_core.stages import (
     Dense,
     Evaluation,
     Finetuned,
     Pruned,
+    Scores,
     Sensitivity,
     Stage,
     Trial,
+    dense_of,
     digests,
 )
+
+Unit = Literal["channel", "weight"]
+IMAGES = frozenset({"gradients", "maps", "inputs", "learned"})
+"""Needs of criteria that training images answer."""
+TOLERANCE = 0.01
+"""A pattern that removes more than the sparsity by this share cannot meet its budget."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """One of dense, sensitivity, prune and trial."""
+        """One of dense, sensitivity, scores, prune and trial."""
         return self.stage.kind
 
     @property
@@ -101,7 +109,12 @@ class Plan:
 
 
 def make_plan(sweep: Sweep) -> Plan:
-    """Return the plan of a sweep. Raises `SweepFileError` where two cells are the same trial."""
+    """Return the plan of a sweep.
+
+    Raises `SweepFileError` for cells that cannot be, and where two cells are the same trial.
+    """
+    if faults := impossible(sweep):
+        raise SweepFileError([f"{sweep.name}: {fault}" for fault in faults])
     jobs: dict[str, Job] = {}
     trials: dict[str, Job] = {}
     again: list[str] = []
@@ -134,7 +147,7 @@ def make_trial(sweep: Sweep, labels: Mapping[str, Value]) -> Trial:
     """Return the trial of one cell at one seed, every default and override written out."""
     settings = _settings(sweep, labels)
     training = settings["dense"].resolved()
-    architecture, criterion = str(labels["architecture"]), str(labels["criterion"])
+    architecture = str(labels["architecture"])
     dense = Dense(
         dataset=sweep.dataset,
         architecture=architecture,
@@ -145,52 +158,94 @@ def make_trial(sweep: Sweep, labels: Mapping[str, Value]) -> Trial:
             datasets=sweep.dataset.name, architectures=architecture, objectives=training.objective
         ),
     )
-    allocation = str(labels["allocation"])
-    rules: PruningRules = settings["pruning"]
-    sensitivity = _sensitivity(dense, allocation, settings["sensitivity"], sweep)
-    gradients = "gradients" in CRITERIA[criterion].needs
-    pruned = Pruned(
-        dense=dense,
-        sensitivity=sensitivity,
-        criterion=criterion,
-        calibration=rules.calibration if gradients else None,
-        allocation=allocation,
-        sparsity=float(labels["sparsity"]),
-        budget=sweep.budget,
-        min_keep=rules.min_keep,
-        mrs_exponent=rules.mrs_exponent if sensitivity else None,
-        outside=digests(criteria=criterion, allocations=allocation),
-    )
-    network = _finetuned(pruned, settings["finetuning"], sweep)
+    network = _path_from(dense, settings, labels, sweep)
     return Trial(network=network, attacks=sweep.evaluation.attacks, threat=sweep.threat)
 
 
-def _sensitivity(
-    dense: Dense, allocation: str, estimation: Estimation, sweep: Sweep
-) -> Sensitivity | None:
-    """Return the sensitivity that an allocation asks for with the need ``sensitivity:NAME``."""
-    needs = [need.partition(":")[2] for need in ALLOCATIONS[allocation].needs if ":" in need]
-    if not needs:
-        return None
-    return Sensitivity(
-        dense=dense,
-        estimator=needs[0],
-        estimation=estimation,
-        threat=sweep.threat,
-        outside=digests(sensitivities=needs[0]),
+def _path_from(
+    dense: Dense, settings: Mapping[str, Any], labels: Mapping[str, Value], sweep: Sweep
+) -> Pruned | Finetuned:
+    """Return the last network of a path; pruned once, or in rounds of geometric steps."""
+    level: FinetuningLevel = settings["finetuning"]
+    sparsity = float(labels["sparsity"])
+    if level.policy == "none":
+        return _pruned(dense, sparsity, settings, labels, sweep)
+    network: Dense | Finetuned = dense
+    for number, training in enumerate(level.round_trainings(), start=1):
+        last = number == level.rounds
+        reached = sparsity if last else 1 - (1 - sparsity) ** (number / level.rounds)
+        network = Finetuned(
+            pruned=_pruned(network, reached, settings, labels, sweep),
+            policy=level.policy,
+            training=training,
+            threat=sweep.threat if training.adversarial else None,
+            outside=digests(policies=level.policy, objectives=training.objective),
+        )
+    if isinstance(network, Dense):
+        raise ValueError(f"a fine-tuning of {level.rounds} rounds prunes nothing")
+    return network
+
+
+def _pruned(
+    network: Dense | Finetuned,
+    sparsity: float,
+    settings: Mapping[str, Any],
+    labels: Mapping[str, Value],
+    sweep: Sweep,
+) -> Pruned:
+    rules: PruningRules = settings["pruning"]
+    allocation, granularity = str(labels["allocation"]), str(labels["granularity"])
+    needs = ALLOCATIONS[allocation].needs
+    unit: Unit = "weight" if "weights" in GRANULARITIES[granularity].traits else "channel"
+    ranked = [need.partition(":")[2] for need in needs if need.startswith("scores:")]
+    measured = [need.partition(":")[2] for need in needs if need.startswith("sensitivity:")]
+    return Pruned(
+        network=network,
+        scores=_scores(network, str(labels["criterion"]), unit, sparsity, rules, sweep),
+        ranking=_scores(network, ranked[0], unit, sparsity, rules, sweep) if ranked else None,
+        sensitivity=(
+            _sensitivity(network, measured[0], settings["sensitivity"], sweep) if measured else None
+        ),
+        allocation=allocation,
+        granularity=granularity,
+        sparsity=sparsity,
+        budget=sweep.budget,
+        min_keep=rules.min_keep,
+        mrs_exponent=rules.mrs_exponent if measured else None,
+        ratios=rules.ratios[dense_of(network).architecture] if "ratios" in needs else None,
+        outside=digests(allocations=allocation, granularities=granularity),
     )
 
 
-def _finetuned(pruned: Pruned, level: FinetuningLevel, sweep: Sweep) -> Pruned | Finetuned:
-    if level.policy == "none":
-        return pruned
-    training = level.training()
-    return Finetuned(
-        pruned=pruned,
-        policy=level.policy,
-        training=training,
-        threat=sweep.threat if training.adversarial else None,
-        outside=digests(policies=level.policy, objectives=training.objective),
+def _scores(
+    network: Dense | Finetuned,
+    criterion: str,
+    unit: Unit,
+    sparsity: float,
+    rules: PruningRules,
+    sweep: Sweep,
+) -> Scores:
+    needs = CRITERIA[criterion].needs
+    return Scores(
+        network=network,
+        criterion=criterion,
+        unit=unit,
+        calibration=rules.calibration if IMAGES.intersection(needs) else None,
+        threat=sweep.threat if "threat" in needs else None,
+        sparsity=sparsity if "sparsity" in needs else None,
+        outside=digests(criteria=criterion),
+    )
+
+
+def _sensitivity(
+    network: Dense | Finetuned, estimator: str, estimation: Estimation, sweep: Sweep
+) -> Sensitivity:
+    return Sensitivity(
+        network=network,
+        estimator=estimator,
+        estimation=estimation,
+        threat=sweep.threat,
+        outside=digests(sensitivities=estimator),
     )
 
 
@@ -212,39 +267,70 @@ def _settings(sweep: Sweep, labels: Mapping[str, Value]) -> dict[str, Any]:
     return found
 
 
-def _matches(rule: Mapping[str, Value], labels: Mapping[str, Value]) -> bool:
-    return all(labels[factor] == level for factor, level in rule.items())
+def _matches(rule: Mapping[str, Any], labels: Mapping[str, Value]) -> bool:
+    return all(labels[factor] in as_levels(level) for factor, level in rule.items())
+
+
+def impossible(sweep: Sweep) -> list[str]:
+    """Say which combinations of levels cannot be, of those that no rule excludes."""
+    faults: dict[str, None] = {}
+    for labels in cells(sweep):
+        faults.update(dict.fromkeys(_contradictions(sweep, labels)))
+    return list(faults)
+
+
+def _contradictions(sweep: Sweep, labels: Mapping[str, Value]) -> Iterator[str]:
+    criterion, granularity = str(labels["criterion"]), str(labels["granularity"])
+    if "channels" in CRITERIA[criterion].traits and "weights" in GRANULARITIES[granularity].traits:
+        yield (
+            f"criterion {criterion!r} scores channels, not the weights of granularity "
+            f"{granularity!r}; exclude: [{{criterion: {criterion}, granularity: {granularity}}}]"
+        )
+    if pattern := GRANULARITIES.arguments(granularity):
+        n, m = int(pattern["n"]), int(pattern["m"])
+        if not n < m:
+            yield f"granularity {granularity!r} removes nothing; give n:m with n under m, as 2:4"
+        elif float(labels["sparsity"]) < 1 - n / m - TOLERANCE:
+            yield (
+                f"granularity {granularity!r} removes {1 - n / m:.0%} at least, more than sparsity "
+                f"{labels['sparsity']}; exclude: "
+                f"[{{granularity: {granularity}, sparsity: {labels['sparsity']}}}]"
+            )
+    if "ratios" in ALLOCATIONS[str(labels["allocation"])].needs:
+        rules: PruningRules = _settings(sweep, labels)["pruning"]
+        if str(labels["architecture"]) not in rules.ratios:
+            yield (
+                f"allocation {labels['allocation']!r} needs pruning.ratios for "
+                f"{labels['architecture']}: the share that every module keeps"
+            )
 
 
 def _path(trial: Trial, labels: Mapping[str, Value]) -> list[Job]:
-    """Return the jobs of one trial, parents first."""
-    pruned, dense = trial.pruned, trial.dense
+    """Return the jobs of one trial, parents first; later rounds are part of the trial's own job."""
+    dense = trial.dense
+    first = trial.trainings[-1].pruned if trial.trainings else trial.pruned
     jobs = [Job(dense, (), tuple(trial.evaluations(dense)))]
     parents = [dense.key]
-    if pruned.sensitivity is not None:
-        jobs.append(Job(pruned.sensitivity, (dense.key,)))
-        parents.append(pruned.sensitivity.key)
-    jobs.append(Job(pruned, tuple(parents), tuple(trial.evaluations(pruned))))
+    before: list[Scores | Sensitivity | None] = [first.scores, first.ranking, first.sensitivity]
+    for stage in before:
+        if stage is not None and not (isinstance(stage, Scores) and not stage.needs_data):
+            jobs.append(Job(stage, (dense.key,)))
+            parents.append(stage.key)
+    evaluations = tuple(trial.evaluations(first)) if first is trial.pruned else ()
+    jobs.append(Job(first, tuple(parents), evaluations))
     evaluations = tuple(trial.evaluations(trial.network))
-    jobs.append(Job(trial, (pruned.key,), evaluations, dict(labels)))
+    jobs.append(Job(trial, (first.key,), evaluations, dict(labels)))
     return jobs
-
-
-def dense_of(stage: Stage) -> Dense:
-    """Return the dense network that a stage descends from."""
-    while not isinstance(stage, Dense):
-        stage = next(iter(stage.parents.values()))
-    return stage
 
 
 def _passes(stage: Stage) -> float:
     """Estimate a job's passes over the training images; an attack step counts as one and a half."""
     training = getattr(stage, "training", None)
     if isinstance(stage, Trial):
-        return _passes(stage.network) if isinstance(stage.network, Finetuned) else 1.0
+        return max(1.0, sum(map(_passes, stage.trainings)))
     if training is not None:
         return float(training.epochs * (3 + 1.5 * (training.attack_steps or 0)))
-    return 10.0 if isinstance(stage, Sensitivity) else 1.0
+    return 10.0 if isinstance(stage, Sensitivity) else 2.0
 
 
 def _levels(labels: Mapping[str, Value] | None) -> str:

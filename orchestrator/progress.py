@@ -16,7 +16,7 @@ from rich.text import Text
 from orchestrator.launch import Outcome
 from orchestrator.plan import Job, Plan
 
-KINDS = ("dense", "sensitivity", "prune", "trial")
+KINDS = ("dense", "sensitivity", "scores", "prune", "trial")
 LINE_EVERY = 10.0
 """Seconds between two plain lines."""
 

@@ -22,14 +22,9 @@ from ray.tune.search import Searcher
 
 from orchestrator.jobs import perform
 from orchestrator.launch import Launch, Outcome, ResourceError
-from orchestrator.plan import Job
-from prune_core.stages import Dense, Evaluation, Pruned, Sensitivity, Stage, Trial
+from orchestrator.transport import decode_job, encode_job
 
 log = logging.getLogger(__name__)
-
-STAGES: dict[str, type[Stage]] = {
-    stage.kind: stage for stage in (Dense, Sensitivity, Pruned, Trial)
-}
 
 
 def execute(launch: Launch, workers: int | None, address: str | None) -> None:
@@ -109,30 +104,6 @@ def _trainable(config: dict[str, Any]) -> None:
         job, config["root"], config["device"], tuple(config["keep"]), config["attempt"]
     )
     tune.report({"outcome": json.dumps(asdict(outcome))})
-
-
-def encode_job(job: Job) -> str:
-    """Return a job as JSON."""
-    return json.dumps(
-        {
-            "kind": job.kind,
-            "stage": job.stage.model_dump(mode="json"),
-            "evaluations": [e.model_dump(mode="json") for e in job.evaluations],
-            "parents": job.parents,
-            "labels": job.labels,
-        }
-    )
-
-
-def decode_job(text: str) -> Job:
-    """Return the job that `encode_job` wrote."""
-    data = json.loads(text)
-    return Job(
-        stage=STAGES[data["kind"]].model_validate(data["stage"]),
-        parents=tuple(data["parents"]),
-        evaluations=tuple(Evaluation.model_validate(e) for e in data["evaluations"]),
-        labels=data["labels"],
-    )
 
 
 class _Jobs(Searcher):

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plan import Job, dense_of
+from orchestrator.plan import Job
 from prune_core import __version__
-from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Stage, Trial
+from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Stage, Trial, dense_of
 from results.schema import metric_name
 
 Row = dict[str, Any]
@@ -38,6 +38,7 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
         "finetuned_network": network.key,
         "policy": "none",
         "epochs": 0,
+        "rounds": len(trial.trainings),
         "reported_epoch": 0,
         "version": __version__,
         **labels,
@@ -45,7 +46,8 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
     if isinstance(network, Finetuned):
         training = network.training.model_dump()
         row |= {name: training[name] for name in TRAINING_COLUMNS}
-        row |= {"policy": network.policy, "reported_epoch": network.training.epochs}
+        epochs = sum(stage.training.epochs for stage in trial.trainings)
+        row |= {"policy": network.policy, "epochs": epochs, "reported_epoch": epochs}
     return row
 
 

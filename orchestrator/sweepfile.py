@@ -25,6 +25,7 @@ from prune_core.fields import (
     ArchitectureName,
     AttackName,
     CriterionName,
+    GranularityName,
     Share,
     Spec,
     parse_number,
@@ -32,6 +33,8 @@ from prune_core.fields import (
 from prune_core.specs import Dataset, Estimation, FinetuningLevel, PruningRules, Threat, Training
 
 Value = str | int | float
+Levels = Value | tuple[Value, ...]
+"""A level, or several: a rule matches any of them."""
 SECTIONS: dict[str, type[Spec]] = {
     "finetuning": FinetuningLevel,
     "dense": Training,
@@ -86,7 +89,7 @@ def _distinct_contents(levels: dict[str, Any]) -> dict[str, Any]:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Kept = Literal["dense", "prune", "finetune"]
+Kept = Literal["dense", "scores", "prune", "finetune"]
 
 
 class EvaluationRules(Spec):
@@ -105,7 +108,7 @@ class Resources(Spec):
 class Override(Spec):
     """Settings of the cells that match ``where``: ``set: {finetuning.lr: 0.005}``."""
 
-    where: dict[str, Value] = Field(min_length=1)
+    where: dict[str, Levels] = Field(min_length=1)
     set: dict[str, Value] = Field(min_length=1)
 
 
@@ -124,7 +127,7 @@ class Sweep(Spec):
         tuple[AllocationName, ...], Field(min_length=1), AfterValidator(_distinct)
     ] = ("uniform",)
     granularities: Annotated[
-        tuple[Literal["channel"], ...], Field(min_length=1), AfterValidator(_distinct)
+        tuple[GranularityName, ...], Field(min_length=1), AfterValidator(_distinct)
     ] = ("channel",)
     finetuning: Annotated[
         dict[Name, FinetuningLevel], Field(min_length=1), AfterValidator(_distinct_contents)
@@ -146,17 +149,17 @@ class Sweep(Spec):
     sensitivity: Estimation = Estimation()
     pruning: PruningRules = PruningRules()
     keep: tuple[Kept, ...] = Field(
-        ("dense", "prune"), description="stages whose networks stay in storage after the sweep"
+        ("dense", "scores", "prune"), description="stages that stay in storage after the sweep"
     )
     resources: Resources = Resources()
-    exclude: tuple[dict[str, Value], ...] = ()
+    exclude: tuple[dict[str, Levels], ...] = ()
     overrides: tuple[Override, ...] = ()
 
     @field_validator("exclude")
     @classmethod
     def _exclude_known(
-        cls, rules: tuple[dict[str, Value], ...], info: ValidationInfo
-    ) -> tuple[dict[str, Value], ...]:
+        cls, rules: tuple[dict[str, Levels], ...], info: ValidationInfo
+    ) -> tuple[dict[str, Levels], ...]:
         checked = [_known_levels(rule, info.data) for rule in rules]
         _raise_all(fault for _, faults in checked for fault in faults)
         return tuple(rule for rule, _ in checked)
@@ -206,27 +209,34 @@ def _raise_all(faults: Iterator[str] | list[str]) -> None:
         raise ValueError("; ".join(found))
 
 
+def as_levels(given: Levels) -> tuple[Value, ...]:
+    """Return one level, or several, as several."""
+    return given if isinstance(given, tuple) else (given,)
+
+
 def _known_levels(
-    rule: Mapping[str, Value], data: Mapping[str, Any]
-) -> tuple[dict[str, Value], list[str]]:
+    rule: Mapping[str, Levels], data: Mapping[str, Any]
+) -> tuple[dict[str, Levels], list[str]]:
     """Check that a rule names factors and levels of the sweep; ``8/10`` finds the level 0.8."""
     levels: dict[str, tuple[Any, ...]] = {**factor_levels(data), "seed": data.get("seeds", ())}
-    found: dict[str, Value] = {}
+    found: dict[str, Levels] = {}
     faults: list[str] = []
-    for factor, value in rule.items():
+    for factor, given in rule.items():
         if factor not in FACTOR_FIELDS and factor != "seed":
             faults.append(f"unknown factor {factor!r}; {allowed(factor, [*FACTOR_FIELDS, 'seed'])}")
             continue
-        level = parse_number(value) if factor == "sparsity" else value
-        if levels.get(factor) and level not in levels[factor]:
-            known = [str(known) for known in levels[factor]]
-            faults.append(f"{factor} has no level {value!r}; {allowed(str(value), known)}")
-        found[factor] = level
+        found[factor] = tuple(
+            parse_number(value) if factor == "sparsity" else value for value in as_levels(given)
+        )
+        for value, level in zip(as_levels(given), as_levels(found[factor]), strict=True):
+            if levels.get(factor) and level not in levels[factor]:
+                known = [str(known) for known in levels[factor]]
+                faults.append(f"{factor} has no level {value!r}; {allowed(str(value), known)}")
     return found, faults
 
 
 def _unsettable(
-    key: str, value: Value, where: Mapping[str, Value], data: Mapping[str, Any]
+    key: str, value: Value, where: Mapping[str, Levels], data: Mapping[str, Any]
 ) -> list[str]:
     """Say what is wrong with setting ``section.field`` to a value for the matching levels."""
     section, _, field = key.partition(".")
@@ -236,7 +246,7 @@ def _unsettable(
     current = data.get(section)
     levels = current.values() if isinstance(current, dict) else [current]
     if section in where and isinstance(current, dict):
-        levels = [level for name, level in current.items() if name == where[section]]
+        levels = [level for name, level in current.items() if name in as_levels(where[section])]
     faults = []
     for level in levels:
         if level is not None:

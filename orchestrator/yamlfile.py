@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -17,9 +18,23 @@ class YamlError(ValueError):
         self.line = line
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader without numbers to the base of 60: ``2:4`` is text, not 124."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML declares it so
+        first: [
+            (tag, re.compile(rf"(?!.*:)(?:{pattern.pattern})", pattern.flags))
+            if tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+            else (tag, pattern)
+            for tag, pattern in resolvers
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
     """Return the data and, for the path of every value, its line; the safe schema alone."""
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     lines: dict[Path, int] = {}
 
     def build(node: yaml.Node, path: Path) -> Any:

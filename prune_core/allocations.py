@@ -1,15 +1,20 @@
 """Allocations: how a budget is spread over the prunable modules; pure, without a network.
 
-An allocation is a function ``(evidence, dial) -> share of channels kept, by module``, which must
-not fall as the dial turns from 0 to 1 and keeps everything at 1. `solve` turns the dial until the
-budget is met on the exact cost, whole channels and minimum widths included.
+An allocation is a function ``(evidence, dial) -> share of units kept, by module``, which must not
+fall as the dial turns from 0 to 1 and keeps everything at 1. `prune_core.solver` turns the dial
+until the budget is met on the exact cost.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from prune_core.registry import method
 
@@ -20,41 +25,68 @@ Shares = dict[str, float]
 class Evidence:
     """What an allocation may look at, by module."""
 
-    channels: Mapping[str, int]
-    scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """The criterion's score of every channel, comparable between modules."""
+    units: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The shape of the root layer's weight: outputs, inputs, kernel."""
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """A criterion's score of every unit, comparable between modules."""
     sensitivities: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    """Shares of units kept as the user gave them."""
     exponent: float = 0.5
     """How strongly shares follow sensitivities: they are proportional to them to this power."""
+    seed: int = 0
+    """What an allocation draws depends on this alone."""
+
+    @cached_property
+    def ranked(self) -> NDArray[np.int64]:
+        """The module, by its place in ``scores``, of every unit of all, the best first."""
+        owners = np.repeat(np.arange(len(self.scores)), [len(s) for s in self.scores.values()])
+        everything = np.concatenate([np.asarray(s) for s in self.scores.values()])
+        return np.asarray(owners[np.argsort(-everything, kind="stable")])
 
 
-@dataclass(frozen=True)
-class Solution:
-    """Channels kept by module, the share of the budget removed, and what could not be met."""
-
-    kept: dict[str, int]
-    removed: float
-    shortfall: str | None
-
-
-@method("uniform")
+@method("uniform", source="the control of every allocation")
 def uniform(evidence: Evidence, dial: float) -> Shares:
-    """Every module keeps the same share of its channels."""
-    return dict.fromkeys(evidence.channels, dial)
+    """Every module keeps the same share of its units."""
+    return dict.fromkeys(evidence.units, dial)
 
 
-@method("global", needs=("scores",))
+@method("global", source="Han et al., 2015 (arXiv 1506.02626)", needs=("scores",))
 def global_(evidence: Evidence, dial: float) -> Shares:
-    """The channels with the highest scores anywhere are kept."""
-    ranked = sorted((s for scores in evidence.scores.values() for s in scores), reverse=True)
-    count = round(dial * len(ranked))
-    if count == 0:
-        return dict.fromkeys(evidence.scores, 0.0)
-    lowest = ranked[count - 1]
+    """The units with the highest scores of the criterion anywhere are kept."""
+    count = round(dial * len(evidence.ranked))
+    kept = np.bincount(evidence.ranked[:count], minlength=len(evidence.scores))
+    sizes = (len(scores) for scores in evidence.scores.values())
     return {
-        name: sum(score >= lowest for score in scores) / len(scores)
-        for name, scores in evidence.scores.items()
+        name: float(n) / size for name, n, size in zip(evidence.scores, kept, sizes, strict=True)
     }
+
+
+@method("lamp", source="Lee et al., 2021 (arXiv 2010.07611)", needs=("scores:lamp",))
+def lamp(evidence: Evidence, dial: float) -> Shares:
+    """As global, but by LAMP scores, whatever the criterion that chooses within modules."""
+    return global_(evidence, dial)
+
+
+@method("erk", source="Evci et al., 2020 (RigL, arXiv 1911.11134), Erdős-Rényi kernel")
+def erk(evidence: Evidence, dial: float) -> Shares:
+    """Kept shares are proportional to (the sum of the layer's dimensions) / (their product)."""
+    densities = {name: sum(shape) / math.prod(shape) for name, shape in evidence.shapes.items()}
+    return _proportional(densities, dial)
+
+
+@method("fixed", source="ratios of the user's: pruning.ratios", needs=("ratios",))
+def fixed(evidence: Evidence, dial: float) -> Shares:
+    """Kept shares are proportional to those given; as given, where these meet the budget."""
+    missing = sorted(set(evidence.units) - set(evidence.ratios))
+    unknown = sorted(set(evidence.ratios) - set(evidence.units))
+    if missing or unknown:
+        raise ValueError(
+            f"allocation 'fixed': pruning.ratios must give a share for every module; "
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+        )
+    return _proportional(evidence.ratios, dial)
 
 
 @method(
@@ -64,7 +96,7 @@ def global_(evidence: Evidence, dial: float) -> Shares:
 )
 def mrs(evidence: Evidence, dial: float) -> Shares:
     """Modules whose weights matter more to the adversarial loss keep more (exact MRS)."""
-    return _by_sensitivity(evidence, dial)
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
 @method(
@@ -74,99 +106,58 @@ def mrs(evidence: Evidence, dial: float) -> Shares:
 )
 def mrs_few_step(evidence: Evidence, dial: float) -> Shares:
     """As mrs, with the cheap estimate of few ascent steps."""
-    return _by_sensitivity(evidence, dial)
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
-def _by_sensitivity(evidence: Evidence, dial: float) -> Shares:
-    finite = [value for value in evidence.sensitivities.values() if math.isfinite(value)]
+@method(
+    "mrs-first-order",
+    source="ours, after arXiv 2410.15176; sensitivities to first order",
+    needs=("sensitivity:mrs-first-order",),
+)
+def mrs_first_order(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, with the estimate from one gradient: cheap, and often wrong in its order."""
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+@method("mrs-shuffled", source="a control of mrs", needs=("sensitivity:mrs",))
+def mrs_shuffled(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, with the sensitivities dealt out to the modules at random."""
+    values = list(evidence.sensitivities.values())
+    random.Random(evidence.seed).shuffle(values)  # noqa: S311 - a control, not a secret
+    return _by_sensitivity(evidence, dict(zip(evidence.sensitivities, values, strict=True)), dial)
+
+
+@method("mrs-inverse", source="a control of mrs", needs=("sensitivity:mrs",))
+def mrs_inverse(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, upside down: modules that matter more to the adversarial loss keep less."""
+    propensity = _propensity(evidence.sensitivities, evidence.exponent)
+    return _proportional({name: 1 / value for name, value in propensity.items()}, dial)
+
+
+@method("scan", source="Li et al., 2017 (arXiv 1608.08710)", needs=("sensitivity:scan",))
+def scan(evidence: Evidence, dial: float) -> Shares:
+    """Modules keep more the more accuracy is lost when their smaller units are set to zero."""
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+def _by_sensitivity(evidence: Evidence, sensitivities: Mapping[str, float], dial: float) -> Shares:
+    return _proportional(_propensity(sensitivities, evidence.exponent), dial)
+
+
+def _propensity(sensitivities: Mapping[str, float], exponent: float) -> dict[str, float]:
+    finite = [value for value in sensitivities.values() if math.isfinite(value)]
     top = max(finite, default=1.0)
     if top <= 0:  # no module matters: nothing tells them apart
-        return uniform(evidence, dial)
+        return dict.fromkeys(sensitivities, 1.0)
     # An unbounded rise outranks every finite one; a module that gains nothing is not starved.
     bounded = {
         name: 10 * top if not math.isfinite(value) else max(value, 1e-3 * top)
-        for name, value in evidence.sensitivities.items()
+        for name, value in sensitivities.items()
     }
-    propensity = {name: value**evidence.exponent for name, value in bounded.items()}
-    lowest = min(propensity.values())
-    return {name: min(1.0, dial * value / lowest) for name, value in propensity.items()}
+    return {name: value**exponent for name, value in bounded.items()}
 
 
-TOLERANCE = 0.01
-"""A budget missed by more than this share of the whole is a shortfall."""
-CLOSE = 0.0025
-"""A budget met within this share is met: coming nearer would only distort the allocation."""
-
-
-def solve(
-    channels: Mapping[str, int],
-    shares: Callable[[float], Mapping[str, float]],
-    cost: Callable[[Mapping[str, int]], int],
-    removed: float,
-    min_keep: float,
-) -> Solution:
-    """Find the channels to keep so that a share ``removed`` of the cost goes.
-
-    The dial is bisected; then single channels are given or taken, at most one a module, where that
-    brings the cost nearer to the budget; more only where the budget would be missed without. Every
-    module keeps at least ``min_keep`` of its channels, and one. A budget missed by more than
-    `TOLERANCE` is said in ``shortfall``.
-    """
-    floor = {name: max(1, math.ceil(min_keep * n)) for name, n in channels.items()}
-    whole = cost(channels)
-    budget = (1 - removed) * whole
-
-    def counts(dial: float) -> dict[str, int]:
-        wanted = shares(dial)
-        return {
-            name: min(n, max(floor[name], round(wanted[name] * n))) for name, n in channels.items()
-        }
-
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if cost(counts(middle)) <= budget:
-            low = middle
-        else:
-            high = middle
-    dialled = counts(low)
-    near = {
-        name: range(max(floor[name], n - 1), min(channels[name], n + 1) + 1)
-        for name, n in dialled.items()
-    }
-    kept = _nearest(dialled, near, cost, budget, CLOSE * whole)
-    if abs(cost(kept) - budget) > TOLERANCE * whole:
-        anywhere = {name: range(floor[name], n + 1) for name, n in channels.items()}
-        kept = _nearest(kept, anywhere, cost, budget, CLOSE * whole)
-    achieved = 1 - cost(kept) / whole
-    if abs(removed - achieved) <= TOLERANCE:
-        return Solution(kept, achieved, None)
-    why = (
-        f"every module keeps at least {min_keep:.0%} of its channels, and one"
-        if kept == floor
-        else "no single channel brings it nearer"
-    )
-    shortfall = f"asked to remove {removed:.1%}, removed {achieved:.1%}: {why}"
-    return Solution(kept, achieved, shortfall)
-
-
-def _nearest(
-    kept: dict[str, int],
-    allowed: Mapping[str, range],
-    cost: Callable[[Mapping[str, int]], int],
-    budget: float,
-    close: float,
-) -> dict[str, int]:
-    """Move one channel at a time while that brings the cost nearer, until it is close."""
-    while (gap := abs(cost(kept) - budget)) > close:
-        moves = [
-            {**kept, name: kept[name] + step}
-            for name in kept
-            for step in (1, -1)
-            if kept[name] + step in allowed[name]
-        ]
-        best = min(moves, key=lambda move: abs(cost(move) - budget), default=kept)
-        if abs(cost(best) - budget) >= gap:
-            break
-        kept = best
-    return kept
+def _proportional(values: Mapping[str, float], dial: float) -> Shares:
+    """Return shares proportional to ``values``, none over 1; all are 1 at the dial's end."""
+    lowest = min(values.values())
+    return {name: min(1.0, dial * value / lowest) for name, value in values.items()}

@@ -1,7 +1,7 @@
 """Attacks for evaluation, through torchattacks.
 
-An attack is a function ``(network, images, labels, threat, steps) -> images`` on a network in eval
-mode; a name ending in ``-k`` takes its number of steps from the name (``pgd-20``). Random starts
+An attack is a function ``(network, images, labels, threat) -> images`` on a network in eval mode;
+``pgd-<k>`` is given ``k`` as well, from its name (``pgd-20``). Random starts
 draw from torch's own generator, which `prune_core.evaluation` seeds.
 """
 
@@ -16,29 +16,24 @@ from prune_core.specs import Threat
 
 
 @method("clean")
-def clean(
-    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None, steps: int | None
-) -> Tensor:
+def clean(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None) -> Tensor:
     """No attack at all."""
-    del network, labels, threat, steps
+    del network, labels, threat
     return images
 
 
 @method("fgsm", source="Goodfellow et al., 2015 (arXiv 1412.6572)", needs=("threat",))
-def fgsm(
-    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int | None
-) -> Tensor:
+def fgsm(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """One signed gradient step of length eps."""
-    del steps
     attacked: Tensor = torchattacks.FGSM(network, eps=threat.eps)(images, labels)
     return attacked
 
 
-@method("pgd-k", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))
-def pgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int) -> Tensor:
+@method("pgd-<k>", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))
+def pgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
     """Projected gradient ascent of k steps of 2.5 eps / k from a random start."""
     attack = torchattacks.PGD(
-        network, eps=threat.eps, alpha=step_size(threat, steps), steps=steps, random_start=True
+        network, eps=threat.eps, alpha=step_size(threat, k), steps=k, random_start=True
     )
     attacked: Tensor = attack(images, labels)
     return attacked

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from prune_core.datasets import Split
-from prune_core.fields import attack_method
 from prune_core.identity import derive_seed
 from prune_core.modes import evaluating, seeded
 from prune_core.registry import ATTACKS
@@ -34,14 +33,13 @@ class Outcome:
 
 def evaluate(network: nn.Module, test: Split, stage: Evaluation) -> Outcome:
     """Attack every test image once; the network is left as it was found."""
-    name, steps = attack_method(stage.attack)
-    attack = ATTACKS.load(name)
+    attack = ATTACKS.load(stage.attack)
     device = test.labels.device
     start = time.perf_counter()
     correct: list[bool] = []
     with evaluating(network), seeded(derive_seed(stage.key, "attack"), device):
         for images, labels in test.batches(BATCH):
-            attacked = attack(network, images, labels, stage.threat, steps)
+            attacked = attack(network, images, labels, stage.threat)
             _within(attacked, images, stage)
             with torch.no_grad():
                 correct += (network(attacked).argmax(1) == labels).tolist()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,11 +22,11 @@ from prune_core.registry import (
     ATTACKS,
     CRITERIA,
     DATASETS,
+    GRANULARITIES,
     OBJECTIVES,
     POLICIES,
     SENSITIVITIES,
     Axis,
-    UnknownMethodError,
 )
 
 
@@ -66,25 +64,6 @@ class MethodOf:
         return name
 
 
-def attack_method(name: str) -> tuple[str, int | None]:
-    """Split an attack's name: ``pgd-20`` is the method ``pgd-k`` with k = 20.
-
-    Raises `UnknownMethodError` for a name that no attack answers to.
-    """
-    match = re.fullmatch(r"(.+)-([1-9]\d{0,4})", name)
-    if match and f"{match[1]}-k" in ATTACKS.methods:
-        return f"{match[1]}-k", int(match[2])
-    if name.endswith("-k"):
-        raise UnknownMethodError(f"attack {name!r}: give the number of steps, as in pgd-20")
-    ATTACKS[name]
-    return name, None
-
-
-def _known_attack(name: str) -> str:
-    attack_method(name)
-    return name
-
-
 Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 DatasetName = Annotated[str, MethodOf(DATASETS)]
 ArchitectureName = Annotated[str, MethodOf(ARCHITECTURES)]
@@ -93,11 +72,8 @@ AllocationName = Annotated[str, MethodOf(ALLOCATIONS)]
 SensitivityName = Annotated[str, MethodOf(SENSITIVITIES)]
 ObjectiveName = Annotated[str, MethodOf(OBJECTIVES)]
 PolicyName = Annotated[str, MethodOf(POLICIES)]
-AttackName = Annotated[
-    str,
-    AfterValidator(_known_attack),
-    Field(json_schema_extra={"examples": ["fgsm", "pgd-20"]}),
-]
+GranularityName = Annotated[str, MethodOf(GRANULARITIES)]
+AttackName = Annotated[str, MethodOf(ATTACKS)]
 Share = Annotated[Number, Field(gt=0, lt=1)]
 """A share strictly between 0 and 1."""
 

@@ -23,6 +23,14 @@ def finetune(network: nn.Module, seed: int) -> None:
     del network, seed
 
 
+@method(
+    "iterative", source="Han et al., 2015 (arXiv 1506.02626); rounds as Frankle and Carbin, 2019"
+)
+def iterative(network: nn.Module, seed: int) -> None:
+    """Prune in rounds of geometric steps and train on from the weights after each."""
+    del network, seed
+
+
 @method("scratch", source="Liu et al., 2019 (arXiv 1810.05270)")
 def scratch(network: nn.Module, seed: int) -> None:
     """Train the pruned architecture from new random weights: the control of every pruning."""

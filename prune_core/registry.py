@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,12 +48,30 @@ class Method:
     digest: str | None = None
 
 
+PLACEHOLDERS = {
+    "k": r"[1-9]\d{0,4}",
+    "n": r"[1-9]\d?",
+    "m": r"[1-9]\d?",
+    "name": r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+}
+"""What may stand in a name for each placeholder: ``pgd-<k>`` answers to ``pgd-20``."""
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    parts = re.split(r"<(\w+)>", name)
+    return re.compile(
+        "".join(f"({PLACEHOLDERS[p]})" if i % 2 else re.escape(p) for i, p in enumerate(parts))
+    )
+
+
 def method(
     name: str, *, source: str = "", needs: tuple[str, ...] = (), traits: tuple[str, ...] = ()
 ) -> Callable[[F], F]:
     """Enter the decorated function into its module's axis under ``name``.
 
-    The arguments must be literals: they are read from the source, not from the running module.
+    A name may hold placeholders (see `PLACEHOLDERS`); what stands for them is handed to the
+    function as further arguments, text or, where it is digits, a number. The arguments here must
+    be literals: they are read from the source, not from the running module.
     """
     del name, source, needs, traits  # read by _methods_in, from the source
 
@@ -86,18 +106,38 @@ class Axis:
         return self.module.rpartition(".")[2]
 
     def __getitem__(self, name: str) -> Method:
+        found = self._match(name)
+        if found is not None:
+            return found[0]
         if ":" in name:
             return self._outside(name, name=name)
-        try:
-            return self.methods[name]
-        except KeyError:
-            raise UnknownMethodError(self._unknown(name)) from None
+        raise UnknownMethodError(self._unknown(name))
 
     def load(self, name: str) -> Callable[..., Any]:
-        """Import and return the function of the method called ``name``."""
+        """Import and return the function of the method called ``name``.
+
+        What the name holds for placeholders is bound to the function's parameters called so.
+        """
         module, _, function = self[name].origin.partition(":")
         loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        return loaded
+        arguments = self.arguments(name)
+        return functools.partial(loaded, **arguments) if arguments else loaded
+
+    def arguments(self, name: str) -> dict[str, str | int]:
+        """Return what ``name`` holds for the placeholders of the method that answers to it."""
+        found = self._match(name)
+        return found[1] if found else {}
+
+    def _match(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
+        """Return the built-in method that answers to ``name`` and what stands for placeholders."""
+        if "<" not in name and name in self.methods:
+            return self.methods[name], {}
+        for known, found in self.methods.items():
+            if "<" in known and (match := _pattern(known).fullmatch(name)):
+                holders = re.findall(r"<(\w+)>", known)
+                values = zip(holders, match.groups(), strict=True)
+                return found, {h: int(v) if v.isdigit() else v for h, v in values}
+        return None
 
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(name, self.methods, n=1, cutoff=0.5)
@@ -182,6 +222,7 @@ def _methods_in(module: str) -> list[Method]:
 ARCHITECTURES = Axis("architecture", "prune_core.architectures")
 CRITERIA = Axis("criterion", "prune_core.criteria", defaults=("gradients",))
 ALLOCATIONS = Axis("allocation", "prune_core.allocations")
+GRANULARITIES = Axis("granularity", "prune_core.granularities")
 SENSITIVITIES = Axis("sensitivity", "prune_core.sensitivities")
 OBJECTIVES = Axis("objective", "prune_core.objectives", defaults=("threat",))
 POLICIES = Axis("policy", "prune_core.policies")
@@ -190,7 +231,7 @@ DATASETS = Axis("dataset", "prune_core.datasets")
 AXES = {
     axis.axis: axis
     for axis in (
-        ARCHITECTURES, CRITERIA, ALLOCATIONS, SENSITIVITIES,
+        ARCHITECTURES, CRITERIA, ALLOCATIONS, GRANULARITIES, SENSITIVITIES,
         OBJECTIVES, POLICIES, ATTACKS, DATASETS,
     )
 }  # fmt: skip

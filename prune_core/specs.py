@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prune_core.fields import DatasetName, Number, ObjectiveName, PolicyName, Share, Spec
 from prune_core.registry import DATASETS, OBJECTIVES
@@ -30,17 +31,34 @@ class Dataset(Spec):
     root: Annotated[str, AfterValidator(_absolute)] | None = Field(
         None, description="folder that holds it; not part of any key"
     )
-    source: Literal["builtin", "torchvision", "parquet"] = "builtin"
+    source: Literal["builtin", "torchvision", "parquet", "folder"] = "builtin"
     validation: Share = Field(0.1, description="share of the training images held out")
+    size: int | None = Field(None, ge=4, description="pixels a side that images are resized to")
+    per_class: int | None = Field(
+        None, ge=2, description="training (and validation) images of every class, at most"
+    )
+    test_per_class: int | None = Field(None, ge=1, description="test images likewise")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_source(cls, data: Any) -> Any:
+        """Fill in the source of a data set that has only one."""
+        if isinstance(data, dict) and data.get("name") in DATASETS.methods:
+            sources = DATASETS[data["name"]].traits
+            if len(sources) == 1 and data.get("root") and "source" not in data:
+                return {**data, "source": sources[0]}
+        return data
 
     @model_validator(mode="after")
     def _found_where_it_says(self) -> Self:
-        if "root" in DATASETS[self.name].needs and (self.root is None or self.source == "builtin"):
+        found = DATASETS[self.name]
+        sources = found.traits or ("torchvision", "parquet", "folder")
+        if "root" in found.needs and (self.root is None or self.source not in sources):
             raise ValueError(
                 f"data set {self.name!r} needs root (the folder that holds it) "
-                "and source (torchvision or parquet)"
+                f"and source ({' or '.join(sources)})"
             )
-        if "root" not in DATASETS[self.name].needs and (self.root or self.source != "builtin"):
+        if "root" not in found.needs and (self.root or self.source != "builtin"):
             raise ValueError(f"data set {self.name!r} is built in; leave out root and source")
         return self
 
@@ -72,10 +90,21 @@ class Training(Spec):
 
 
 class Calibration(Spec):
-    """The training images from which a criterion takes its gradients."""
+    """The training images that a criterion reads, and how hard a robust one attacks them."""
 
     samples: int = Field(512, ge=1)
     batch_size: int = Field(128, ge=1)
+    attack_steps: int = Field(10, ge=1)
+
+
+def _from_file(ratios: Any) -> Any:
+    """Read ratios where a file is named; what is in it, not its name, is part of a key."""
+    if not isinstance(ratios, str):
+        return ratios
+    try:
+        return yaml.safe_load(Path(ratios).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"the file {ratios!r} of ratios cannot be read: {error}") from error
 
 
 class PruningRules(Spec):
@@ -88,13 +117,21 @@ class PruningRules(Spec):
         0.5, description="under mrs, kept shares are proportional to the MRS to this power"
     )
     calibration: Calibration = Calibration()
+    ratios: Annotated[
+        dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
+    ] = Field(
+        {},
+        description="under fixed: by architecture, the share that every module keeps; "
+        "or the YAML or JSON file that says so",
+    )
 
 
 class Estimation(Spec):
     """How sensitivities are measured: on how many images, how far, how hard.
 
     ``epsilon`` is the radius of a weight perturbation as a share of the norm of the weights;
-    ``steps`` and ``restarts`` belong to the exact value alone.
+    ``steps`` and ``restarts`` belong to the exact value alone, ``scan_share`` (the share of a
+    layer's units that is set to zero) to the scan.
     """
 
     samples: int = Field(512, ge=1)
@@ -103,6 +140,7 @@ class Estimation(Spec):
     attack_steps: int = Field(10, ge=1)
     steps: int = Field(20, ge=1)
     restarts: int = Field(2, ge=1)
+    scan_share: Share = 0.5
 
 
 class FinetuningLevel(Training):
@@ -110,6 +148,9 @@ class FinetuningLevel(Training):
 
     epochs: int = Field(0, ge=0, le=100_000)
     policy: PolicyName = "finetune"
+    rounds: int = Field(
+        1, ge=1, description="under iterative: prunings, each followed by its share of the epochs"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -125,9 +166,24 @@ class FinetuningLevel(Training):
                 f"policy {self.policy!r} with epochs {self.epochs}: "
                 "policy 'none' goes with 0 epochs, every other policy with at least 1"
             )
+        if (self.policy == "iterative") != (self.rounds > 1) or self.epochs < self.rounds > 1:
+            raise ValueError(
+                f"policy {self.policy!r} with {self.rounds} rounds and {self.epochs} epochs: "
+                "policy 'iterative' goes with at least 2 rounds of at least 1 epoch each, every "
+                "other with 1 round"
+            )
         return self
 
     def training(self) -> Training:
         """Return the training without the policy, resolved."""
-        data = self.model_dump(exclude={"policy"})
+        data = self.model_dump(exclude={"policy", "rounds"})
         return Training.model_validate(data).resolved()
+
+    def round_trainings(self) -> list[Training]:
+        """Return the training of every round; the epochs are shared out, the last first served."""
+        each, rest = divmod(self.epochs, self.rounds)
+        late = self.rounds - rest
+        return [
+            self.training().model_copy(update={"epochs": each + (index >= late)})
+            for index in range(self.rounds)
+        ]

@@ -1,8 +1,9 @@
 """Stages as values: what is computed, with every default written out, and under which key.
 
-A trial is a path ``Dense -> (Sensitivity) -> Pruned -> (Finetuned) -> Trial``; each stage holds its
-parents, so a stage alone says all that is needed to compute it. Trials share equal stages because
-equal stages have equal keys. What does not change a number (a path, a device) is in no key.
+A trial is a path ``Dense -> Scores, (Sensitivity) -> Pruned -> (Finetuned) -> Trial``; iterative
+pruning goes round from Finetuned to Scores again. Each stage holds its parents, so a stage alone
+says all that is needed to compute it. Trials share equal stages because equal stages have equal
+keys. What does not change a number (a path, a device) is in no key.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from prune_core.fields import (
     ArchitectureName,
     AttackName,
     CriterionName,
+    GranularityName,
     Number,
     PolicyName,
     SensitivityName,
     Share,
     Spec,
-    attack_method,
 )
 from prune_core.identity import stage_key
 from prune_core.registry import ATTACKS, AXES, Axis
@@ -58,6 +59,7 @@ class Dense(Stage):
     """A trained dense network. All trials of a seed share it: the seed is a block."""
 
     kind: ClassVar[str] = "dense"
+    version: ClassVar[int] = 2
     dataset: Dataset
     architecture: ArchitectureName
     training: Training
@@ -66,39 +68,73 @@ class Dense(Stage):
 
 
 class Sensitivity(Stage):
-    """The robust sensitivity of every layer of a dense network."""
+    """The sensitivity of every layer of a network that is to be pruned."""
 
     kind: ClassVar[str] = "sensitivity"
-    dense: Dense
+    version: ClassVar[int] = 2
+    network: Dense | Finetuned
     estimator: SensitivityName
     estimation: Estimation
     threat: Threat
 
 
+class Scores(Stage):
+    """A criterion's score of every unit of a network; all sparsities and allocations share it.
+
+    ``calibration``, ``threat`` and ``sparsity`` are there where the criterion reads them.
+    """
+
+    kind: ClassVar[str] = "scores"
+    network: Dense | Finetuned
+    criterion: CriterionName
+    unit: Literal["channel", "weight"] = "channel"
+    calibration: Calibration | None = None
+    threat: Threat | None = None
+    sparsity: Share | None = None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it costs more than a look at the weights, and is kept in storage."""
+        return self.calibration is not None
+
+
 class Pruned(Stage):
-    """A pruned network, before any fine-tuning."""
+    """A pruned network, before the fine-tuning that follows."""
 
     kind: ClassVar[str] = "prune"
-    dense: Dense
+    version: ClassVar[int] = 2
+    network: Dense | Finetuned
+    scores: Scores
+    ranking: Scores | None = Field(None, description="what the allocation ranks, if not scores")
     sensitivity: Sensitivity | None = None
-    criterion: CriterionName
-    calibration: Calibration | None
     allocation: AllocationName
-    granularity: Literal["channel"] = "channel"
-    sparsity: Share
+    granularity: GranularityName = "channel"
+    sparsity: Share = Field(description="share of the dense network's cost removed")
     budget: Literal["params", "macs"] = "params"
     min_keep: Annotated[Number, Field(ge=0, lt=1)]
-    mrs_exponent: float | None
+    mrs_exponent: float | None = None
+    ratios: dict[str, float] | None = Field(None, description="shares kept, from the user")
+
+    @property
+    def dense(self) -> Dense:
+        """The dense network that it descends from."""
+        return dense_of(self)
 
 
 class Finetuned(Stage):
     """A pruned network after fine-tuning."""
 
     kind: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 2
     pruned: Pruned
     policy: PolicyName
     training: Training
     threat: Threat | None
+
+
+Sensitivity.model_rebuild()
+Scores.model_rebuild()
+Pruned.model_rebuild()
 
 
 class Evaluation(Stage):
@@ -128,17 +164,37 @@ class Trial(Stage):
         """The dense network of the path."""
         return self.pruned.dense
 
+    @property
+    def trainings(self) -> list[Finetuned]:
+        """The fine-tunings of the path, the last first; several where pruning is iterative."""
+        found: list[Finetuned] = []
+        network: Dense | Pruned | Finetuned = self.network
+        while not isinstance(network, Dense):
+            if isinstance(network, Finetuned):
+                found.append(network)
+                network = network.pruned
+            else:
+                network = network.network
+        return found
+
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""
         return [
             Evaluation(
                 network=network,
                 attack=attack,
-                threat=self.threat if "threat" in ATTACKS[attack_method(attack)[0]].needs else None,
-                outside=_digest(ATTACKS, attack_method(attack)[0]),
+                threat=self.threat if "threat" in ATTACKS[attack].needs else None,
+                outside=_digest(ATTACKS, attack),
             )
             for attack in ("clean", *(name for name in self.attacks if name != "clean"))
         ]
+
+
+def dense_of(stage: Stage) -> Dense:
+    """Return the dense network that a stage descends from."""
+    while not isinstance(stage, Dense):
+        stage = next(iter(stage.parents.values()))
+    return stage
 
 
 def _digest(axis: Axis, name: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from prune_core.datasets import Dataset
 from prune_core.evaluation import accuracy
 from prune_core.identity import derive_seed
+from prune_core.masks import hold, masked
 from prune_core.objectives import Context
 from prune_core.registry import OBJECTIVES
 from prune_core.specs import Threat, Training
@@ -107,6 +108,7 @@ def _run_epoch(
     context = Context(threat, training.attack_steps, _generator(device, key, epoch, "attack"))
     augmentation = _generator(device, key, epoch, "augmentation")
     batches = torch.split(order.to(device), training.batch_size)
+    pruned = masked(network)
     start = time.perf_counter()
     losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
     network.train()
@@ -122,6 +124,7 @@ def _run_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        hold(pruned)
         losses += loss.detach() * len(labels)
         right += (logits.detach().argmax(1) == labels).sum()
     mean_loss = float(losses) / len(order)

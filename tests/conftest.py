@@ -14,8 +14,9 @@ from orchestrator.launch import RAY_ENVIRONMENT, Launch, record_plan, run
 from orchestrator.plan import Job, make_plan
 from orchestrator.sweepfile import parse_sweep
 from prune_core import architectures, datasets, training
-from prune_core.specs import Dataset, Threat, Training
-from prune_core.stages import Dense
+from prune_core.registry import CRITERIA
+from prune_core.specs import Calibration, Dataset, Threat, Training
+from prune_core.stages import Dense, Pruned, Scores
 from results.storage import Storage
 
 # The same examples every time: what fails, fails for everybody.
@@ -91,6 +92,32 @@ def dense_stage(objective: str = "standard", epochs: int = 3, seed: int = 0) -> 
         threat=threat,
         seed=seed,
     )
+
+
+def scores_stage(criterion: str = "l1", **changes: object) -> Scores:
+    """Scores of the trained network's, with what the criterion needs."""
+    needs = CRITERIA[criterion].needs
+    images = {"gradients", "maps", "inputs", "learned"} & set(needs)
+    spec = {
+        "network": dense_stage(),
+        "criterion": criterion,
+        "calibration": Calibration(samples=200, batch_size=64, attack_steps=3) if images else None,
+        "threat": THREAT if "threat" in needs else None,
+        "sparsity": 0.5 if "sparsity" in needs else None,
+    }
+    return Scores(**(spec | changes))
+
+
+def pruned_stage(criterion: str = "l1", **changes: object) -> Pruned:
+    """A pruning of the trained network; scores are given apart."""
+    spec = {
+        "network": dense_stage(),
+        "scores": scores_stage(criterion),
+        "allocation": "uniform",
+        "sparsity": 0.5,
+        "min_keep": 0.1,
+    }
+    return Pruned(**(spec | changes))
 
 
 def blank(data: datasets.Dataset, architecture: str = "resnet8", seed: int = 0) -> torch.nn.Module:

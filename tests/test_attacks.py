@@ -9,14 +9,13 @@ from torch.nn import functional as F
 
 from prune_core import adversary, datasets
 from prune_core.evaluation import accuracy, evaluate
-from prune_core.fields import attack_method
 from prune_core.modes import evaluating, seeded
 from prune_core.registry import ATTACKS
 from prune_core.specs import Threat
 from prune_core.stages import Evaluation
 
 from conftest import CPU, THREAT, dense_stage
-from rows import ROWS, names
+from rows import names
 
 
 class Linear(nn.Module):
@@ -49,16 +48,14 @@ def test_the_optimum_on_a_linear_network(name: str) -> None:
     if name == "own":
         found = adversary.pgd(network, images, labels, threat, 20, generator)
     else:
-        method, steps = attack_method(name)
-        found = ATTACKS.load(method)(network, images, labels, threat, steps)
+        found = ATTACKS.load(name)(network, images, labels, threat)
     expected = worst_images(network, images, labels, 0.1)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", names("attacks"))
 def test_invariants(name: str, trained: nn.Module, digits: datasets.Dataset) -> None:
-    attack_name = ROWS["attacks"][name]["name"]
-    stage = Evaluation(network=dense_stage(), attack=attack_name, threat=THREAT)
+    stage = Evaluation(network=dense_stage(), attack=name, threat=THREAT)
     trained.train()  # an attack must not leave its mode or statistics behind
     before = {k: v.clone() for k, v in trained.state_dict().items()}
     torch.manual_seed(1)
@@ -99,7 +96,7 @@ def test_our_adversary_is_as_strong_as_torchattacks(
     generator = torch.Generator().manual_seed(0)
     own = adversary.pgd(trained, images, labels, THREAT, 10, generator)
     with seeded(0, CPU):
-        theirs = ATTACKS.load("pgd-k")(trained, images, labels, THREAT, 10)
+        theirs = ATTACKS.load("pgd-10")(trained, images, labels, THREAT)
     with torch.no_grad():
         losses = [float(F.cross_entropy(trained(x), labels)) for x in (images, own, theirs)]
     assert losses[1] == pytest.approx(losses[2], rel=0.02)

@@ -4,94 +4,203 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from prune_core import architectures, datasets
-from prune_core.modules import Anatomy
-from prune_core.pruning import count_macs, count_params
+from prune_core.channels import Channels
+from prune_core.pruning import anatomy_of, count_macs, count_params, prune
 
-from conftest import blank
-from rows import ROWS, names
+from conftest import blank, pruned_stage
+from rows import names, row
+
+SHAPE = (3, 32, 32)
+FAST = ["resnet8", "vgg8", "mobilenetv2", "mobilevit-xxs", "vit-tiny", "densenet121"]
 
 
-def build(name: str, seed: int = 0) -> tuple[nn.Module, tuple[int, int, int]]:
-    side = ROWS["architectures"][name]["image"]
-    shape = (1, side, side)
-    return architectures.build(name, shape, 10, (0.5,), (0.25,), seed).eval(), shape
+def build(name: str, seed: int = 0) -> nn.Module:
+    return architectures.build(name, SHAPE, 10, (0.5,) * 3, (0.25,) * 3, seed).eval()
 
 
 @pytest.mark.parametrize("name", names("architectures"))
 def test_logits_parameters_and_seed(name: str) -> None:
-    network, shape = build(name)
-    images = torch.rand(2, *shape)
-    assert network(images).shape == (2, 10)
-    assert count_params(network) == ROWS["architectures"][name]["params"]
+    network = build(name)
+    images = torch.rand(2, *SHAPE)
     state = torch.random.get_rng_state()
-    assert torch.equal(build(name)[0](images), network(images))
-    assert not torch.equal(build(name, seed=1)[0](images), network(images))
+    assert network(images).shape == (2, 10)
+    assert count_params(network) == row("architectures", name)["params"]
     assert torch.equal(torch.random.get_rng_state(), state)
+    if name in FAST:
+        assert torch.equal(build(name)(images), network(images))
+        assert not torch.equal(build(name, seed=1)(images), network(images))
+        assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def macs_by_hooks(network: nn.Module, shape: tuple[int, int, int]) -> int:
-    """An independent count: output positions times weights, layer by layer."""
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        nonlocal total
-        total += output[0].numel() * layer.weight[0].numel()
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    network(torch.zeros(1, *shape))
-    return total
+@pytest.mark.parametrize(("name", "blocks"), [("resnet20", 3), ("resnet110", 18)])
+def test_parameters_of_resnets_by_formula(name: str, blocks: int) -> None:
+    total, before = 27 * 16 + 32, 16
+    for width in (16, 32, 64):
+        total += 9 * before * width + 9 * width**2 + 4 * width
+        total += before * width + 2 * width if width != before else 0
+        total += (blocks - 1) * (18 * width**2 + 4 * width)
+        before = width
+    assert row("architectures", name)["params"] == total + 650
 
 
-@pytest.mark.parametrize("name", names("architectures"))
-def test_the_cost_model_is_the_real_network_s_cost(name: str) -> None:
-    network, shape = build(name)
-    anatomy = Anatomy(network, shape)
-    generator = torch.Generator().manual_seed(0)
+def test_parameters_of_wide_resnets_by_formula() -> None:
+    total, before = 27 * 16, 16
+    for width in (160, 320, 640):
+        total += 2 * before + 9 * before * width + 2 * width + 9 * width**2 + before * width
+        total += 3 * (4 * width + 18 * width**2)
+        before = width
+    assert row("architectures", "wrn-28-10")["params"] == total + 2 * 640 + 6410
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 64, 64)])
+@pytest.mark.parametrize("name", FAST)
+def test_any_channels_and_sizes(name: str, shape: tuple[int, int, int]) -> None:
+    mean = (0.5,) * shape[0]
+    network = architectures.build(name, shape, 7, mean, mean, 0).eval()
+    assert network(torch.rand(1, *shape)).shape == (1, 7)
+
+
+def macs_by_counter(network: nn.Module) -> int:
+    """An independent count: what torch's own counter sees of convolutions and linear layers."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *SHAPE))
+    counts = counter.get_flop_counts()["Global"]
+    # Products of activations with each other, as in attention, are batched: bmm.
+    layers = ("aten.convolution", "aten.addmm", "aten.mm")
+    return sum(n for op, n in counts.items() if str(op) in layers) // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "granularity"),
+    [
+        *((name, "channel") for name in names("architectures")),
+        *((name, "weight") for name in [*FAST, "resnet18", "timm:resnext26ts"]),
+        *((name, "2:4") for name in FAST),
+    ],
+)
+def test_the_cost_model_is_the_real_network_s_cost(name: str, granularity: str) -> None:
+    """For a random choice of units, before and after, against independent counts."""
+    network = build(name)
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 1, 2)
+    anatomy = anatomy_of(network, SHAPE, granularity)
+    draw = torch.Generator().manual_seed(0)
+    whole = np.array([module.units for module in anatomy.modules])
     kept = {
-        module: sorted(torch.randperm(n, generator=generator)[: max(1, n // (2 + i % 3))].tolist())
-        for i, (module, n) in enumerate(anatomy.channels.items())
+        module.name: anatomy.select(
+            module,
+            torch.rand(module.units, generator=draw),
+            max(1, (module.cap or module.units) // (2 + i % 3)),
+        )
+        for i, module in enumerate(anatomy.modules)
     }
-    assert anatomy.costs.macs(anatomy.channels) == count_macs(network, shape)
+    counts = np.array([len(units) for units in kept.values()])
+    assert anatomy.costs.params(whole) == sum(p.numel() for p in network.parameters())
+    assert anatomy.costs.macs(whole) == macs_by_counter(network)
     anatomy.remove(kept)
-    counts = {module: len(channels) for module, channels in kept.items()}
-    assert anatomy.costs.params(counts) == count_params(network)
-    assert anatomy.costs.macs(counts) == count_macs(network, shape)
-    assert count_macs(network, shape) == macs_by_hooks(network, shape)
+    left = [p for n, p in network.named_parameters()]
+    if granularity == "channel":
+        assert anatomy.costs.params(counts) == sum(p.numel() for p in left)
+        assert anatomy.costs.macs(counts) == macs_by_counter(network)
+    else:
+        zeros = sum(int((w == 0).sum()) for w in left if w.dim() > 1)
+        assert anatomy.costs.params(counts) == sum(p.numel() for p in left) - zeros
+    assert count_params(network) == anatomy.costs.params(counts)
+    assert count_macs(network, SHAPE) == anatomy.costs.macs(counts)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vgg8"])
+@pytest.mark.parametrize("name", [n for n in names("architectures") if ":" not in n])
+def test_a_pruned_network_trains(name: str) -> None:
+    """After cutting 90 % of the parameters, gradients reach every parameter that is left."""
+    network = build(name)
+    stage = pruned_stage(sparsity=0.9)
+    scores = {m.name: torch.rand(m.units) for m in anatomy_of(network, SHAPE, "channel").modules}
+    _, report = prune(network, SHAPE, stage, scores)
+    assert report.shortfall is None
+    assert report.params_removed == pytest.approx(0.9, abs=0.01)
+    network.train()
+    loss = F.cross_entropy(network(torch.rand(4, *SHAPE)), torch.arange(4))
+    loss.backward()
+    assert loss.isfinite()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize("name", ["resnet8", "vgg8", "wrn-16-4", "mobilenetv2", "densenet121"])
 def test_a_pruned_network_is_the_masked_one(name: str) -> None:
-    """Zeroing a module's channels after their normalisation equals cutting them out."""
-    network, shape = build(name)
+    """Zeroing channels where they are read equals cutting them out.
+
+    Exact where nothing mixes channels between the layers that make and that read them; a LayerNorm
+    over channels does.
+    """
+    network = build(name)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.running_mean, -1, 1, generator=torch.Generator().manual_seed(1))
             nn.init.uniform_(layer.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(2))
     masked, pruned = copy.deepcopy(network), copy.deepcopy(network)
-    anatomy = Anatomy(pruned, shape)
-    kept = {m.name: list(range(0, m.channels, 2)) for m in anatomy.modules}
+    anatomy = Channels(pruned, SHAPE)
+    kept = {m.name: list(range(0, m.units, 2)) for m in anatomy.modules}
     with torch.no_grad():
         for module in anatomy.modules:
-            gone = [c for c in range(module.channels) if c not in kept[module.name]]
             for member in module.members:
-                layer = masked.get_submodule(member.layer)
-                if isinstance(layer, nn.BatchNorm2d):
-                    layer.weight[gone] = 0
-                    layer.bias[gone] = 0
+                if member.side == "in":
+                    pairs = zip(member.units, member.channels, strict=True)
+                    gone = [unit for unit, channel in pairs if channel % 2]
+                    masked.get_submodule(member.layer).weight[:, gone] = 0
     anatomy.remove(kept)
-    images = torch.rand(4, *shape)
-    torch.testing.assert_close(pruned(images), masked(images), rtol=1e-5, atol=1e-5)
+    images = torch.rand(4, *SHAPE)
+    torch.testing.assert_close(pruned(images), masked(images), rtol=1e-4, atol=1e-4)
+
+
+def test_attention_without_some_heads_is_the_masked_one() -> None:
+    network = build("vit-tiny")
+    masked, pruned = copy.deepcopy(network), copy.deepcopy(network)
+    anatomy = Channels(pruned, SHAPE)
+    heads = [m for m in anatomy.modules if m.name.endswith("qkv")]
+    assert [m.units for m in heads] == [3] * 12
+    kept = {m.name: [0, 2] if m in heads else list(range(m.units)) for m in anatomy.modules}
+    with torch.no_grad():
+        for module in heads:
+            proj = masked.get_submodule(module.name.replace("qkv", "proj"))
+            proj.weight[:, 64:128] = 0
+    anatomy.remove(kept)
+    images = torch.rand(2, *SHAPE)
+    torch.testing.assert_close(pruned(images), masked(images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_pruned_by_channel_is_refused_with_a_way_out() -> None:
+    for name, words in (
+        ("timm:resnext26ts", "convolution in .* groups cannot be pruned"),
+        ("torchvision:vit_b_32", "MultiheadAttention cannot be pruned"),
+    ):
+        side = 224 if "vit" in name else 32
+        network = architectures.build(name, (3, side, side), 10, (0.5,) * 3, (0.5,) * 3, 0)
+        with pytest.raises(ValueError, match=words):
+            Channels(network, (3, side, side))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("timm:resnet_99", "timm has no network 'resnet_99'"),
+        ("torchvision:no", "torchvision has no"),
+    ],
+)
+def test_an_unknown_library_network_is_named(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build(name)
 
 
 def test_residual_layers_share_a_module(digits: datasets.Dataset) -> None:
-    anatomy = Anatomy(blank(digits), digits.shape)
+    anatomy = Channels(blank(digits), digits.shape)
     stem = next(m for m in anatomy.modules if "network.conv" in m.makers())
     assert sorted(stem.makers()) == ["network.conv", "network.stages.0.0.conv2"]
     assert not any("classifier" in layer for m in anatomy.modules for layer in m.makers())
@@ -100,7 +209,7 @@ def test_residual_layers_share_a_module(digits: datasets.Dataset) -> None:
 def test_a_frozen_network_is_refused(digits: datasets.Dataset) -> None:
     network = blank(digits).requires_grad_(False)
     with pytest.raises(ValueError, match="unfreeze"):
-        Anatomy(network, digits.shape)
+        Channels(network, digits.shape)
 
 
 def test_normalisation_is_inside(digits: datasets.Dataset) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.plan import Plan, make_plan
 from orchestrator.sweepfile import SweepFileError, parse_sweep, read_sweep
+from orchestrator.transport import decode_job, encode_job
 from prune_core.stages import Finetuned, Trial
 
 from conftest import DEMO, sweep_text
@@ -20,8 +23,9 @@ def plan_of(**changes: str) -> Plan:
 def test_the_demo_has_its_288_trials_and_shares_the_rest() -> None:
     plan = make_plan(read_sweep(DEMO))
     kinds = Counter(job.kind for job in plan.jobs.values())
-    # 2 architectures x 3 seeds dense (and sensitivities); x 4 criteria x 2 sparsities x 2 ways
-    assert kinds == {"dense": 6, "sensitivity": 6, "prune": 96, "trial": 288}
+    # 2 architectures x 3 seeds dense (and sensitivities, and scores of the one criterion that
+    # reads images); x 4 criteria x 2 sparsities x 2 ways
+    assert kinds == {"dense": 6, "sensitivity": 6, "scores": 6, "prune": 96, "trial": 288}
 
 
 def test_parents_come_before_children_and_longest_paths_first() -> None:
@@ -89,3 +93,81 @@ def test_a_trial_goes_through_json_unchanged() -> None:
         again = Trial.model_validate_json(job.stage.model_dump_json())
         assert again == job.stage
         assert again.key == job.key
+
+
+ITERATIVE = "{rounds: {objective: standard, policy: iterative, rounds: 3, epochs: 5, lr: 0.01}}"
+
+
+def test_iterative_pruning_goes_in_geometric_rounds() -> None:
+    plan = plan_of(finetuning=ITERATIVE, criteria="[taylor]", sparsities="[0.875]", seeds="1")
+    (job,) = plan.trials.values()
+    rounds = job.stage.trainings[::-1]
+    assert [stage.pruned.sparsity for stage in rounds] == pytest.approx([0.5, 0.75, 0.875])
+    assert [stage.training.epochs for stage in rounds] == [1, 2, 2]
+    assert rounds[0].pruned.network is job.stage.dense
+    assert rounds[1].pruned.network is rounds[0]
+    assert rounds[2].pruned.scores.network is rounds[1]
+    kinds = Counter(job.kind for job in plan.jobs.values())
+    assert kinds == {"dense": 1, "scores": 1, "prune": 1, "trial": 1}
+    assert job.parents == (rounds[0].pruned.key,)
+
+
+def test_a_job_travels_whole_and_short() -> None:
+    """Ten rounds deep, every stage is written once; what comes back has the same keys."""
+    finetuning = ITERATIVE.replace("rounds: 3, epochs: 5", "rounds: 10, epochs: 10")
+    plan = plan_of(
+        finetuning=finetuning, allocations="[mrs, lamp, global]", criteria="[taylor, l1]"
+    )
+    for job in plan.jobs.values():
+        text = encode_job(job)
+        assert len(text) < 100_000
+        again = decode_job(text)
+        assert again.key == job.key
+        assert again.parents == job.parents
+        assert [e.key for e in again.evaluations] == [e.key for e in job.evaluations]
+        assert again.labels == job.labels
+
+
+def test_scores_are_shared_by_sparsities_and_allocations() -> None:
+    plan = plan_of(criteria="[taylor]", sparsities="[0.3, 0.5]", allocations="[uniform, global]")
+    kinds = Counter(job.kind for job in plan.jobs.values())
+    assert kinds["scores"] == kinds["dense"] == 2
+    learned = plan_of(criteria="[learned]", sparsities="[0.3, 0.5]")
+    assert Counter(job.kind for job in learned.jobs.values())["scores"] == 4
+
+
+IMPOSSIBLE = [
+    ({"criteria": "[l1, hrank]", "granularities": "[channel, weight]"},
+     "criterion 'hrank' scores channels, not the weights of granularity 'weight'"),
+    ({"granularities": "[2:4]", "sparsities": "[0.3, 0.5]"}, "removes 50% at least, more than"),
+    ({"granularities": "[4:4]"}, "removes nothing; give n:m with n under m"),
+    ({"allocations": "[fixed]"}, "needs pruning.ratios for resnet8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "words"), IMPOSSIBLE)
+def test_cells_that_cannot_be_are_refused_with_a_way_out(
+    changes: dict[str, str], words: str
+) -> None:
+    with pytest.raises(SweepFileError) as caught:
+        plan_of(**changes)
+    assert words in str(caught.value)
+    if "exclude: " in str(caught.value):  # and the way out is one
+        rule = str(caught.value).partition("exclude: ")[2]
+        assert plan_of(**changes, exclude=rule).trials
+
+
+def test_a_rule_may_give_several_levels() -> None:
+    plan = plan_of(criteria="[random, l1, l2]", exclude="[{criterion: [l1, l2], seed: 0}]")
+    left = {(job.labels["criterion"], job.labels["seed"]) for job in plan.trials.values()}
+    assert left == {("random", 0), ("random", 1), ("l1", 1), ("l2", 1)}
+
+
+def test_ratios_from_a_file_are_part_of_the_key(tmp_path: Path) -> None:
+    ratios = {"network.conv": 0.5}
+    (tmp_path / "ratios.yaml").write_text(yaml.safe_dump({"resnet8": ratios}))
+    written = plan_of(allocations="[fixed]", pruning="{ratios: {resnet8: {network.conv: 0.5}}}")
+    read = plan_of(allocations="[fixed]", pruning=f"{{ratios: {tmp_path / 'ratios.yaml'}}}")
+    assert list(read.jobs) == list(written.jobs)
+    with pytest.raises(SweepFileError, match=r"pruning.ratios: .*no.yaml.* cannot be read"):
+        plan_of(allocations="[fixed]", pruning=f"{{ratios: {tmp_path / 'no.yaml'}}}")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from prune_core.fields import attack_method
-from prune_core.registry import AXES, CRITERIA, Axis, UnknownMethodError
+from prune_core.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, Axis, UnknownMethodError
 
-from rows import ROWS
+from rows import ROWS, names
 
 
 @pytest.mark.parametrize("axis", sorted(AXES))
@@ -20,14 +19,16 @@ def test_every_method_has_a_row(axis: str) -> None:
 
 @pytest.mark.parametrize("axis", sorted(AXES))
 def test_every_method_loads_and_says_what_it_is(axis: str) -> None:
-    for name, entry in AXES[axis].methods.items():
+    for name in names(axis):
         assert callable(AXES[axis].load(name))
+        assert AXES[axis][name].summary.partition(":")[0], name
+    for name, entry in AXES[axis].methods.items():
         assert entry.summary.endswith("."), name
 
 
 def test_unknown_name_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(
-        UnknownMethodError, match=r"'tailor'; did you mean 'taylor'\? known: l1, l2"
+        UnknownMethodError, match=r"'tailor'; did you mean 'taylor'\? known: adv-fisher, adv-snip"
     ):
         CRITERIA["tailor"]
 
@@ -87,13 +88,23 @@ def test_a_name_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("pgd-20", ("pgd-k", 20)), ("fgsm", ("fgsm", None))]
+    ("axis", "name", "method", "arguments"),
+    [
+        (ATTACKS, "pgd-20", "pgd-<k>", {"k": 20}),
+        (ATTACKS, "fgsm", "fgsm", {}),
+        (GRANULARITIES, "2:4", "<n>:<m>", {"n": 2, "m": 4}),
+        (AXES["architectures"], "timm:resnetv2_50", "timm:<name>", {"name": "resnetv2_50"}),
+    ],
 )
-def test_attack_names(name: str, expected: tuple[str, int | None]) -> None:
-    assert attack_method(name) == expected
+def test_names_with_placeholders(
+    axis: Axis, name: str, method: str, arguments: dict[str, object]
+) -> None:
+    assert axis[name].name == method
+    assert axis.arguments(name) == arguments
+    assert callable(axis.load(name))
 
 
-@pytest.mark.parametrize("name", ["pgd", "pgd-k", "pgd-0", "fgsm-3", "nothing"])
-def test_attack_names_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["pgd", "pgd-<k>", "pgd-0", "fgsm-3", "nothing", "pgd-2x"])
+def test_names_that_fill_no_placeholder_are_refused(name: str) -> None:
     with pytest.raises(UnknownMethodError):
-        attack_method(name)
+        _ = ATTACKS[name]

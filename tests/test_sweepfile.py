@@ -45,7 +45,7 @@ FAULTS = [
     ("dense", "{objective: pgd}", 9, "missing"),
     ("threat", "{eps: 2}", 10, "less than or equal to 1"),
     ("threat", "{norm: l7, eps: 0.1}", 10, "should be 'linf'"),
-    ("evaluation", "{attacks: [pgd]}", 11, "did you mean 'pgd-k'?"),
+    ("evaluation", "{attacks: [pgd]}", 11, "did you mean 'pgd-<k>'?"),
     ("evaluation", "{attacks: []}", 11, "at least 1 item"),
     ("critera", "[l1]", 12, "unknown key; did you mean 'criteria'?"),
     ("exclude", "[{criterion: l2}]", 12, "criterion has no level 'l2'; did you mean 'l1'?"),
@@ -53,7 +53,7 @@ FAULTS = [
     ("overrides", "[{where: {seed: 9}, set: {dense.lr: 1}}]", 12, "seed has no level 9"),
     ("overrides", "[{where: {seed: 1}, set: {dense.rl: 1}}]", 12, "did you mean 'dense.lr'?"),
     ("overrides", "[{where: {seed: 1}, set: {dense.lr: -1}}]", 12, "dense.lr = -1: Input should"),
-    ("keep", "[everything]", 12, "should be 'dense', 'prune' or 'finetune'"),
+    ("keep", "[everything]", 12, "should be 'dense', 'scores', 'prune' or 'finetune'"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,108 @@
+"""Library networks fitted to small images and any number of channels.
+
+torchvision's and timm's networks are made for images of 224 pixels: their stems shrink an image
+fourfold before the first block. Where images have `SMALL` pixels or fewer, the stem keeps their
+size, as the field does for CIFAR.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+SMALL = 64
+"""Images of up to so many pixels a side get the stem for small images."""
+
+
+def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return a network of torchvision's, without weights, for images of ``shape``.
+
+    Raises ValueError for a name that torchvision does not know.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(f"torchvision has no network {name!r}; it has: {', '.join(known)}")
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes)
+    return fit_stem(network, shape)
+
+
+def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options: Any) -> nn.Module:
+    """Return a network of timm's, without weights, for images of ``shape``.
+
+    Raises ValueError for a name that timm does not know.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = timm.list_models(f"{name[:4]}*")[:20]
+        raise ValueError(f"timm has no network {name!r}; it has, among others: {', '.join(near)}")
+    if "img_size" in inspect.signature(_class_of(name)).parameters:
+        options = {"img_size": shape[1:], **options}
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=shape[0], **options
+    )
+    return fit_stem(network, shape)
+
+
+def _class_of(name: str) -> type[nn.Module]:
+    """Return the class of a timm network, found without the memory that its weights take."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        return type(timm.create_model(name, pretrained=False))
+
+
+def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+    """Give the first convolution the images' channels, and for small images stride 1.
+
+    A convolution that cuts an image into patches (its stride is its kernel) keeps its stride; a
+    max-pooling right behind the stem, under the names that torchvision and timm use, is left out.
+    """
+    channels, *sides = shape
+    name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    patches = first.kernel_size == first.stride
+    if first.in_channels != channels:
+        first = convolution_like(first, in_channels=channels)
+        _replace(network, name, first)
+    if max(sides) <= SMALL and not patches:
+        first.stride = (1, 1)
+        for pool in ("maxpool", "features.pool0"):
+            if _has(network, pool):
+                _replace(network, pool, nn.Identity())
+    return network
+
+
+def fit_patches(network: nn.Module, name: str, patch: int) -> nn.Module:
+    """Let the convolution called ``name`` cut the image into squares of ``patch`` pixels."""
+    layer = network.get_submodule(name)
+    if not isinstance(layer, nn.Conv2d):
+        raise TypeError(f"{name} is a {type(layer).__name__}, not a convolution")
+    _replace(network, name, convolution_like(layer, kernel_size=patch, stride=patch))
+    return network
+
+
+def convolution_like(layer: nn.Conv2d, **changes: Any) -> nn.Conv2d:
+    """Return a new convolution with the settings of ``layer``, some of them changed."""
+    settings: dict[str, Any] = {
+        "in_channels": layer.in_channels,
+        "out_channels": layer.out_channels,
+        "kernel_size": layer.kernel_size,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "bias": layer.bias is not None,
+    }
+    return nn.Conv2d(**(settings | changes))
+
+
+def _has(network: nn.Module, name: str) -> bool:
+    return name in dict(network.named_modules())
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, layer)

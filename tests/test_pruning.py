@@ -1,0 +1,278 @@
+"""Pruning real networks: budgets met, masks that hold, structures that come back."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from prune_core import masks, pruning, training
+from prune_core.channels import Channels
+from prune_core.datasets import Dataset
+from prune_core.masks import Weights, best_of_groups
+from prune_core.policies import scratch
+from prune_core.pruning import (
+    anatomy_of,
+    compose,
+    count_macs,
+    count_params,
+    origin_of,
+    prune,
+    rebuild,
+    unit_of,
+)
+from prune_core.registry import CRITERIA
+from prune_core.scoring import score
+from prune_core.sensitivities import LayerSensitivity
+from prune_core.specs import Training
+
+from conftest import blank, pruned_stage, scores_stage
+from rows import names
+
+CELLS = [
+    (criterion, granularity)
+    for criterion in names("criteria")
+    for granularity in names("granularities")
+    if granularity == "channel" or "channels" not in CRITERIA[criterion].traits
+]
+
+
+@pytest.fixture(scope="module")
+def scores(trained: nn.Module, digits: Dataset) -> dict[tuple[str, str], dict[str, Tensor]]:
+    """The scores of every criterion and unit, computed once."""
+    found = {}
+    for criterion, granularity in CELLS:
+        unit = unit_of(granularity)
+        if (criterion, unit) not in found:
+            modules = anatomy_of(trained, digits.shape, unit).modules
+            stage = scores_stage(criterion, unit=unit)
+            found[criterion, unit] = score(trained, digits, modules, stage)
+    return found
+
+
+def sensitivities(network: nn.Module) -> dict[str, LayerSensitivity]:
+    values = (0.1, 0.5, 0.3, 0.9, 2.0, 0.2)
+    return {
+        layer: LayerSensitivity(values[i % 6], (values[i % 6],))
+        for i, layer in enumerate(masks.maskable(network))
+    }
+
+
+@pytest.mark.parametrize("allocation", names("allocations"))
+@pytest.mark.parametrize(("criterion", "granularity"), CELLS)
+def test_the_budget_is_met_on_the_real_network(
+    criterion: str,
+    granularity: str,
+    allocation: str,
+    trained: nn.Module,
+    digits: Dataset,
+    scores: dict[tuple[str, str], dict[str, Tensor]],
+) -> None:
+    """Within one point, or to a weight; in parameters for half of the cells, in MACs for others."""
+    unit = unit_of(granularity)
+    budget = ("params", "macs")[len(criterion + allocation) % 2]
+    sparsity = 0.6 if granularity == "2:4" else 0.8
+    network = copy.deepcopy(trained)
+    origin = origin_of(network, digits.shape, granularity)
+    stage = pruned_stage(
+        criterion,
+        allocation=allocation,
+        granularity=granularity,
+        sparsity=sparsity,
+        budget=budget,
+        mrs_exponent=0.5,
+        min_keep=0.02,
+        ranking=scores_stage("lamp", unit=unit),
+        ratios={name: 0.2 + 0.1 * i for i, name in enumerate(origin.units)} if unit == "channel"
+        else {name: 0.1 + 0.08 * i for i, name in enumerate(origin.units)},
+    )  # fmt: skip
+    ranking = scores["lamp", unit] if allocation == "lamp" else None
+    _, report = prune(
+        network, digits.shape, stage, scores[criterion, unit], ranking, sensitivities(network)
+    )
+    after = (count_params(network), count_macs(network, digits.shape))
+    asked = 1 if budget == "macs" else 0
+    achieved = 1 - after[asked] / (origin.params, origin.macs)[asked]
+    assert report.shortfall is None
+    assert achieved == pytest.approx(sparsity, abs=0.01)
+    if unit == "weight" and budget == "params":
+        assert abs(after[0] - (1 - sparsity) * origin.params) <= 1
+    assert (report.params, report.macs) == after
+    assert (report.params_removed, report.macs_removed)[asked] == achieved
+    for module in report.modules:
+        assert 1 <= module.width_after <= module.width_before
+        assert module.width_after >= 0.02 * module.width_before
+    assert network(digits.test.batch(slice(0, 2))[0]).shape == (2, 10)
+
+
+def test_the_lowest_scores_go(trained: nn.Module, digits: Dataset) -> None:
+    network = copy.deepcopy(trained)
+    stage = pruned_stage()
+    modules = Channels(network, digits.shape).modules
+    module = next(m for m in modules if len(m.makers()) == 1)
+    found = score(network, digits, modules, stage.scores)
+    structure, _ = prune(network, digits.shape, stage, found)
+    kept = structure[module.name]
+    gone = sorted(set(range(module.units)) - set(kept))
+    assert found[module.name][kept].min() >= found[module.name][gone].max()
+
+
+@pytest.mark.parametrize("granularity", names("granularities"))
+def test_a_structure_comes_back(granularity: str, trained: nn.Module, digits: Dataset) -> None:
+    """A blank network cut to the structure takes the pruned weights, masks too."""
+    network = copy.deepcopy(trained)
+    modules = anatomy_of(network, digits.shape, granularity).modules
+    draw = torch.Generator().manual_seed(0)
+    scores = {m.name: torch.rand(m.units, generator=draw) for m in modules}
+    stage = pruned_stage(granularity=granularity, sparsity=0.6)
+    structure, _ = prune(network, digits.shape, stage, scores)
+    fresh = blank(digits, seed=9)
+    rebuild(fresh, digits.shape, granularity, structure)
+    fresh.load_state_dict(network.state_dict())
+    images = digits.test.batch(slice(0, 9))[0]
+    assert torch.equal(fresh(images), network(images))
+    assert count_params(fresh) == count_params(network)
+
+
+def test_pruning_twice_is_a_share_of_the_dense_network(trained: nn.Module, digits: Dataset) -> None:
+    network = copy.deepcopy(trained)
+    origin = origin_of(network, digits.shape, "channel")
+    structures = []
+    for sparsity in (0.3, 0.6):
+        modules = Channels(network, digits.shape).modules
+        scores = score(network, digits, modules, scores_stage("l1"))
+        stage = pruned_stage(sparsity=sparsity, min_keep=0.25)
+        structure, report = prune(network, digits.shape, stage, scores, origin=origin)
+        structures.append(structure)
+        assert report.params_removed == pytest.approx(sparsity, abs=0.01)
+    for module in report.modules:
+        assert module.width_before == origin.units[module.module]
+        assert module.width_after >= 0.25 * module.width_before
+    fresh = blank(digits)
+    rebuild(fresh, digits.shape, "channel", compose(*structures))
+    fresh.load_state_dict(network.state_dict())
+    images = digits.test.batch(slice(0, 9))[0]
+    assert torch.equal(fresh(images), network(images))
+
+
+# Masks.
+
+
+def random_masks(network: nn.Module, digits: Dataset, granularity: str = "weight") -> None:
+    modules = anatomy_of(network, digits.shape, granularity).modules
+    draw = torch.Generator().manual_seed(3)
+    scores = {m.name: torch.rand(m.units, generator=draw) for m in modules}
+    prune(network, digits.shape, pruned_stage(granularity=granularity, sparsity=0.7), scores)
+
+
+@pytest.mark.parametrize("granularity", ["weight", "2:4", "1:4"])
+def test_masks_hold_through_training_and_scratch(
+    granularity: str, trained: nn.Module, digits: Dataset
+) -> None:
+    network = copy.deepcopy(trained)
+    pruned = pruned_stage(granularity=granularity, sparsity=0.8)
+    modules = anatomy_of(network, digits.shape, granularity).modules
+    scores = {m.name: torch.rand(m.units) for m in modules}
+    prune(network, digits.shape, pruned, scores)
+    before = {n: m.mask.clone() for n, m in network.named_modules() if hasattr(m, "mask")}
+    scratch(network, seed=1)
+    masks.hold(masks.masked(network))
+    training.fit(network, digits, Training(epochs=1, lr=0.1), None, "key")
+    for name, mask in before.items():
+        layer = network.get_submodule(name)
+        assert torch.equal(layer.mask, mask)
+        assert not layer.weight[~mask].any()
+        assert (layer.weight[mask] != 0).float().mean() > 0.99
+    assert count_params(network) < 0.21 * count_params(trained)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)),
+    pattern=st.sampled_from([(1, 2), (2, 4), (1, 4), (3, 8)]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_pattern_keeps_the_n_best_of_every_m_inputs(
+    shape: tuple[int, ...], pattern: tuple[int, int], seed: int
+) -> None:
+    out, groups, *kernel = shape
+    n, m = pattern
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.rand(out, groups * m, *kernel, generator=draw)
+    chosen = best_of_groups(scores, pattern)
+    assert chosen.shape == scores.shape
+    for o in range(out):
+        for g in range(groups):
+            part = slice(g * m, (g + 1) * m)
+            for y in range(kernel[0]):
+                for x in range(kernel[1]):
+                    kept = chosen[o, part, y, x]
+                    assert int(kept.sum()) == n
+                    assert scores[o, part, y, x][kept].min() >= scores[o, part, y, x][~kept].max()
+
+
+@given(
+    sparsity=st.floats(0.05, 0.95),
+    seed=st.integers(0, 99),
+    allocation=st.sampled_from(["uniform", "erk", "global"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_masks_are_of_the_asked_sparsity_to_a_weight(
+    sparsity: float, seed: int, allocation: str
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(54, 7))
+    modules = Weights(network, (2, 5, 5)).modules
+    draw = torch.Generator().manual_seed(seed)
+    scores = {m.name: torch.rand(m.units, generator=draw) for m in modules}
+    stage = pruned_stage(
+        granularity="weight", sparsity=sparsity, allocation=allocation, min_keep=0.0
+    )
+    _, report = prune(network, (2, 5, 5), stage, scores)
+    total = 108 + 6 + 378 + 7
+    left = 13 + sum(int(layer.mask.sum()) for layer in masks.masked(network))
+    assert report.params == left
+    assert abs(left - (1 - sparsity) * total) <= 0.5 or left == 13 + 2
+
+
+def test_layers_that_a_pattern_does_not_fill_stay_whole(
+    trained: nn.Module, digits: Dataset
+) -> None:
+    network = copy.deepcopy(trained)
+    random_masks(network, digits, "2:4")
+    assert not hasattr(network.get_submodule("network.conv"), "mask")  # one input channel
+    inner = network.get_submodule("network.stages.1.0.conv1")
+    groups = inner.weight.movedim(1, -1).reshape(-1, 4)
+    assert int((groups != 0).sum(1).max()) == 2
+
+
+def test_masked_networks_copy_and_count(trained: nn.Module, digits: Dataset) -> None:
+    network = copy.deepcopy(trained)
+    random_masks(network, digits)
+    again = copy.deepcopy(network)
+    assert count_params(again) == count_params(network)
+    weights = sum(int((w == 0).sum()) for n, w in network.named_parameters() if w.dim() > 1)
+    whole = sum(parameter.numel() for parameter in network.parameters())
+    assert count_params(network) == whole - weights
+    places = pruning.positions(network, digits.shape)
+    macs = sum(int((network.get_submodule(n).weight != 0).sum()) * p for n, p in places.items())
+    assert count_macs(network, digits.shape) == macs
+
+
+def test_a_masked_weight_never_comes_back(trained: nn.Module, digits: Dataset) -> None:
+    network = copy.deepcopy(trained)
+    origin = origin_of(network, digits.shape, "weight")
+    before: dict[str, Tensor] = {}
+    for sparsity in (0.3, 0.6, 0.85):
+        modules = anatomy_of(network, digits.shape, "weight").modules
+        scores = {m.name: torch.rand(m.units) for m in modules}
+        stage = pruned_stage(granularity="weight", sparsity=sparsity, allocation="global")
+        _, report = prune(network, digits.shape, stage, scores, origin=origin)
+        assert report.params_removed == pytest.approx(sparsity, abs=1e-4)
+        for name, mask in before.items():
+            assert not (network.get_submodule(name).mask & ~mask).any()
+        before = {n: m.mask.clone() for n, m in network.named_modules() if hasattr(m, "mask")}
