@@ -106,11 +106,12 @@ def run(
     from orchestrator.progress import Display
 
     sweep, planned, root = _open(file, storage)
-    _check_data(sweep, address)
     display = Display(planned, console)
     started = launch.Launch(planned, root, device, display, retry_failed)
     state = started.state
     display.tally.expect(state.needed, len(state.done), len(state.failed) * (not retry_failed))
+    if state.needed:
+        _check_methods(sweep, address, console)
     if state.needed and address is None:  # a cluster's devices are its nodes'
         from orchestrator.jobs import resolve_device
 
@@ -163,7 +164,7 @@ def trial(file: Path, select: str, storage: str, device: str, console: Console) 
     if not matching:
         raise RequestError(f"no trial of {sweep.name} matches {select!r}")
     job = matching[0]
-    _check_data(sweep, None)
+    _check_methods(sweep, None, console)
     if len(matching) > 1:
         console.print(f"{len(matching)} trials match; this is the first of them")
     device = resolve_device(device)
@@ -331,8 +332,25 @@ def _open(file: Path, storage: str) -> tuple[Sweep, Plan, Storage]:
     return sweep, make_plan(sweep), root
 
 
-def _check_data(sweep: Sweep, address: str | None) -> None:
-    """Refuse a missing folder of data before work starts; on a cluster it lies on the nodes."""
+def _check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
+    """Refuse what cannot be read or built before work starts, all faults together.
+
+    On a cluster the images lie on its nodes, so only the networks are looked at. Images read here
+    are decoded for the workers too.
+    """
+    from prune_core import datasets
+    from prune_core.readers import DatasetError
+    from prune_core.stems import check_name
+
+    faults = [fault for name in sweep.architectures if (fault := check_name(name))]
     folder = sweep.dataset.root
     if folder is not None and address is None and not Path(folder).is_dir():
-        raise RequestError(f"dataset.root {folder!r} is no folder; give the one with the images")
+        faults.append(f"dataset.root {folder!r} is no folder; give the one with the images")
+    elif address is None:
+        try:
+            with console.status(f"reading {sweep.dataset.name}"):
+                datasets.read(sweep.dataset)
+        except DatasetError as error:
+            faults.append(f"dataset: {error}")
+    if faults:
+        raise RequestError("\n".join(faults))

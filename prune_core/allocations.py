@@ -33,6 +33,8 @@ class Evidence:
     sensitivities: Mapping[str, float] = field(default_factory=dict)
     ratios: Mapping[str, float] = field(default_factory=dict)
     """Shares of units kept as the user gave them."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """The cost, in the unit of the budget, that goes with each module of the whole network."""
     exponent: float = 0.5
     """How strongly shares follow sensitivities: they are proportional to them to this power."""
     seed: int = 0
@@ -80,13 +82,12 @@ def erk(evidence: Evidence, dial: float) -> Shares:
 def fixed(evidence: Evidence, dial: float) -> Shares:
     """Kept shares are proportional to those given; as given, where these meet the budget."""
     missing = sorted(set(evidence.units) - set(evidence.ratios))
-    unknown = sorted(set(evidence.ratios) - set(evidence.units))
-    if missing or unknown:
+    if missing:
         raise ValueError(
             f"allocation 'fixed': pruning.ratios must give a share for every module; "
-            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+            f"missing: {', '.join(missing)}; given: {', '.join(evidence.ratios)}"
         )
-    return _proportional(evidence.ratios, dial)
+    return _proportional({name: evidence.ratios[name] for name in evidence.units}, dial)
 
 
 @method(
@@ -117,6 +118,23 @@ def mrs_few_step(evidence: Evidence, dial: float) -> Shares:
 def mrs_first_order(evidence: Evidence, dial: float) -> Shares:
     """As mrs, with the estimate from one gradient: cheap, and often wrong in its order."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+@method(
+    "mrs-per-cost",
+    source="ours: the least sum of MRS x removed² for the budget",
+    needs=("sensitivity:mrs",),
+)
+def mrs_per_cost(evidence: Evidence, dial: float) -> Shares:
+    """Modules lose shares in proportion to what they cost over their MRS.
+
+    If removing a share p of a module hurts by MRS x p², each unit of the budget should hurt alike:
+    then p is proportional to cost / MRS. Unlike mrs it spares small modules, sensitive or not.
+    """
+    sensitivities = _propensity(evidence.sensitivities, 1.0)
+    losses = {name: evidence.prices[name] / value for name, value in sensitivities.items()}
+    lowest = min(losses.values())
+    return {name: max(0.0, 1 - (1 - dial) * loss / lowest) for name, loss in losses.items()}
 
 
 @method("mrs-shuffled", source="a control of mrs", needs=("sensitivity:mrs",))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prune_core import masks
 from prune_core.allocations import Evidence
-from prune_core.costs import Counts, cost
+from prune_core.costs import Budget, Counts, cost
 from prune_core.identity import derive_seed
 from prune_core.modules import Anatomy, PrunableModule, Structure, positions
 from prune_core.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
@@ -105,14 +105,19 @@ def prune(
     by = by_module(anatomy.modules, sensitivities) if sensitivities else {}
     ranked = ranking if ranking is not None else scores
     solution = _allocate(anatomy, stage, ranked, {n: s.value for n, s in by.items()}, origin)
-    structure = anatomy.remove(
-        {
-            module.name: anatomy.select(module, scores[module.name], solution.kept[module.name])
-            for module in anatomy.modules
-        }
-    )
-    after = (count_params(network), count_macs(network, shape))
-    _check(after, anatomy, solution)
+    kept = {
+        module.name: anatomy.select(module, scores[module.name], solution.kept[module.name])
+        for module in anatomy.modules
+    }
+    try:
+        structure = anatomy.remove(kept)
+        after = (count_params(network), count_macs(network, shape))
+        _check(after, anatomy, solution)
+    except (IndexError, RuntimeError) as error:
+        raise RuntimeError(
+            f"the network could not be pruned by {stage.granularity}: {error}; its layers depend on "
+            "each other in ways that Torch-Pruning's graph does not see: use granularity weight"
+        ) from error
     after_params = _maker_params(network, anatomy.modules)
     channels = unit_of(stage.granularity) == "channel"
     return structure, Report(
@@ -193,6 +198,7 @@ def _allocate(
             if needs_scores
         },
         sensitivities=sensitivities,
+        prices=_prices(anatomy, stage.budget),
         ratios=stage.ratios or {},
         exponent=stage.mrs_exponent or 0.0,
         seed=derive_seed(stage.network.key, "allocation"),
@@ -217,6 +223,16 @@ def _allocate(
         exactly=unit_of(stage.granularity) == "weight",
         whole=origin.params if stage.budget == "params" else origin.macs,
     )
+
+
+def _prices(anatomy: Anatomy, budget: Budget) -> dict[str, float]:
+    """Return what each module costs in the whole network, by what a unit less of it would save."""
+    units = np.array([module.units for module in anatomy.modules], dtype=np.int64)
+    saved = cost(anatomy.costs, budget, units) - cost(
+        anatomy.costs, budget, units - np.eye(len(units), dtype=np.int64)
+    )
+    names = (module.name for module in anatomy.modules)
+    return dict(zip(names, (saved * units).astype(float).tolist(), strict=True))
 
 
 def _cap(module: PrunableModule) -> int:

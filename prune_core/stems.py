@@ -7,10 +7,14 @@ size, as the field does for CIFAR.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from typing import Any
 
+import torch
 from torch import nn
+
+from prune_core.modes import evaluating
 
 SMALL = 64
 """Images of up to so many pixels a side get the stem for small images."""
@@ -23,10 +27,10 @@ def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) ->
     """
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ValueError(f"torchvision has no network {name!r}; it has: {', '.join(known)}")
-    network: nn.Module = models.get_model(name, weights=None, num_classes=classes)
+    if fault := check_name(f"torchvision:{name}"):
+        raise ValueError(fault)
+    options = {"image_size": min(shape[1:])} if name.startswith("vit_") else {}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
     return fit_stem(network, shape)
 
 
@@ -37,10 +41,9 @@ def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options
     """
     import timm
 
-    if not timm.is_model(name):
-        near = timm.list_models(f"{name[:4]}*")[:20]
-        raise ValueError(f"timm has no network {name!r}; it has, among others: {', '.join(near)}")
-    if "img_size" in inspect.signature(_class_of(name)).parameters:
+    if fault := check_name(f"timm:{name}"):
+        raise ValueError(fault)
+    if _has_parameter(_class_of(name), "img_size"):
         options = {"img_size": shape[1:], **options}
     network: nn.Module = timm.create_model(
         name, pretrained=False, num_classes=classes, in_chans=shape[0], **options
@@ -48,20 +51,44 @@ def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options
     return fit_stem(network, shape)
 
 
+def check_name(architecture: str) -> str | None:
+    """Say what is wrong with the name of a library's network; None where nothing is."""
+    library, _, name = architecture.partition(":")
+    if library == "timm":
+        import timm
+
+        known = timm.list_models()
+    elif library == "torchvision":
+        from torchvision import models
+
+        known = models.list_models(module=models)
+    else:
+        return None
+    if name in known:
+        return None
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+    return f"{library} has no network {name!r}; the nearest: {', '.join(near) or 'none'}"
+
+
 def _class_of(name: str) -> type[nn.Module]:
     """Return the class of a timm network, found without the memory that its weights take."""
     import timm
-    import torch
 
     with torch.device("meta"):
         return type(timm.create_model(name, pretrained=False))
 
 
+def _has_parameter(of: type[nn.Module], name: str) -> bool:
+    """Say whether a class, or one that it hands its arguments to, takes one called ``name``."""
+    return any(name in inspect.signature(base).parameters for base in of.__mro__[:-2])
+
+
 def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     """Give the first convolution the images' channels, and for small images stride 1.
 
-    A convolution that cuts an image into patches (its stride is its kernel) keeps its stride; a
-    max-pooling right behind the stem, under the names that torchvision and timm use, is left out.
+    A convolution that cuts an image into patches (its stride is its kernel) keeps its stride, and so
+    does one whose output something else must match (a stem of several branches). A max-pooling
+    right behind the stem, under the names that torchvision and timm use, is left out.
     """
     channels, *sides = shape
     name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
@@ -70,11 +97,23 @@ def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
         first = convolution_like(first, in_channels=channels)
         _replace(network, name, first)
     if max(sides) <= SMALL and not patches:
-        first.stride = (1, 1)
-        for pool in ("maxpool", "features.pool0"):
+        stride, first.stride = first.stride, (1, 1)
+        if not _runs(network, shape):
+            first.stride = stride
+            return network
+        for pool in ("maxpool", "features.pool0", "stem.pool"):
             if _has(network, pool):
                 _replace(network, pool, nn.Identity())
     return network
+
+
+def _runs(network: nn.Module, shape: tuple[int, int, int]) -> bool:
+    try:
+        with evaluating(network), torch.no_grad():
+            network(torch.zeros(1, *shape))
+    except RuntimeError:
+        return False
+    return True
 
 
 def fit_patches(network: nn.Module, name: str, patch: int) -> nn.Module:

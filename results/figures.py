@@ -148,7 +148,7 @@ def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Fi
 
 
 def module_figure(modules: pd.DataFrame) -> Figure:
-    """Draw MRS by module and, below, the share of channels removed by each allocation.
+    """Draw MRS by module and, below, the share of units removed by each allocation.
 
     ``modules``: ``architecture``, ``module``, ``position``, ``allocation``, ``sparsity``, ``mrs``
     with ``mrs_low`` and ``mrs_high``, ``ratio`` with ``ratio_low`` and ``ratio_high``.
@@ -163,7 +163,7 @@ def module_figure(modules: pd.DataFrame) -> Figure:
             _mrs(grid[0][column], table)
             _ratios(grid[1][column], table)
         grid[0][0].set_ylabel("MRS (nats of adversarial loss)")
-        grid[1][0].set_ylabel("channels removed (%)")
+        grid[1][0].set_ylabel("units removed (%)")
         figure.subplots_adjust(hspace=0.3, wspace=0.25)
     return figure
 
@@ -182,7 +182,7 @@ def _ratios(axes: Axes, table: pd.DataFrame) -> None:
     sparsities = sorted(table["sparsity"].unique())
     for (allocation, sparsity), line in lines:
         line = line.sort_values("position")
-        index = allocations.index(allocation)
+        index = allocations.index(allocation) % len(LEVEL_COLOURS)
         colour = LEVEL_COLOURS[index] if allocation != "uniform" else GREY
         style = ("-", "--", ":", "-.")[sparsities.index(sparsity) % 4]
         axes.plot(

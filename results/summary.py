@@ -162,15 +162,23 @@ def _curves(trials: pd.DataFrame, metric: str, factors: list[str]) -> pd.DataFra
 
 
 def _modules(tables: Loaded) -> pd.DataFrame:
-    """Return MRS and ratio by module, means over seeds and criteria with intervals over seeds."""
+    """Return MRS and ratio by module, means over seeds and criteria with intervals over seeds.
+
+    Modules are other things under each granularity, so that is told apart with the architecture.
+    """
     trials = tables.trials
-    wanted = ["architecture", "allocation", "sparsity", "criterion", "seed"]
+    wanted = ["architecture", "granularity", "allocation", "sparsity", "criterion", "seed"]
     done = trials[trials["status"] == "done"]
     pruned = done.drop_duplicates(wanted)[[*wanted, "pruned_network"]]
     joined = tables.modules.merge(pruned, left_on="network", right_on="pruned_network")
+    if joined["granularity"].nunique() > 1:
+        joined["architecture"] += ", " + joined["granularity"]
     rows: list[dict[str, object]] = []
     by = ["architecture", "position", "module", "allocation", "sparsity"]
-    mrs = joined.groupby(["architecture", "position", "seed"])["mrs"].mean().dropna()
+    # Estimates of the MRS, and other sensitivities, are not to be averaged with it.
+    measured = joined.dropna(subset="mrs")
+    measured = measured[measured["allocation"] == min(measured["allocation"], default="mrs")]
+    mrs = measured.groupby(["architecture", "position", "seed"])["mrs"].mean()
     by_place = {
         place: of_seeds.to_numpy(dtype=float)
         for place, of_seeds in mrs.groupby(["architecture", "position"])

@@ -48,7 +48,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         name: {}
         for name in (
             "uniform", "global", "lamp", "erk", "fixed", "mrs", "mrs-few-step", "mrs-first-order",
-            "mrs-shuffled", "mrs-inverse", "scan",
+            "mrs-per-cost", "mrs-shuffled", "mrs-inverse", "scan",
         )
     },
     "granularities": {"channel": {}, "weight": {}, "<n>:<m>": {"name": "2:4"}},

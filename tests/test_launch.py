@@ -331,6 +331,7 @@ def test_masked_networks_that_are_kept_take_a_new_attack_without_training(tmp_pa
     epochs = sorted(tmp_path.glob("tables/epochs/*"))
     run_sweep(text.replace("[fgsm]", "[pgd-3]"), tmp_path)
     again = trials(tmp_path).dropna(subset="finetuned_pgd_3")
+    first, again = first.sort_values("finetuning"), again.sort_values("finetuning")
     assert sorted(tmp_path.glob("tables/epochs/*")) == epochs
     assert first["finetuned_clean"].tolist() == again["finetuned_clean"].tolist()
     assert first["params"].tolist() == again["params"].tolist()

@@ -191,7 +191,7 @@ def test_what_cannot_be_pruned_by_channel_is_refused_with_a_way_out() -> None:
     ("name", "words"),
     [
         ("timm:resnet_99", "timm has no network 'resnet_99'"),
-        ("torchvision:no", "torchvision has no"),
+        ("torchvision:no", "torchvision has no network 'no'"),
     ],
 )
 def test_an_unknown_library_network_is_named(name: str, words: str) -> None:
@@ -217,3 +217,20 @@ def test_normalisation_is_inside(digits: datasets.Dataset) -> None:
     images = torch.rand(3, 1, 8, 8)
     by_hand = (images - digits.mean[0]) / digits.std[0]
     torch.testing.assert_close(network(images), network.network(by_hand))
+
+
+@pytest.mark.parametrize("name", ["timm:repvgg_a0", "timm:deit_tiny_distilled_patch16_224",
+                                  "torchvision:vit_b_32", "timm:resnetv2_50"])  # fmt: skip
+def test_library_networks_take_small_images(name: str) -> None:
+    assert build(name)(torch.rand(2, *SHAPE)).shape == (2, 10)
+
+
+def test_a_network_that_the_graph_does_not_understand_is_said_to_be() -> None:
+    network = build("timm:ghostnet_100")
+    scores = {m.name: torch.rand(m.units) for m in anatomy_of(network, SHAPE, "channel").modules}
+    with pytest.raises(RuntimeError, match="could not be pruned by channel: .* granularity weight"):
+        prune(network, SHAPE, pruned_stage(), scores)
+    whole = build("timm:ghostnet_100")
+    scores = {m.name: torch.rand(m.units) for m in anatomy_of(whole, SHAPE, "weight").modules}
+    _, report = prune(whole, SHAPE, pruned_stage(granularity="weight"), scores)
+    assert report.params_removed == pytest.approx(0.5, abs=1e-4)

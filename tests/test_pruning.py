@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prune_core import masks, pruning, training
+from prune_core import architectures, masks, pruning, training
 from prune_core.channels import Channels
 from prune_core.datasets import Dataset
 from prune_core.masks import Weights, best_of_groups
@@ -27,6 +27,7 @@ from prune_core.pruning import (
 )
 from prune_core.registry import CRITERIA
 from prune_core.scoring import score
+from prune_core.semistructured import accelerate, available
 from prune_core.sensitivities import LayerSensitivity
 from prune_core.specs import Training
 
@@ -276,3 +277,33 @@ def test_a_masked_weight_never_comes_back(trained: nn.Module, digits: Dataset) -
         for name, mask in before.items():
             assert not (network.get_submodule(name).mask & ~mask).any()
         before = {n: m.mask.clone() for n, m in network.named_modules() if hasattr(m, "mask")}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit-tiny"])
+def test_a_network_in_matrix_products_is_the_masked_one(name: str) -> None:
+    """The form in which sparse tensor cores take it, here with matrices left uncompressed."""
+    shape = (3, 16, 16)
+    network = architectures.build(name, shape, 10, (0.5,) * 3, (0.25,) * 3, 0).eval()
+    anatomy = anatomy_of(network, shape, "2:4")
+    draw = torch.Generator().manual_seed(0)
+    anatomy.remove(
+        {
+            m.name: anatomy.select(m, torch.rand(m.units, generator=draw), m.cap)
+            for m in anatomy.modules
+        }
+    )
+    fast, names = accelerate(network, compress=lambda matrix: matrix, dtype=torch.float32)
+    assert len(names) >= 0.8 * len(anatomy.modules)
+    images = torch.rand(3, *shape)
+    torch.testing.assert_close(fast(images), network(images), rtol=1e-4, atol=1e-4)
+    assert not available(torch.device("cpu"))
+
+
+def test_only_layers_masked_two_of_four_are_compressed() -> None:
+    network = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 32), nn.Linear(32, 10)).eval()
+    for layer in network:
+        masks.attach(layer)
+    network[0].mask[:, ::2] = False  # the second has too few columns, and is whole
+    masks.hold(network)
+    _, names = accelerate(network, compress=lambda matrix: matrix, dtype=torch.float32)
+    assert names == ["0"]
