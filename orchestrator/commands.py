@@ -270,7 +270,8 @@ def list_axis(axis: str, names: bool, console: Console) -> None:
     for heading in ("name", "what it is", "needs", "source"):
         table.add_column(heading, overflow="fold")
     for name, found in methods.items():
-        table.add_row(name, found.summary, ", ".join(found.needs), found.source)
+        needs = [*found.needs, *(["(channels only)"] if "channels" in found.traits else [])]
+        table.add_row(name, found.summary, ", ".join(needs), found.source)
     console.print(table, highlight=False)
 
 

@@ -5,12 +5,12 @@ one side of one layer of a module, unit by unit; `score` averages over the layer
 unit is a channel, or a single weight: then a row of `Layer.weight` is one number wide, and the
 formulas below become the unstructured criteria of the same name.
 
-``needs`` says what it reads beyond weights, and of which layers it is asked: ``gradients`` and
-``learned`` (images from training data; layers that make or read channels), ``maps`` (feature maps
-of normalised channels), ``inputs`` (what the reading layers read), ``norms`` (normalisations);
-``threat`` makes the images adversarial, ``sparsity`` tells it the target. Traits: ``comparable``
-(scores compare between modules as they are), ``summed`` (the scores of a module's layers are added,
-not averaged), ``channels`` (defined for channels alone).
+``needs`` says what it reads, and of which layers it is asked: ``weights``, ``flow`` (no image),
+``gradients`` and ``learned`` (images from training data; layers that make or read channels),
+``maps`` (feature maps of normalised channels), ``inputs`` (what the reading layers read), ``norms``
+(normalisations); ``threat`` makes the images adversarial, ``sparsity`` tells it the target. Traits:
+``comparable`` (scores compare between modules as they are), ``summed`` (a module's layers' scores
+are added, not averaged), ``channels`` (defined for channels alone).
 """
 
 from __future__ import annotations
@@ -108,19 +108,19 @@ def random(layer: Layer) -> Tensor:
     return torch.rand(len(layer.weight), generator=layer.generator).to(layer.weight.device)
 
 
-@method("l1", source="Li et al., 2017 (arXiv 1608.08710)")
+@method("l1", source="Li et al., 2017 (arXiv 1608.08710)", needs=("weights",))
 def l1(layer: Layer) -> Tensor:
     """The sum of absolute weights."""
     return layer.weight.abs().sum(1)
 
 
-@method("l2", source="He et al., 2018 (arXiv 1808.06866)")
+@method("l2", source="He et al., 2018 (arXiv 1808.06866)", needs=("weights",))
 def l2(layer: Layer) -> Tensor:
     """The Euclidean norm of the weights."""
     return layer.weight.square().sum(1).sqrt()
 
 
-@method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4")
+@method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4", needs=("weights",))
 def fpgm(layer: Layer) -> Tensor:
     """The sum of distances to all other filters of the layer: near the median, replaceable.
 
@@ -138,7 +138,12 @@ def fpgm(layer: Layer) -> Tensor:
     return found
 
 
-@method("lamp", source="Lee et al., 2021 (arXiv 2010.07611)", traits=("comparable",))
+@method(
+    "lamp",
+    source="Lee et al., 2021 (arXiv 2010.07611)",
+    needs=("weights",),
+    traits=("comparable",),
+)
 def lamp(layer: Layer) -> Tensor:
     """The squared norm over the sum of all squared norms at least as large."""
     squared = layer.weight.square().sum(1)
@@ -160,7 +165,12 @@ def bn_scale(layer: Layer) -> Tensor:
     return layer.weight.abs().sum(1)
 
 
-@method("group-norm", source="Fang et al., 2023 (arXiv 2301.12900)", traits=("summed", "channels"))
+@method(
+    "group-norm",
+    source="Fang et al., 2023 (arXiv 2301.12900)",
+    needs=("weights",),
+    traits=("summed", "channels"),
+)
 def group_norm(layer: Layer) -> Tensor:
     """The squared norm of all weights of all layers that lose the channel."""
     return layer.weight.square().sum(1)

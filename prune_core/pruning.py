@@ -115,8 +115,8 @@ def prune(
         _check(after, anatomy, solution)
     except (IndexError, RuntimeError) as error:
         raise RuntimeError(
-            f"the network could not be pruned by {stage.granularity}: {error}; its layers depend on "
-            "each other in ways that Torch-Pruning's graph does not see: use granularity weight"
+            f"the network could not be pruned by {stage.granularity}: {error}; its layers depend "
+            "on each other in ways that Torch-Pruning's graph does not see: use granularity weight"
         ) from error
     after_params = _maker_params(network, anatomy.modules)
     channels = unit_of(stage.granularity) == "channel"

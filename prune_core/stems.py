@@ -86,8 +86,8 @@ def _has_parameter(of: type[nn.Module], name: str) -> bool:
 def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     """Give the first convolution the images' channels, and for small images stride 1.
 
-    A convolution that cuts an image into patches (its stride is its kernel) keeps its stride, and so
-    does one whose output something else must match (a stem of several branches). A max-pooling
+    A convolution that cuts an image into patches (its stride is its kernel) keeps its stride, and
+    so does one whose output something else must match (a stem of several branches). A max-pooling
     right behind the stem, under the names that torchvision and timm use, is left out.
     """
     channels, *sides = shape

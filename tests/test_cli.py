@@ -111,6 +111,22 @@ def test_a_missing_folder_of_data_is_refused_before_work(tmp_path: Path) -> None
     assert not (tmp_path / "root").exists()
 
 
+def test_what_cannot_be_read_or_built_is_refused_together_before_work(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"no parquet")
+    text = sweep_text(
+        architectures="[resnet8, 'timm:resnet_18', 'torchvision:resnet18']",
+        dataset=f"{{name: cifar10, root: {tmp_path}, source: parquet}}",
+    )
+    (tmp_path / "sweep.yaml").write_text(text)
+    bad = mrsweep("run", str(tmp_path / "sweep.yaml"), "--storage", str(tmp_path / "runs"))
+    assert bad.returncode == 2
+    assert "timm has no network 'resnet_18'; the nearest: resnet18" in bad.stderr
+    assert "train.parquet in" in bad.stderr
+    assert "fetch it again" in bad.stderr
+    assert "Traceback" not in bad.stderr
+    assert not (tmp_path / "runs" / "tables").exists()
+
+
 def test_plan_before_and_after(file: Path, done: Path, tmp_path: Path) -> None:
     before = mrsweep("plan", file, "--storage", tmp_path / "none")
     assert "tiny: 8 trials" in before.stdout

@@ -228,7 +228,9 @@ def test_library_networks_take_small_images(name: str) -> None:
 def test_a_network_that_the_graph_does_not_understand_is_said_to_be() -> None:
     network = build("timm:ghostnet_100")
     scores = {m.name: torch.rand(m.units) for m in anatomy_of(network, SHAPE, "channel").modules}
-    with pytest.raises(RuntimeError, match="could not be pruned by channel: .* granularity weight"):
+    with pytest.raises(
+        RuntimeError, match=r"could not be pruned by channel: .* granularity weight"
+    ):
         prune(network, SHAPE, pruned_stage(), scores)
     whole = build("timm:ghostnet_100")
     scores = {m.name: torch.rand(m.units) for m in anatomy_of(whole, SHAPE, "weight").modules}

@@ -11,9 +11,11 @@ import yaml
 from orchestrator.plan import Plan, make_plan
 from orchestrator.sweepfile import SweepFileError, parse_sweep, read_sweep
 from orchestrator.transport import decode_job, encode_job
+from prune_core.registry import CRITERIA
 from prune_core.stages import Finetuned, Trial
 
 from conftest import DEMO, sweep_text
+from rows import names
 
 
 def plan_of(**changes: str) -> Plan:
@@ -171,3 +173,22 @@ def test_ratios_from_a_file_are_part_of_the_key(tmp_path: Path) -> None:
     assert list(read.jobs) == list(written.jobs)
     with pytest.raises(SweepFileError, match=r"pruning.ratios: .*no.yaml.* cannot be read"):
         plan_of(allocations="[fixed]", pruning=f"{{ratios: {tmp_path / 'no.yaml'}}}")
+
+
+SWEEPS = DEMO.parent
+
+
+@pytest.mark.parametrize("file", sorted(SWEEPS.glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_sweeps_that_ship_make_a_plan(file: Path) -> None:
+    assert make_plan(read_sweep(file)).trials
+
+
+def test_the_methods_sweep_leaves_no_method_out() -> None:
+    sweep = read_sweep(SWEEPS / "methods.yaml")
+    assert set(sweep.criteria) == set(names("criteria"))
+    assert set(sweep.allocations) == set(names("allocations"))
+    assert set(sweep.granularities) == set(names("granularities"))
+    channel_only = [n for n in sweep.criteria if "channels" in CRITERIA[n].traits]
+    cells = len(sweep.criteria) * len(sweep.allocations) * len(sweep.granularities)
+    left_out = len(channel_only) * len(sweep.allocations) * 2
+    assert len(make_plan(sweep).trials) == cells - left_out
