@@ -37,9 +37,9 @@ STEP = 2.0
 long turn fast towards the gradient at the ball's edge, where the largest rise is."""
 PARTS, SMALLEST = 5, 128
 """Batches that the images are dealt into, and images of a batch at least."""
-FEW_STEPS, MOST_STEPS, STILL_RISING = 8, 24, 1.1
-"""Steps of the few-step estimate: of every layer; of one whose loss still rises by this factor from
-one pair of steps to the next."""
+STILL_RISING = 1.1
+"""The few-step estimate goes on while the loss rises by this factor from one pair of steps to the
+next."""
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -201,16 +201,16 @@ def mrs(problem: Problem, layer: str) -> list[float]:
 
 @method("mrs-few-step", source="ours, derived from RiFT (arXiv 2308.02533)")
 def mrs_few_step(problem: Problem, layer: str) -> list[float]:
-    """Estimate of MRS: 8 steps, each on a part of the images, measured on all at the end.
+    """Estimate of MRS: few steps, each on a part of the images, measured on all at the end.
 
-    Up to 24 steps while the loss still rises fast.
+    ``few_steps``, and up to ``most_steps`` while the loss still rises fast.
     """
-    parts = len(problem.batches)
+    parts, estimation = len(problem.batches), problem.estimation
     rises: list[float] = []
     with problem.climb(layer) as climb:
         gradient = climb.begin(0)
-        while climb.step(gradient) and len(rises) < MOST_STEPS - 1:
-            if len(rises) + 1 >= FEW_STEPS and not _still_rises(rises):
+        while climb.step(gradient) and len(rises) < estimation.most_steps - 1:
+            if len(rises) + 1 >= estimation.few_steps and not _still_rises(rises):
                 break
             rise, gradient = climb.rise([len(rises) % parts], slope=True)
             rises.append(rise)

@@ -130,8 +130,9 @@ class Estimation(Spec):
     """How sensitivities are measured: on how many images, how far, how hard.
 
     ``epsilon`` is the radius of a weight perturbation as a share of the norm of the weights;
-    ``steps`` and ``restarts`` belong to the exact value alone, ``scan_share`` (the share of a
-    layer's units that is set to zero) to the scan.
+    ``steps`` and ``restarts`` belong to the exact value alone; ``few_steps`` to the few-step
+    estimate, which takes up to ``most_steps`` while the loss still rises fast; ``scan_share`` (the
+    share of a layer's units that is set to zero) to the scan.
     """
 
     samples: int = Field(512, ge=1)
@@ -140,6 +141,8 @@ class Estimation(Spec):
     attack_steps: int = Field(10, ge=1)
     steps: int = Field(20, ge=1)
     restarts: int = Field(2, ge=1)
+    few_steps: int = Field(8, ge=1)
+    most_steps: int = Field(24, ge=1)
     scan_share: Share = 0.5
 
 

@@ -162,6 +162,12 @@ def module_figure(modules: pd.DataFrame) -> Figure:
             grid[0][column].set_title(str(architecture))
             _mrs(grid[0][column], table)
             _ratios(grid[1][column], table)
+        handles, names = grid[1][0].get_legend_handles_labels()
+        columns = min(len(names), 2 * len(architectures))
+        figure.legend(
+            handles, names, frameon=False, fontsize=7.5, ncols=columns, handlelength=3.2,
+            loc="upper center", bbox_to_anchor=(0.5, -0.06),
+        )  # fmt: skip
         grid[0][0].set_ylabel("MRS (nats of adversarial loss)")
         grid[1][0].set_ylabel("units removed (%)")
         figure.subplots_adjust(hspace=0.3, wspace=0.25)
@@ -197,11 +203,3 @@ def _ratios(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(0, 100)
     labels = [str(name).removeprefix("network.") for name in names["module"]]
     axes.set_xticks(names["position"], labels, rotation=40, ha="right", fontsize=7)
-    axes.legend(
-        frameon=False,
-        fontsize=7.5,
-        ncols=2,
-        handlelength=3.2,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-    )
