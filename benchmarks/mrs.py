@@ -202,36 +202,37 @@ def print_table(architecture: str, rows: dict[str, list[tuple[float, float, floa
 
 
 def draw(by: dict[str, dict[str, list[tuple[float, float, float]]]]) -> None:
-    """Draw agreement over sample sizes, a panel for each architecture."""
+    """Draw agreement over sample sizes, a panel for each architecture; a dot is a seed."""
     plt.rcParams |= {"svg.hashsalt": "mrsweep", "font.size": 9}
     figure, axes = plt.subplots(
         1, len(by), figsize=(3.4 * len(by) + 1, 3.0), sharey=True, squeeze=False
     )
-    colours = {"mrs": "#0072B2", "mrs-few-step": "#D55E00", "mrs-first-order": "#7F7F7F"}
+    colours = {"mrs": "#0072B2", "mrs-few-step": "#D55E00", "mrs-first-order": "#009E73"}
     for axis, (architecture, rows) in zip(axes[0], by.items(), strict=True):
         theirs = [row[1] for n in (1, 2) for row in rows[f"rift, shuffle {n}"]]
-        axis.axhspan(min(theirs), max(theirs), color="0.88", lw=0)
-        axis.text(
-            0.98, 0.03, f"grey: RiFT on {ALL} images", ha="right", color="0.35",
-            transform=axis.transAxes,
-        )  # fmt: skip
+        axis.axhspan(min(theirs), max(theirs), color="0.92", lw=0, zorder=0)
+        axis.axhline(float(np.mean(theirs)), color="0.55", lw=1, ls="--", zorder=1)
         for estimator in ESTIMATES:
             points = np.array([[row[1] for row in rows[f"{estimator}, {n}"]] for n in SIZES])
-            axis.plot(SIZES, points.mean(1), color=colours[estimator], marker="o", ms=3)
-            axis.fill_between(
-                SIZES, points.min(1), points.max(1), color=colours[estimator], alpha=0.2, lw=0
-            )
+            colour = colours[estimator]
+            axis.plot(SIZES, points, color=colour, ls="", marker="o", ms=3, alpha=0.35, mew=0)
+            axis.plot(SIZES, points.mean(1), color=colour, lw=1.6)
             if axis is axes[0][-1]:
                 axis.annotate(
                     estimator, (SIZES[-1], points.mean(1)[-1]), xytext=(5, 0),
-                    textcoords="offset points", va="center", color=colours[estimator],
+                    textcoords="offset points", va="center", color=colour,
                 )  # fmt: skip
+        axis.text(
+            0.98, 0.03, f"dashed: RiFT on {ALL} images, mean and range", ha="right",
+            color="0.35", fontsize=7.5, transform=axis.transAxes,
+        )  # fmt: skip
         axis.set_xscale("log", base=2)
         axis.set_xticks(SIZES, [str(n) for n in SIZES])
         axis.set_xlabel("adversarial training images")
         axis.set_title(architecture, loc="left", fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("rank agreement with\nthe converged MRS")
+    axes[0][0].set_ylim(0.84, 1.005)
     figure.tight_layout()
     FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, metadata={"Date": None})

@@ -212,7 +212,7 @@ def _pruned(
         budget=sweep.budget,
         min_keep=rules.min_keep,
         mrs_exponent=rules.mrs_exponent if measured else None,
-        ratios=rules.ratios[dense_of(network).architecture] if "ratios" in needs else None,
+        ratios=rules.ratios.get(dense_of(network).architecture) if "ratios" in needs else None,
         outside=digests(allocations=allocation, granularities=granularity),
     )
 
@@ -273,10 +273,11 @@ def _matches(rule: Mapping[str, Any], labels: Mapping[str, Value]) -> bool:
 
 def impossible(sweep: Sweep) -> list[str]:
     """Say which combinations of levels cannot be, of those that no rule excludes."""
-    faults: dict[str, None] = {}
-    for labels in cells(sweep):
-        faults.update(dict.fromkeys(_contradictions(sweep, labels)))
-    return list(faults)
+    # What a combination of these levels says, it says at every seed and fine-tuning.
+    factors = ("architecture", "criterion", "sparsity", "allocation", "granularity")
+    distinct = {tuple(labels[name] for name in factors): labels for labels in cells(sweep)}
+    faults = (fault for labels in distinct.values() for fault in _contradictions(sweep, labels))
+    return list(dict.fromkeys(faults))
 
 
 def _contradictions(sweep: Sweep, labels: Mapping[str, Value]) -> Iterator[str]:

@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["765cbf1acecda6e853d8", "f8555f3a97c5a4dccea3"]
+GOLDEN_DEMO = ["765cbf1acecda6e853d8", "eb00b59e450b1d95c284"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:
