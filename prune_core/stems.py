@@ -18,6 +18,8 @@ from prune_core.modes import evaluating
 
 SMALL = 64
 """Images of up to so many pixels a side get the stem for small images."""
+STEM_POOLS = ("maxpool", "features.pool0", "stem.pool")
+"""What torchvision and timm call a pooling right behind the stem."""
 
 
 def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -97,13 +99,15 @@ def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
         first = convolution_like(first, in_channels=channels)
         _replace(network, name, first)
     if max(sides) <= SMALL and not patches:
+        layers = dict(network.named_modules())
+        pools = {pool: layers[pool] for pool in STEM_POOLS if pool in layers}
         stride, first.stride = first.stride, (1, 1)
+        for pool in pools:
+            _replace(network, pool, nn.Identity())
         if not _runs(network, shape):
             first.stride = stride
-            return network
-        for pool in ("maxpool", "features.pool0", "stem.pool"):
-            if _has(network, pool):
-                _replace(network, pool, nn.Identity())
+            for pool, layer in pools.items():
+                _replace(network, pool, layer)
     return network
 
 
@@ -136,10 +140,6 @@ def convolution_like(layer: nn.Conv2d, **changes: Any) -> nn.Conv2d:
         "bias": layer.bias is not None,
     }
     return nn.Conv2d(**(settings | changes))
-
-
-def _has(network: nn.Module, name: str) -> bool:
-    return name in dict(network.named_modules())
 
 
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:

@@ -240,7 +240,8 @@ def test_grasp_is_the_weight_times_the_change_of_the_squared_gradient(
     parameters = [slow.weight(name) for name in maskable(slow.network)]
 
     def squared_norm() -> float:
-        return sum(float(g.square().sum()) for g in torch.autograd.grad(slow.loss(), parameters))
+        gradients = torch.autograd.grad(slow.loss(), parameters)
+        return sum(float(g.square().sum()) for g in gradients)
 
     found = scores(trained, digits, "grasp", unit="weight")[INNER]
     weight = slow.weight(INNER)
@@ -252,7 +253,7 @@ def test_grasp_is_the_weight_times_the_change_of_the_squared_gradient(
             values.append(squared_norm())
             with torch.no_grad():
                 weight.view(-1)[place] -= step
-        expected = float(weight.view(-1)[place]) * (values[0] - values[1]) / 4e-5
+        expected = float(weight.detach().view(-1)[place]) * (values[0] - values[1]) / 4e-5
         assert float(found[place]) == pytest.approx(expected, rel=2e-2, abs=1e-6)
 
 
