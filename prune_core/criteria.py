@@ -16,7 +16,6 @@ are added, not averaged), ``channels`` (defined for channels alone).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -87,11 +86,6 @@ class Layer:
         [places, units]
         """
         return self._shown()
-
-    @cached_property
-    def size(self) -> int:
-        """The number of units."""
-        return len(self.member.units)
 
     def _rows(self, by_layer: dict[str, Tensor]) -> Tensor:
         return self.member.rows(by_layer[self.name])
