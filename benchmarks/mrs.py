@@ -29,9 +29,10 @@ from torch.nn import functional as F
 from prune_core import architectures, datasets, sensitivities, training
 from prune_core.masks import maskable
 from prune_core.modes import evaluating
+from prune_core.recipes import Training
 from prune_core.registry import SENSITIVITIES
 from prune_core.sensitivities import Problem
-from prune_core.specs import Dataset, Estimation, Threat, Training
+from prune_core.specs import Dataset, Estimation, Threat
 from prune_core.stages import Dense, Sensitivity
 
 ARCHITECTURES = ("resnet20", "vgg8")

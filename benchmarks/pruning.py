@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from prune_core import architectures, datasets
 from prune_core.pruning import anatomy_of, count_macs, count_params, prune
+from prune_core.recipes import Training
 from prune_core.registry import ARCHITECTURES
 from prune_core.scoring import score
-from prune_core.specs import Dataset, Training
+from prune_core.specs import Dataset
 from prune_core.stages import Dense, Pruned, Scores
 
 RATIOS = (0.3, 0.5, 0.7, 0.9)

@@ -24,6 +24,7 @@ SCORES = "scores.safetensors"
 FACTS = "facts.json"
 RESULT = {
     "dense": NETWORK,
+    "rewind": NETWORK,
     "prune": NETWORK,
     "finetune": NETWORK,
     "scores": SCORES,

@@ -22,7 +22,7 @@ from prune_core.registry import AXES, UnknownMethodError
 if TYPE_CHECKING:
     from results.storage import Storage
 
-KINDS = ("dense", "sensitivity", "scores", "prune", "trial")
+KINDS = ("dense", "rewind", "sensitivity", "scores", "prune", "trial")
 
 
 class RequestError(ValueError):

@@ -7,10 +7,11 @@ seldom need the same thing at once.
 
 from __future__ import annotations
 
+import functools
 import platform
-import resource
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,25 +21,30 @@ from torch import Tensor, nn
 from orchestrator import rows
 from orchestrator.artifacts import CHECKPOINT, NETWORK, SCORES, Artifacts
 from orchestrator.launch import Outcome
+from orchestrator.memory import PeakMemory
 from orchestrator.plan import Job
 from prune_core import (
     architectures,
     datasets,
     masks,
     pruning,
+    sanity,
     scoring,
     sensitivities,
     training,
 )
 from prune_core.evaluation import evaluate
+from prune_core.history import Checkpoint
 from prune_core.identity import derive_seed
 from prune_core.modules import Structure
+from prune_core.policies import Start
 from prune_core.registry import POLICIES
 from prune_core.stages import (
     Dense,
     Evaluation,
     Finetuned,
     Pruned,
+    Rewound,
     Scores,
     Sensitivity,
     Stage,
@@ -74,6 +80,7 @@ def perform(job: Job, root: str, device: str, keep: tuple[str, ...], attempt: in
     start = rows.now()
     clock = time.perf_counter()
     _prepare_process(device)
+    memory = PeakMemory(device)
     work = _Work(Storage(root), torch.device(device), keep)
     try:
         work.do(job)
@@ -94,7 +101,7 @@ def perform(job: Job, root: str, device: str, keep: tuple[str, ...], attempt: in
         error=trace,
         device=device,
         resumed_epoch=work.resumed_epoch,
-        peak_memory=_peak_memory(device),
+        peak_memory=memory.peak(),
     )
     work.tables.write("jobs", f"{job.key}-{attempt}", [row])
     return outcome
@@ -107,13 +114,9 @@ def _prepare_process(device: str) -> None:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
-        torch.cuda.reset_peak_memory_stats()
 
 
-def _peak_memory(device: str) -> int:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+Network = Dense | Rewound | Pruned | Finetuned
 
 
 class _Work:
@@ -125,6 +128,8 @@ class _Work:
         self.device = device
         self.keep = keep
         self.resumed_epoch = 0
+        self.rewinds: tuple[Rewound, ...] = ()
+        """What is to be left behind of the dense network's way."""
 
     def do(self, job: Job) -> None:
         """Do the job's stage and its evaluations."""
@@ -135,33 +140,41 @@ class _Work:
             self.scores(stage)
         elif isinstance(stage, Trial):
             self.trial(stage, job)
+        elif isinstance(stage, Rewound):
+            self.network(stage)
         elif isinstance(stage, Dense | Pruned):
             present = self.artifacts.has(stage.kind, stage.key)
-            self.evaluations(stage, job.evaluations, None if present else self.network(stage))
+            self.rewinds = job.rewinds
+            network = functools.cache(functools.partial(self.network, stage))
+            if not present:
+                network()
+            self.evaluations(job.evaluations, network)
         else:
             raise TypeError(f"no job is made of a stage {type(stage).__name__}")
 
     # Networks: loaded where they are in storage, computed where they are not.
 
-    def network(self, stage: Dense | Pruned | Finetuned) -> nn.Module:
+    def network(self, stage: Network) -> nn.Module:
         """Return a stage's network on the device, in eval mode."""
         found = self._stored(stage)
         if found is None:
             found = self._computed(stage)
         return found.eval()
 
-    def _computed(self, stage: Dense | Pruned | Finetuned) -> nn.Module:
+    def _computed(self, stage: Network) -> nn.Module:
         if isinstance(stage, Dense):
             return self._dense(stage)
+        if isinstance(stage, Rewound):
+            return self._rewound(stage)
         return self._pruned(stage) if isinstance(stage, Pruned) else self._finetuned(stage)
 
-    def _stored(self, stage: Dense | Pruned | Finetuned) -> nn.Module | None:
+    def _stored(self, stage: Network) -> nn.Module | None:
         stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
         if stored is None:
             return None
         tensors, facts = stored
         network = self._blank(stage)
-        if not isinstance(stage, Dense):
+        if isinstance(stage, Pruned | Finetuned):
             pruned = stage if isinstance(stage, Pruned) else stage.pruned
             shape = self._data(stage).shape
             pruning.rebuild(network, shape, pruned.granularity, facts["structure"])
@@ -176,9 +189,27 @@ class _Work:
 
     def _dense(self, stage: Dense) -> nn.Module:
         network = self._blank(stage).to(self.device)
+        for rewound in self.rewinds:
+            if rewound.epoch == 0:
+                self._save(rewound, network, None)
         self._fit(stage, network)
         self._save(stage, network, None)
         self.drop_checkpoint(stage)
+        return network
+
+    def _rewound(self, stage: Rewound) -> nn.Module:
+        """Train the dense network again, as far as asked: its own job left nothing behind."""
+        network, dense = self._blank(stage).to(self.device), stage.network
+        training.fit(
+            network,
+            self._data(stage),
+            dense.training,
+            dense.threat,
+            dense.key,
+            compute=dense.compute,
+            until=stage.epoch,
+        )
+        self._save(stage, network, None)
         return network
 
     def _pruned(self, stage: Pruned) -> nn.Module:
@@ -206,26 +237,52 @@ class _Work:
     def _finetuned(self, stage: Finetuned) -> nn.Module:
         network = self.network(stage.pruned)
         policy = POLICIES.load(stage.policy)
-        policy(network, derive_seed(stage.key, "policy"))
+        policy(network, Start(derive_seed(stage.key, "policy"), self._rewound_alike(stage)))
         masks.hold(masks.masked(network))
-        self._fit(stage, network)
+        teacher = self.network(dense_of(stage)) if stage.training.taught else None
+        self._fit(stage, network, teacher)
         if "finetune" in self.keep:
             self._save(stage, network, self.pruning_facts(stage.pruned)["structure"])
         return network
 
-    def _fit(self, stage: Dense | Finetuned, network: nn.Module) -> None:
+    def _rewound_alike(self, stage: Finetuned) -> nn.Module | None:
+        """Return the dense network's earlier weights, pruned as the network is."""
+        if stage.rewound is None:
+            return None
+        network = self.network(stage.rewound)
+        pruned = stage.pruned
+        structure = self.pruning_facts(pruned)["structure"]
+        pruning.rebuild(network, self._data(stage).shape, pruned.granularity, structure)
+        masks.take_masks(network, self.network(pruned))
+        return network
+
+    def _fit(
+        self, stage: Dense | Finetuned, network: nn.Module, teacher: nn.Module | None = None
+    ) -> None:
         stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
-        checkpoint = training.Checkpoint.of(*stored) if stored else None
+        checkpoint = Checkpoint.of(*stored) if stored else None
         self.resumed_epoch = len(checkpoint.history) if checkpoint else 0
 
-        def keep(after: training.Checkpoint) -> None:
+        def keep(after: Checkpoint) -> None:
+            for rewound in self.rewinds:
+                if rewound.network.key == stage.key and rewound.epoch == len(after.history):
+                    self._save(rewound, network, None)
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
 
         data = self._data(stage)
         history = training.fit(
-            network, data, stage.training, stage.threat, stage.key, checkpoint, keep
+            network,
+            data,
+            stage.training,
+            stage.threat,
+            stage.key,
+            checkpoint,
+            keep,
+            stage.compute,
+            teacher,
         )
-        self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
+        epochs = [epoch.row() for epoch in history]
+        self.tables.write("epochs", stage.key, rows.epoch_rows(stage, epochs))
 
     # What is measured of them.
 
@@ -260,18 +317,14 @@ class _Work:
         return found
 
     def evaluations(
-        self,
-        stage: Dense | Pruned | Finetuned,
-        wanted: tuple[Evaluation, ...],
-        network: nn.Module | None = None,
+        self, wanted: Iterable[Evaluation], network: Callable[[], nn.Module]
     ) -> list[rows.Row]:
-        """Return the evaluations' rows; the network is needed only where one is missing."""
+        """Return the evaluations' rows; the network is made only where one is missing."""
         found: list[rows.Row] = []
         for evaluation in wanted:
             known = self.tables.find("evaluations", evaluation.key)
             if known is None:
-                network = self.network(stage) if network is None else network
-                known = [self._evaluate(evaluation, network)]
+                known = [self._evaluate(evaluation, network())]
             found += known
         return found
 
@@ -280,6 +333,19 @@ class _Work:
         row = rows.evaluation_row(evaluation, outcome.correct, outcome.accuracy, outcome.seconds)
         self.tables.write("evaluations", evaluation.key, [row])
         return row
+
+    def flags(self, trial: Trial, network: Callable[[], nn.Module]) -> list[str]:
+        """Check the final network for false robustness; return the checks that it failed."""
+        stage = trial.sanity
+        if stage is None:
+            return []
+        known = self.tables.find("checks", stage.key)
+        if known is None:
+            dense, test = self.network(trial.dense), self._data(stage).test
+            found = sanity.check(network(), dense, test, stage)
+            known = rows.check_rows(stage, map(asdict, found))
+            self.tables.write("checks", stage.key, known)
+        return [row["check"] for row in known if not row["passed"]]
 
     def pruning_facts(self, stage: Pruned) -> dict[str, Any]:
         """Return what the pruning reported, pruning again where that is gone."""
@@ -295,15 +361,20 @@ class _Work:
         """Fine-tune, evaluate all three networks of the path, and write the trial's row."""
         measured: rows.Row = {}
         for stage in (trial.dense, trial.pruned):
-            found = self.evaluations(stage, tuple(trial.evaluations(stage)))
+            found = self.evaluations(
+                trial.evaluations(stage), functools.partial(self.network, stage)
+            )
             measured |= rows.metrics(rows.stage_name(stage), found)
-        final = self.evaluations(trial.network, job.evaluations)
+        network = functools.cache(functools.partial(self.network, trial.network))
+        final = self.evaluations(job.evaluations, network)
         measured |= rows.metrics("finetuned", final)
+        flags = self.flags(trial, network)
         facts = self.pruning_facts(trial.pruned)["report"]
         achieved = {name: facts[name] for name in ACHIEVED}
         trained = [self.tables.find("epochs", stage.key) or [] for stage in trial.trainings]
         row = {
             **rows.levels_row(trial, job.labels or {}),
+            **rows.reported(trained, flags),
             **achieved,
             **measured,
             "status": "done",

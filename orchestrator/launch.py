@@ -61,6 +61,10 @@ class Progress(Protocol):
         """Note that an attempt ended, and which jobs failed with it for good."""
 
 
+KEEPABLE = ("dense", "rewind", "scores", "prune")
+"""Stages whose artifacts other jobs start from, and which a sweep need not keep."""
+
+
 @dataclass(frozen=True)
 class State:
     """What storage holds of a plan."""
@@ -160,7 +164,7 @@ class Launch:
         ended = self.scheduler.done | self.state.done | self.scheduler.failed.keys()
         for key in self.scheduler.done.intersection(job.parents):
             parent = self.plan.jobs[key]
-            droppable = parent.kind in ("dense", "scores", "prune") and parent.kind not in self.keep
+            droppable = parent.kind in KEEPABLE and parent.kind not in self.keep
             if droppable and all(child in ended for child in self.plan.children[key]):
                 self._artifacts.drop(parent.kind, key)
 

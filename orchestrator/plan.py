@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from orchestrator.sweepfile import Sweep, SweepFileError, Value, as_levels
-from prune_core.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
-from prune_core.specs import Estimation, FinetuningLevel, PruningRules
+from prune_core.recipes import FinetuningLevel, Training, rewinds_rate
+from prune_core.registry import ALLOCATIONS, CRITERIA, GRANULARITIES, POLICIES
+from prune_core.specs import Estimation, PruningRules
 from prune_core.stages import (
     Dense,
     Evaluation,
     Finetuned,
     Pruned,
+    Rewound,
     Scores,
     Sensitivity,
     Stage,
@@ -40,6 +42,8 @@ class Job:
     evaluations: tuple[Evaluation, ...] = ()
     labels: Mapping[str, Value] | None = None
     """The trial's factor levels as the sweep names them."""
+    rewinds: tuple[Rewound, ...] = ()
+    """Of a dense network: as it was at which epochs other jobs start from."""
 
     @property
     def key(self) -> str:
@@ -48,7 +52,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """One of dense, sensitivity, scores, prune and trial."""
+        """One of dense, rewind, sensitivity, scores, prune and trial."""
         return self.stage.kind
 
     @property
@@ -131,6 +135,10 @@ def make_plan(sweep: Sweep) -> Plan:
         raise SweepFileError([f"{sweep.name}: the same trial twice: {pair}" for pair in again])
     if not trials:
         raise SweepFileError([f"{sweep.name}: exclude leaves no cell over"])
+    for job in list(jobs.values()):
+        if isinstance(job.stage, Rewound):
+            dense = jobs[job.stage.network.key]
+            jobs[dense.key] = replace(dense, rewinds=(*dense.rewinds, job.stage))
     return Plan(sweep, jobs | trials)
 
 
@@ -152,14 +160,23 @@ def make_trial(sweep: Sweep, labels: Mapping[str, Value]) -> Trial:
         dataset=sweep.dataset,
         architecture=architecture,
         training=training,
+        compute=sweep.compute,
         threat=sweep.threat if training.adversarial else None,
         seed=int(labels["seed"]),
         outside=digests(
-            datasets=sweep.dataset.name, architectures=architecture, objectives=training.objective
+            datasets=sweep.dataset.name,
+            architectures=architecture,
+            objectives=training.objective,
+            schedules=training.schedule,
         ),
     )
     network = _path_from(dense, settings, labels, sweep)
-    return Trial(network=network, attacks=sweep.evaluation.attacks, threat=sweep.threat)
+    return Trial(
+        network=network,
+        attacks=sweep.evaluation.attacks,
+        threat=sweep.threat,
+        sanity_images=sweep.evaluation.sanity_images,
+    )
 
 
 def _path_from(
@@ -170,16 +187,24 @@ def _path_from(
     sparsity = float(labels["sparsity"])
     if level.policy == "none":
         return _pruned(dense, sparsity, settings, labels, sweep)
+    rewound = None
+    if "rewound" in POLICIES[level.policy].needs:
+        rewound = Rewound(network=dense, epoch=dense.training.epochs - level.epochs)
     network: Dense | Finetuned = dense
-    for number, training in enumerate(level.round_trainings(), start=1):
+    trainings = level.round_trainings(settings["dense"])
+    for number, training in enumerate(trainings, start=1):
         last = number == level.rounds
         reached = sparsity if last else 1 - (1 - sparsity) ** (number / level.rounds)
         network = Finetuned(
             pruned=_pruned(network, reached, settings, labels, sweep),
             policy=level.policy,
+            rewound=rewound,
             training=training,
+            compute=sweep.compute,
             threat=sweep.threat if training.adversarial else None,
-            outside=digests(policies=level.policy, objectives=training.objective),
+            outside=digests(
+                policies=level.policy, objectives=training.objective, schedules=training.schedule
+            ),
         )
     if isinstance(network, Dense):
         raise ValueError(f"a fine-tuning of {level.rounds} rounds prunes nothing")
@@ -262,7 +287,7 @@ def _settings(sweep: Sweep, labels: Mapping[str, Value]) -> dict[str, Any]:
             for name, value in override.set.items():
                 section, _, field = name.partition(".")
                 current = found[section]
-                data = {**current.model_dump(), field: value}
+                data = {**current.model_dump(exclude_unset=True), field: value}
                 found[section] = type(current).model_validate(data)
     return found
 
@@ -273,11 +298,30 @@ def _matches(rule: Mapping[str, Any], labels: Mapping[str, Value]) -> bool:
 
 def impossible(sweep: Sweep) -> list[str]:
     """Say which combinations of levels cannot be, of those that no rule excludes."""
-    # What a combination of these levels says, it says at every seed and fine-tuning.
-    factors = ("architecture", "criterion", "sparsity", "allocation", "granularity")
-    distinct = {tuple(labels[name] for name in factors): labels for labels in cells(sweep)}
-    faults = (fault for labels in distinct.values() for fault in _contradictions(sweep, labels))
+    # What a combination of these levels says, it says at every seed and level of the others.
+    pruned = ("architecture", "criterion", "sparsity", "allocation", "granularity")
+    trained = ("architecture", "dense", "finetuning")
+    faults: list[str] = []
+    for factors, say in ((pruned, _contradictions), (trained, _training_contradictions)):
+        distinct = {tuple(labels[name] for name in factors): labels for labels in cells(sweep)}
+        faults += (fault for labels in distinct.values() for fault in say(sweep, labels))
     return list(dict.fromkeys(faults))
+
+
+def _training_contradictions(sweep: Sweep, labels: Mapping[str, Value]) -> Iterator[str]:
+    settings = _settings(sweep, labels)
+    dense: Training = settings["dense"]
+    level: FinetuningLevel = settings["finetuning"]
+    if dense.taught:
+        yield (
+            f"dense {labels['dense']!r}: objective {dense.objective!r} learns from the dense "
+            "network, which fine-tuning alone has"
+        )
+    if rewinds_rate(level.policy) and level.epochs > dense.epochs:
+        yield (
+            f"finetuning {labels['finetuning']!r}: policy {level.policy!r} goes back "
+            f"{level.epochs} epochs, and the dense network's training has {dense.epochs}"
+        )
 
 
 def _contradictions(sweep: Sweep, labels: Mapping[str, Value]) -> Iterator[str]:
@@ -319,14 +363,22 @@ def _path(trial: Trial, labels: Mapping[str, Value]) -> list[Job]:
             parents.append(stage.key)
     evaluations = tuple(trial.evaluations(first)) if first is trial.pruned else ()
     jobs.append(Job(first, tuple(parents), evaluations))
+    parents = [first.key]
+    if trial.sanity or any(stage.training.taught for stage in trial.trainings):
+        parents.append(dense.key)
+    if isinstance(trial.network, Finetuned) and (rewound := trial.network.rewound) is not None:
+        jobs.append(Job(rewound, (dense.key,)))
+        parents.append(rewound.key)
     evaluations = tuple(trial.evaluations(trial.network))
-    jobs.append(Job(trial, (first.key,), evaluations, dict(labels)))
+    jobs.append(Job(trial, tuple(parents), evaluations, dict(labels)))
     return jobs
 
 
 def _passes(stage: Stage) -> float:
     """Estimate a job's passes over the training images; an attack step counts as one and a half."""
     training = getattr(stage, "training", None)
+    if isinstance(stage, Rewound):
+        return 0.1  # the dense network's job leaves it behind
     if isinstance(stage, Trial):
         return max(1.0, sum(map(_passes, stage.trainings)))
     if training is not None:

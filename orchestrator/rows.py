@@ -11,7 +11,8 @@ import numpy as np
 
 from orchestrator.plan import Job
 from prune_core import __version__
-from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Stage, Trial, dense_of
+from prune_core.registry import ATTACKS
+from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Sanity, Stage, Trial, dense_of
 from results.schema import metric_name
 
 Row = dict[str, Any]
@@ -44,17 +45,28 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
         **labels,
     }
     if isinstance(network, Finetuned):
-        training = network.training.model_dump()
-        row |= {name: training[name] for name in TRAINING_COLUMNS}
-        epochs = sum(stage.training.epochs for stage in trial.trainings)
-        row |= {"policy": network.policy, "epochs": epochs, "reported_epoch": epochs}
+        row |= network.training.model_dump() | network.compute.model_dump()
+        if network.training.milestones is not None:
+            row["milestones"] = ", ".join(map(str, network.training.milestones))
+        row["epochs"] = sum(stage.training.epochs for stage in trial.trainings)
+        row["policy"] = network.policy
     return row
 
 
-TRAINING_COLUMNS = (
-    "objective", "epochs", "lr", "schedule", "momentum", "weight_decay", "batch_size",
-    "attack_steps",
-)  # fmt: skip
+def reported(trained: Sequence[Sequence[Row]], failed_checks: Sequence[str]) -> Row:
+    """Return which epoch a trial reports, of all its rounds', and what speaks against its numbers.
+
+    ``trained`` are the rows of ``epochs`` of its trainings, the last first.
+    """
+    flags = list(failed_checks)
+    before = sum(len(epochs) for epochs in trained[1:])
+    chosen = [epoch for epochs in trained[:1] for epoch in epochs if epoch["reported"]]
+    if any(epoch["collapsed"] for epoch in chosen):
+        flags.append("collapsed")
+    return {
+        "reported_epoch": before + sum(epoch["epoch"] for epoch in chosen),
+        "flags": ", ".join(flags) or None,
+    }
 
 
 def failed_row(trial: Trial, labels: Mapping[str, Any], error: str) -> Row:
@@ -88,9 +100,24 @@ def evaluation_row(
     }
 
 
-def metrics(stage: str, rows: Iterable[Row]) -> Row:
-    """Return a network's accuracies as columns of ``trials``."""
-    return {metric_name(stage, row["attack"]): row["accuracy"] for row in rows}
+def metrics(stage: str, rows: Sequence[Row]) -> Row:
+    """Return a network's accuracies as columns of ``trials``.
+
+    With several attacks within the threat, ``worst`` is the share of images right under them all.
+    """
+    found = {metric_name(stage, row["attack"]): row["accuracy"] for row in rows}
+    bounded = [row for row in rows if "unbounded" not in ATTACKS[row["attack"]].traits]
+    if len(bounded) > 2:  # clean accuracy is one of them
+        outcomes = [np.frombuffer(row["outcomes"], dtype=np.uint8) for row in bounded]
+        left = np.unpackbits(np.bitwise_and.reduce(outcomes), count=bounded[0]["count"])
+        found[metric_name(stage, "worst")] = float(left.mean())
+    return found
+
+
+def check_rows(stage: Sanity, checks: Iterable[Row]) -> list[Row]:
+    """Return the rows of a network's sanity checks."""
+    named = {"key": stage.key, "network": stage.network.key}
+    return [{**named, **check} for check in checks]
 
 
 def epoch_rows(network: Dense | Finetuned, history: Iterable[Row]) -> list[Row]:

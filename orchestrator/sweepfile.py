@@ -5,6 +5,7 @@ All faults are reported together, each with its line, what was given and what is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -30,7 +31,9 @@ from prune_core.fields import (
     Spec,
     parse_number,
 )
-from prune_core.specs import Dataset, Estimation, FinetuningLevel, PruningRules, Threat, Training
+from prune_core.recipes import RATE, Compute, FinetuningLevel, Training, rewinds_rate
+from prune_core.registry import POLICIES
+from prune_core.specs import Dataset, Estimation, PruningRules, Threat
 
 Value = str | int | float
 Levels = Value | tuple[Value, ...]
@@ -65,6 +68,46 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _grids(value: Any) -> Any:
+    """Write out levels that give several values to a setting: one for every combination.
+
+    What a combination's policy does not read is left out of it, and combinations that then say the
+    same are one.
+    """
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for name, level in value.items():
+        several = _several(level)
+        if not several:
+            found[name] = level
+        for combination in itertools.product(*several.values()) if several else ():
+            data = _with_a_say({**level, **dict(zip(several, combination, strict=True))})
+            parts = [str(data[field]).replace(":", ".") for field in several if field in data]
+            if data not in found.values():
+                found["-".join([str(name), *parts])] = data
+    return found
+
+
+def _several(level: Any) -> dict[str, list[Any]]:
+    """Return the settings of a level that are given several values."""
+    if not isinstance(level, dict):
+        return {}
+    lists = {field: values for field, values in level.items() if isinstance(values, list)}
+    milestones = lists.get("milestones")
+    if milestones is not None and not all(isinstance(values, list) for values in milestones):
+        del lists["milestones"]  # one value, which is a list
+    return lists
+
+
+def _with_a_say(level: dict[str, Any]) -> dict[str, Any]:
+    policy = level.get("policy", "finetune")
+    silent: set[str] = set() if policy == "iterative" else {"rounds"}
+    if policy in POLICIES.methods and rewinds_rate(policy):
+        silent |= set(RATE)
+    return {field: value for field, value in level.items() if field not in silent}
+
+
 def _recipes(value: Any) -> Any:
     """Take one recipe as the only level of the factor ``dense``."""
     several = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
@@ -89,13 +132,19 @@ def _distinct_contents(levels: dict[str, Any]) -> dict[str, Any]:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Kept = Literal["dense", "scores", "prune", "finetune"]
+Kept = Literal["dense", "rewind", "scores", "prune", "finetune"]
 
 
 class EvaluationRules(Spec):
     """What every network is measured by, besides clean accuracy."""
 
     attacks: Annotated[tuple[AttackName, ...], Field(min_length=1), AfterValidator(_distinct)]
+    sanity_images: int = Field(
+        64,
+        ge=0,
+        description="test images that every final network is checked on for false robustness; "
+        "0 makes no check",
+    )
 
 
 class Resources(Spec):
@@ -130,7 +179,10 @@ class Sweep(Spec):
         tuple[GranularityName, ...], Field(min_length=1), AfterValidator(_distinct)
     ] = ("channel",)
     finetuning: Annotated[
-        dict[Name, FinetuningLevel], Field(min_length=1), AfterValidator(_distinct_contents)
+        dict[Name, FinetuningLevel],
+        Field(min_length=1),
+        BeforeValidator(_grids),
+        AfterValidator(_distinct_contents),
     ]
     dense: Annotated[
         dict[Name, Training],
@@ -149,8 +201,10 @@ class Sweep(Spec):
     sensitivity: Estimation = Estimation()
     pruning: PruningRules = PruningRules()
     keep: tuple[Kept, ...] = Field(
-        ("dense", "scores", "prune"), description="stages that stay in storage after the sweep"
+        ("dense", "rewind", "scores", "prune"),
+        description="stages that stay in storage after the sweep",
     )
+    compute: Compute = Compute()
     resources: Resources = Resources()
     exclude: tuple[dict[str, Levels], ...] = ()
     overrides: tuple[Override, ...] = ()
@@ -251,7 +305,8 @@ def _unsettable(
     for level in levels:
         if level is not None:
             try:
-                SECTIONS[section].model_validate({**level.model_dump(), field: value})
+                given = level.model_dump(exclude_unset=True)
+                SECTIONS[section].model_validate({**given, field: value})
             except ValidationError as error:
                 faults += [f"{key} = {value!r}: {clean(e['msg'])}" for e in error.errors()]
     return list(dict.fromkeys(faults))

@@ -15,6 +15,8 @@ from prune_core.stages import (
     Evaluation,
     Finetuned,
     Pruned,
+    Rewound,
+    Sanity,
     Scores,
     Sensitivity,
     Stage,
@@ -23,14 +25,24 @@ from prune_core.stages import (
 
 STAGES: dict[str, type[Stage]] = {
     stage.kind: stage
-    for stage in (Dense, Scores, Sensitivity, Pruned, Finetuned, Evaluation, Trial)
+    for stage in (
+        Dense,
+        Scores,
+        Sensitivity,
+        Pruned,
+        Rewound,
+        Finetuned,
+        Evaluation,
+        Sanity,
+        Trial,
+    )
 }
 
 
 def encode_job(job: Job) -> str:
     """Return a job as JSON."""
     table: dict[str, dict[str, Any]] = {}  # parents before children
-    for stage in (job.stage, *job.evaluations):
+    for stage in (job.stage, *job.evaluations, *job.rewinds):
         _enter(stage, table)
     return json.dumps(
         {
@@ -39,6 +51,7 @@ def encode_job(job: Job) -> str:
             "evaluations": [evaluation.key for evaluation in job.evaluations],
             "parents": job.parents,
             "labels": job.labels,
+            "rewinds": [rewound.key for rewound in job.rewinds],
         }
     )
 
@@ -64,9 +77,11 @@ def decode_job(text: str) -> Job:
         parents = {field: stages[parent] for field, parent in entry["parents"].items()}
         stages[key] = STAGES[entry["kind"]].model_validate({**entry["spec"], **parents})
     evaluations = [stages[key] for key in data["evaluations"]]
+    rewinds = [stages[key] for key in data["rewinds"]]
     return Job(
         stage=stages[data["stage"]],
         parents=tuple(data["parents"]),
         evaluations=tuple(e for e in evaluations if isinstance(e, Evaluation)),
         labels=data["labels"],
+        rewinds=tuple(r for r in rewinds if isinstance(r, Rewound)),
     )

@@ -25,6 +25,7 @@ from prune_core.registry import (
     GRANULARITIES,
     OBJECTIVES,
     POLICIES,
+    SCHEDULES,
     SENSITIVITIES,
     Axis,
 )
@@ -71,6 +72,7 @@ CriterionName = Annotated[str, MethodOf(CRITERIA)]
 AllocationName = Annotated[str, MethodOf(ALLOCATIONS)]
 SensitivityName = Annotated[str, MethodOf(SENSITIVITIES)]
 ObjectiveName = Annotated[str, MethodOf(OBJECTIVES)]
+ScheduleName = Annotated[str, MethodOf(SCHEDULES)]
 PolicyName = Annotated[str, MethodOf(POLICIES)]
 GranularityName = Annotated[str, MethodOf(GRANULARITIES)]
 AttackName = Annotated[str, MethodOf(ATTACKS)]

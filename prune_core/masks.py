@@ -113,6 +113,13 @@ def masked(network: nn.Module) -> list[nn.Module]:
     return [m for m in maskable(network).values() if hasattr(m, "mask")]
 
 
+def take_masks(network: nn.Module, source: nn.Module) -> None:
+    """Put the masks of another network of the same structure on this one's layers."""
+    for name, layer in maskable(source).items():
+        if hasattr(layer, "mask"):
+            attach(network.get_submodule(name), mask_of(layer).clone())
+
+
 def weights_left(layer: nn.Module) -> int:
     """Count a layer's weights that are not masked."""
     mask = getattr(layer, "mask", None)

@@ -18,7 +18,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,9 +34,10 @@ class UnknownMethodError(ValueError):
 class Method:
     """What an axis says of one of its methods.
 
-    ``needs`` names what the method reads (``"gradients"``, ``"threat"``, ...) and ``traits`` what
-    it promises; ``origin`` is the module and function that hold it; ``digest`` is set for methods
-    from outside alone.
+    ``needs`` names what the method reads (``"gradients"``, ``"threat"``, ...), a setting with the
+    value that it has where a user gives none (``"beta=6.0"``); ``traits`` is what it promises;
+    ``origin`` is the module and function that hold it; ``digest`` is set for methods from outside
+    alone.
     """
 
     name: str
@@ -47,14 +48,32 @@ class Method:
     traits: tuple[str, ...] = ()
     digest: str | None = None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings among its needs, with the values they have where a user gives none."""
+        given = (need.partition("=") for need in self.needs if "=" in need)
+        return {name: ast.literal_eval(value) for name, _, value in given}
+
 
 PLACEHOLDERS = {
     "k": r"[1-9]\d{0,4}",
     "n": r"[1-9]\d?",
     "m": r"[1-9]\d?",
+    "severity": r"[1-5]",
     "name": r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    "objective": r".+",
+    "corruption": r"[a-z-]+",
+    "attack": r"[^+]+",
+    "then": r".+",
 }
 """What may stand in a name for each placeholder: ``pgd-<k>`` answers to ``pgd-20``."""
+INNER = {
+    "objective": "objectives",
+    "corruption": "corruptions",
+    "attack": "attacks",
+    "then": "attacks",
+}
+"""Placeholders that hold another method's name, with its axis: ``awp:<objective>`` wraps one."""
 
 
 def _pattern(name: str) -> re.Pattern[str]:
@@ -108,7 +127,7 @@ class Axis:
     def __getitem__(self, name: str) -> Method:
         found = self._match(name)
         if found is not None:
-            return found[0]
+            return _merged(*found)
         if ":" in name:
             return self._outside(name, name=name)
         raise UnknownMethodError(self._unknown(name))
@@ -173,6 +192,22 @@ class Axis:
         )
 
 
+def _merged(found: Method, arguments: dict[str, str | int]) -> Method:
+    """Add to what a wrapper needs and promises what the methods in its name do."""
+    for placeholder, axis in INNER.items():
+        if placeholder in arguments:
+            inner = AXES[axis][str(arguments[placeholder])]
+            own = {need.partition("=")[0] for need in found.needs}
+            more = tuple(need for need in inner.needs if need.partition("=")[0] not in own)
+            found = replace(
+                found,
+                needs=found.needs + more,
+                traits=tuple(dict.fromkeys(found.traits + inner.traits)),
+                digest="+".join(filter(None, (found.digest, inner.digest))) or None,
+            )
+    return found
+
+
 def _source(module: str) -> str | None:
     try:
         spec = importlib.util.find_spec(module)
@@ -224,14 +259,20 @@ CRITERIA = Axis("criterion", "prune_core.criteria", defaults=("gradients",))
 ALLOCATIONS = Axis("allocation", "prune_core.allocations")
 GRANULARITIES = Axis("granularity", "prune_core.granularities")
 SENSITIVITIES = Axis("sensitivity", "prune_core.sensitivities")
-OBJECTIVES = Axis("objective", "prune_core.objectives", defaults=("threat",))
+OBJECTIVES = Axis(
+    "objective",
+    "prune_core.objectives",
+    defaults=("threat", "attack_steps=10", "attack_mode='eval'"),
+)
+SCHEDULES = Axis("schedule", "prune_core.schedules")
 POLICIES = Axis("policy", "prune_core.policies")
 ATTACKS = Axis("attack", "prune_core.attacks")
+CORRUPTIONS = Axis("corruption", "prune_core.corruptions")
 DATASETS = Axis("dataset", "prune_core.datasets")
 AXES = {
     axis.axis: axis
     for axis in (
         ARCHITECTURES, CRITERIA, ALLOCATIONS, GRANULARITIES, SENSITIVITIES,
-        OBJECTIVES, POLICIES, ATTACKS, DATASETS,
+        OBJECTIVES, SCHEDULES, POLICIES, ATTACKS, CORRUPTIONS, DATASETS,
     )
 }  # fmt: skip

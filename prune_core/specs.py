@@ -1,4 +1,4 @@
-"""Settings as values: threat, data, training, pruning, estimation; every default in one place."""
+"""Settings as values: threat, data, pruning, estimation; see `prune_core.recipes` for trainings."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from prune_core.fields import DatasetName, Number, ObjectiveName, PolicyName, Share, Spec
-from prune_core.registry import DATASETS, OBJECTIVES
+from prune_core.fields import DatasetName, Number, Share, Spec
+from prune_core.registry import DATASETS
 
 
 class Threat(Spec):
     """What the adversary may do: a norm and a radius, for images in [0,1]."""
 
-    norm: Literal["linf"] = "linf"
-    eps: Annotated[Number, Field(gt=0, le=1)] = 8 / 255
+    norm: Literal["linf", "l2"] = "linf"
+    eps: Annotated[Number, Field(gt=0)] = Field(8 / 255, description="radius, in that norm")
+
+    @model_validator(mode="after")
+    def _within_images(self) -> Self:
+        if self.norm == "linf" and self.eps > 1:
+            raise ValueError(f"eps {self.eps}: pixels are in [0,1], so give at most 1 under linf")
+        return self
 
 
 def _absolute(folder: str) -> str:
@@ -61,32 +67,6 @@ class Dataset(Spec):
         if "root" not in found.needs and (self.root or self.source != "builtin"):
             raise ValueError(f"data set {self.name!r} is built in; leave out root and source")
         return self
-
-
-class Training(Spec):
-    """How a network is trained; used for dense networks and for fine-tuning alike."""
-
-    objective: ObjectiveName = "standard"
-    epochs: int = Field(ge=0, le=100_000)
-    lr: Annotated[Number, Field(gt=0)] = Field(0.01, description="peak learning rate of SGD")
-    schedule: Literal["constant", "cosine"] = "cosine"
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[Number, Field(ge=0)] = 5e-4
-    batch_size: int = Field(128, ge=1)
-    attack_steps: int | None = Field(
-        None, ge=1, description="PGD steps of an adversarial objective; 10 where left out"
-    )
-
-    def resolved(self) -> Self:
-        """Write out the attack of an adversarial objective; leave none where it has no say."""
-        adversarial = "threat" in OBJECTIVES[self.objective].needs
-        steps = (self.attack_steps or 10) if adversarial else None
-        return self.model_copy(update={"attack_steps": steps})
-
-    @property
-    def adversarial(self) -> bool:
-        """Whether the objective attacks its training images."""
-        return "threat" in OBJECTIVES[self.objective].needs
 
 
 class Calibration(Spec):
@@ -144,49 +124,3 @@ class Estimation(Spec):
     few_steps: int = Field(8, ge=1)
     most_steps: int = Field(24, ge=1)
     scan_share: Share = 0.5
-
-
-class FinetuningLevel(Training):
-    """A level of the factor ``finetuning``: a training and a policy. No epochs means none."""
-
-    epochs: int = Field(0, ge=0, le=100_000)
-    policy: PolicyName = "finetune"
-    rounds: int = Field(
-        1, ge=1, description="under iterative: prunings, each followed by its share of the epochs"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _none_without_epochs(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("epochs", 0) == 0 and "policy" not in data:
-            return {**data, "policy": "none"}
-        return data
-
-    @model_validator(mode="after")
-    def _policy_fits_epochs(self) -> Self:
-        if (self.policy == "none") != (self.epochs == 0):
-            raise ValueError(
-                f"policy {self.policy!r} with epochs {self.epochs}: "
-                "policy 'none' goes with 0 epochs, every other policy with at least 1"
-            )
-        if (self.policy == "iterative") != (self.rounds > 1) or self.epochs < self.rounds > 1:
-            raise ValueError(
-                f"policy {self.policy!r} with {self.rounds} rounds and {self.epochs} epochs: "
-                "policy 'iterative' goes with at least 2 rounds of at least 1 epoch each, every "
-                "other with 1 round"
-            )
-        return self
-
-    def training(self) -> Training:
-        """Return the training without the policy, resolved."""
-        data = self.model_dump(exclude={"policy", "rounds"})
-        return Training.model_validate(data).resolved()
-
-    def round_trainings(self) -> list[Training]:
-        """Return the training of every round; the epochs are shared out, the last first served."""
-        each, rest = divmod(self.epochs, self.rounds)
-        late = self.rounds - rest
-        return [
-            self.training().model_copy(update={"epochs": each + (index >= late)})
-            for index in range(self.rounds)
-        ]

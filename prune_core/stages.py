@@ -1,9 +1,9 @@
 """Stages as values: what is computed, with every default written out, and under which key.
 
-A trial is a path ``Dense -> Scores, (Sensitivity) -> Pruned -> (Finetuned) -> Trial``; iterative
-pruning goes round from Finetuned to Scores again. Each stage holds its parents, so a stage alone
-says all that is needed to compute it. Trials share equal stages because equal stages have equal
-keys. What does not change a number (a path, a device) is in no key.
+A trial is a path ``Dense -> Scores, (Sensitivity) -> Pruned -> (Rewound, Finetuned) -> Trial``;
+iterative pruning goes round from Finetuned to Scores again. Each stage holds its parents, so a
+stage alone says all that is needed to compute it. Trials share equal stages because equal stages
+have equal keys. What does not change a number (a path, a device) is in no key.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from prune_core.fields import (
     Spec,
 )
 from prune_core.identity import stage_key
+from prune_core.recipes import Compute, Training
 from prune_core.registry import ATTACKS, AXES, Axis
-from prune_core.specs import Calibration, Dataset, Estimation, Threat, Training
+from prune_core.specs import Calibration, Dataset, Estimation, Threat
 
 
 class Stage(Spec):
@@ -59,10 +60,11 @@ class Dense(Stage):
     """A trained dense network. All trials of a seed share it: the seed is a block."""
 
     kind: ClassVar[str] = "dense"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     dataset: Dataset
     architecture: ArchitectureName
     training: Training
+    compute: Compute = Compute()
     threat: Threat | None
     seed: int
 
@@ -121,14 +123,24 @@ class Pruned(Stage):
         return dense_of(self)
 
 
+class Rewound(Stage):
+    """A dense network as it was when so many epochs of its training were behind it."""
+
+    kind: ClassVar[str] = "rewind"
+    network: Dense
+    epoch: int = Field(ge=0)
+
+
 class Finetuned(Stage):
     """A pruned network after fine-tuning."""
 
     kind: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     pruned: Pruned
     policy: PolicyName
+    rewound: Rewound | None = None
     training: Training
+    compute: Compute = Compute()
     threat: Threat | None
 
 
@@ -141,18 +153,30 @@ class Evaluation(Stage):
     """One attack on one network, on the test split."""
 
     kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 2
     network: Dense | Pruned | Finetuned
     attack: AttackName
     threat: Threat | None
+
+
+class Sanity(Stage):
+    """Checks of one network's robustness, on the first images of the test split."""
+
+    kind: ClassVar[str] = "sanity"
+    network: Pruned | Finetuned
+    threat: Threat
+    images: int = Field(ge=1)
 
 
 class Trial(Stage):
     """A cell at one seed: a path through the stages, measured at each. One row of ``trials``."""
 
     kind: ClassVar[str] = "trial"
+    version: ClassVar[int] = 2
     network: Pruned | Finetuned
     attacks: tuple[AttackName, ...]
     threat: Threat
+    sanity_images: int = Field(0, ge=0, description="of the sanity checks; 0 for none")
 
     @property
     def pruned(self) -> Pruned:
@@ -176,6 +200,13 @@ class Trial(Stage):
             else:
                 network = network.network
         return found
+
+    @property
+    def sanity(self) -> Sanity | None:
+        """The checks of the final network; None where the sweep makes none."""
+        if not self.sanity_images:
+            return None
+        return Sanity(network=self.network, threat=self.threat, images=self.sanity_images)
 
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""

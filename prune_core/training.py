@@ -1,64 +1,41 @@
-"""Training, of dense and of pruned networks alike: SGD, resumable after every epoch.
+"""Training, of dense and of pruned networks alike, resumable after every epoch.
 
 Every random number comes from (key, epoch, purpose), so an interrupted training goes on from its
-last epoch to bit-identical results on a CPU.
+last epoch to bit-identical results on a CPU: weights, optimizer and averages are in its checkpoint.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from prune_core.datasets import Dataset
+from prune_core.attacker import PRECISIONS, Attacker, robust_accuracy
+from prune_core.augmentation import flip_and_shift
+from prune_core.averaging import Average
+from prune_core.datasets import Dataset, Split
 from prune_core.evaluation import accuracy
+from prune_core.history import Checkpoint, Epoch, best_epoch, with_reported
 from prune_core.identity import derive_seed
 from prune_core.masks import hold, masked
 from prune_core.objectives import Context
+from prune_core.recipes import Compute, Training
 from prune_core.registry import OBJECTIVES
-from prune_core.specs import Threat, Training
+from prune_core.schedules import rate
+from prune_core.specs import Threat
+
+WATCHED = 512
+"""Validation images, at most, that robustness is followed on from epoch to epoch."""
+WATCH_STEPS = 10
+"""Steps of PGD, of 2.5 eps / steps each, that it is followed with."""
 
 
 class DivergedError(ArithmeticError):
     """The loss was not finite: the same training would diverge again."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch of training reports; accuracies are shares, times are seconds."""
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    """On the images as trained on: adversarial ones under an adversarial objective."""
-    validation_accuracy: float
-    lr: float
-    """At the end of the epoch."""
-    seconds: float
-    images_per_second: float
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Everything from which a training goes on: tensors, and the epochs behind it."""
-
-    tensors: dict[str, Tensor]
-    history: list[Epoch] = field(default_factory=list)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what is not a tensor, ready for JSON."""
-        return {"history": [asdict(epoch) for epoch in self.history]}
-
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Checkpoint:
-        """Put a checkpoint together again from its two parts."""
-        return cls(tensors, [Epoch(**epoch) for epoch in facts["history"]])
 
 
 def fit(
@@ -69,84 +46,201 @@ def fit(
     key: str,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[Checkpoint], None] = lambda _: None,
+    compute: Compute | None = None,
+    teacher: nn.Module | None = None,
+    until: int | None = None,
 ) -> list[Epoch]:
     """Train ``network`` in place and return what every epoch reported.
 
     ``on_epoch`` is given a checkpoint after each epoch; passed back as ``checkpoint``, it is where
-    training goes on. Raises `DivergedError` where the loss is not finite.
+    training goes on. ``teacher`` is the dense network, for objectives that ask for it; ``until``
+    stops after so many epochs, with the weights as they are then, neither averaged nor selected.
+    Raises `DivergedError` where the loss is not finite.
     """
-    optimizer = torch.optim.SGD(
+    run = _Run(network, data, training, threat, key, compute or Compute(), teacher)
+    if checkpoint is not None:
+        run.restore(checkpoint)
+    for epoch in range(len(run.history), training.epochs if until is None else until):
+        run.epoch(epoch)
+        on_epoch(run.checkpoint())
+    run.finish(whole=until is None)
+    return with_reported(run.history, training)
+
+
+class _Run:
+    """One training under way."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: Dataset,
+        training: Training,
+        threat: Threat | None,
+        key: str,
+        compute: Compute,
+        teacher: nn.Module | None,
+    ):
+        self.network, self.data, self.training, self.threat = network, data, training, threat
+        self.key, self.compute = key, compute
+        self.history: list[Epoch] = []
+        self._best: dict[str, Tensor] = {}
+        if compute.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if compute.compile:
+            network.compile()
+        self._optimizer = make_optimizer(network, training)
+        self._average = Average(network, training)
+        self._attacker = Attacker(network, training, threat, compute) if threat else None
+        self._context = Context(training, self._attacker, teacher)
+        self._objective = OBJECTIVES.load(training.objective)
+
+    def epoch(self, epoch: int) -> None:
+        """Train for an epoch, counted from 0, and enter it into the history."""
+        training, start = self.training, time.perf_counter()
+        device = self.data.train.labels.device
+        if self._attacker is not None:
+            self._attacker.generator = _generator(device, self.key, epoch, "attack")
+        losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        pruned = masked(self.network)
+        self.network.train()
+        lr, count = 0.0, math.ceil(len(self.data.train) / training.batch_size)
+        for index, (images, labels) in enumerate(self._batches(epoch)):
+            lr = rate(training, epoch + (index + 0.5) / count)
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            with self._precision():
+                loss, logits = self._objective(self.network, images, labels, self._context)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            hold(pruned)
+            self._average.after_step(self.network)
+            losses += loss.detach() * len(labels)
+            right += (logits.detach().argmax(1) == labels).sum()
+        images_seen = len(self.data.train)
+        mean_loss = float(losses) / images_seen
+        if not math.isfinite(mean_loss):
+            raise DivergedError(
+                f"the loss was {mean_loss} in epoch {epoch + 1} of {training.epochs}"
+            )
+        self._average.after_epoch(self.network, epoch, self._clean_batches())
+        seconds = time.perf_counter() - start
+        robust, one_step = self._robustness()
+        self.history.append(
+            Epoch(
+                epoch=epoch + 1,
+                loss=mean_loss,
+                train_accuracy=float(right) / images_seen,
+                validation_accuracy=accuracy(self._reported(), self.data.validation),
+                validation_robust=robust,
+                validation_one_step=one_step,
+                lr=lr,
+                seconds=seconds,
+                images_per_second=images_seen / seconds,
+            )
+        )
+        if training.selection == "validation" and best_epoch(self.history, training) == epoch:
+            self._best = _copied(self._reported().state_dict())
+
+    def finish(self, *, whole: bool) -> None:
+        """Leave the network with the weights to report, as it was found otherwise."""
+        self._optimizer.zero_grad()  # leave no gradient behind
+        if whole:
+            self.network.load_state_dict(self._best or _copied(self._reported().state_dict()))
+        if self.compute.channels_last:
+            self.network.to(memory_format=torch.contiguous_format)
+        self.network._compiled_call_impl = None
+        self.network.eval()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all from which this training goes on."""
+        parts = {
+            "network": self.network.state_dict(),
+            "optimizer": _state_of(self._optimizer, self.network),
+            "average": self._average.state(),
+            "best": self._best,
+        }
+        tensors = {f"{part}.{n}": t for part, found in parts.items() for n, t in found.items()}
+        return Checkpoint(_copied(tensors), list(self.history))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        parts: dict[str, dict[str, Tensor]] = {
+            "network": {}, "optimizer": {}, "average": {}, "best": {},
+        }  # fmt: skip
+        for name, tensor in checkpoint.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.network.load_state_dict(parts["network"])
+        _restore_state(self._optimizer, self.network, parts["optimizer"])
+        self._average.restore(parts["average"])
+        device = self.data.train.labels.device
+        self._best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
+        self.history = list(checkpoint.history)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        train = self.data.train
+        device = train.labels.device
+        order = torch.randperm(len(train), generator=_generator("cpu", self.key, epoch, "order"))
+        augmentation = _generator(device, self.key, epoch, "augmentation")
+        for batch in torch.split(order.to(device), self.training.batch_size):
+            images, labels = train.batch(batch)
+            if self.data.augment:
+                images = flip_and_shift(images, augmentation)
+            yield self._formatted(images), labels
+
+    def _clean_batches(self) -> Iterator[Tensor]:
+        for images, _ in self.data.train.batches(self.training.batch_size):
+            yield self._formatted(images)
+
+    def _formatted(self, images: Tensor) -> Tensor:
+        if self.compute.channels_last:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def _precision(self) -> AbstractContextManager[object]:
+        precision = PRECISIONS[self.compute.precision]
+        return torch.autocast(
+            self.data.train.labels.device.type, precision, enabled=precision != torch.float32
+        )
+
+    def _reported(self) -> nn.Module:
+        return self._average.network(self.network)
+
+    def _robustness(self) -> tuple[float | None, float | None]:
+        """Return the accuracy on validation images under PGD, and under one step of training."""
+        if self.threat is None:
+            return None, None
+        held_out = self.data.validation
+        watched = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])
+        seed = derive_seed(self.key, "watch")
+
+        def robust(steps: int, size: float) -> float:
+            network = self._reported()
+            return robust_accuracy(network, watched, self.threat, steps, size, seed)  # type: ignore[arg-type]  # the threat is there, as checked above
+
+        one_step = self.training.attack_step if self.training.attack_steps == 1 else None
+        return (
+            robust(WATCH_STEPS, 2.5 / WATCH_STEPS),
+            None if one_step is None else robust(1, one_step),
+        )
+
+
+def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe."""
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=training.lr,
+            betas=(training.momentum, 0.999),
+            weight_decay=training.weight_decay,
+        )
+    return torch.optim.SGD(
         network.parameters(),
         lr=training.lr,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )
-    history: list[Epoch] = []
-    if checkpoint is not None:
-        _restore(network, optimizer, checkpoint)
-        history = list(checkpoint.history)
-    for epoch in range(len(history), training.epochs):
-        history.append(_run_epoch(network, data, training, threat, key, epoch, optimizer))
-        on_epoch(Checkpoint(_snapshot(network, optimizer), list(history)))
-    optimizer.zero_grad()  # leave no gradient behind
-    network.eval()
-    return history
-
-
-def _run_epoch(
-    network: nn.Module,
-    data: Dataset,
-    training: Training,
-    threat: Threat | None,
-    key: str,
-    epoch: int,
-    optimizer: torch.optim.Optimizer,
-) -> Epoch:
-    device = data.train.labels.device
-    objective = OBJECTIVES.load(training.objective)
-    order = torch.randperm(len(data.train), generator=_generator("cpu", key, epoch, "order"))
-    context = Context(threat, training.attack_steps, _generator(device, key, epoch, "attack"))
-    augmentation = _generator(device, key, epoch, "augmentation")
-    batches = torch.split(order.to(device), training.batch_size)
-    pruned = masked(network)
-    start = time.perf_counter()
-    losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    network.train()
-    lr = training.lr
-    for index, batch in enumerate(batches):
-        lr = _lr(training, epoch + (index + 1) / len(batches))
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        images, labels = data.train.batch(batch)
-        if data.augment:
-            images = flip_and_shift(images, augmentation)
-        loss, logits = objective(network, images, labels, context)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        hold(pruned)
-        losses += loss.detach() * len(labels)
-        right += (logits.detach().argmax(1) == labels).sum()
-    mean_loss = float(losses) / len(order)
-    if not math.isfinite(mean_loss):
-        raise DivergedError(f"the loss was {mean_loss} in epoch {epoch + 1} of {training.epochs}")
-    seconds = time.perf_counter() - start
-    return Epoch(
-        epoch=epoch + 1,
-        loss=mean_loss,
-        train_accuracy=float(right) / len(order),
-        validation_accuracy=accuracy(network, data.validation),
-        lr=lr,
-        seconds=seconds,
-        images_per_second=len(order) / seconds,
-    )
-
-
-def _lr(training: Training, epochs: float) -> float:
-    """Return the learning rate after so many (fractions of) epochs."""
-    if training.schedule == "constant":
-        return training.lr
-    return training.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, epochs / training.epochs)))
 
 
 def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generator:
@@ -154,40 +248,25 @@ def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generat
     return torch.Generator(device).manual_seed(derive_seed(str(key), *rest))
 
 
-def flip_and_shift(images: Tensor, generator: torch.Generator, pad: int = 4) -> Tensor:
-    """Flip each image with odds 1/2 and shift it by up to ``pad`` pixels, zeros moving in."""
-    count, _, height, width = images.shape
-    device = images.device
-
-    def draw(high: int) -> Tensor:
-        return torch.randint(high, (count, 1), generator=generator, device=device)
-
-    rows = torch.arange(height, device=device) + draw(2 * pad + 1)
-    columns = torch.arange(width, device=device).expand(count, -1)
-    columns = torch.where(draw(2).bool(), columns.flip(1), columns) + draw(2 * pad + 1)
-    padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
-    index = torch.arange(count, device=device).view(-1, 1, 1)
-    return padded[index, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def _snapshot(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    momenta = {
-        f"momentum.{name}": optimizer.state[parameter]["momentum_buffer"]
+def _state_of(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """Return an optimizer's state by ``parameter.field``."""
+    return {
+        f"{name}.{field}": value
         for name, parameter in network.named_parameters()
-        if optimizer.state[parameter].get("momentum_buffer") is not None
+        for field, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
     }
-    weights = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    return {name: tensor.detach().clone() for name, tensor in (weights | momenta).items()}
 
 
-def _restore(network: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "momentum": {}}
-    for name, tensor in checkpoint.tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    network.load_state_dict(parts["network"])
-    for name, parameter in network.named_parameters():
-        if name in parts["momentum"]:
-            optimizer.state[parameter]["momentum_buffer"] = parts["momentum"][name].to(
-                parameter.device
-            )
+def _restore_state(
+    optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, Tensor]
+) -> None:
+    parameters = dict(network.named_parameters())
+    for name, value in state.items():
+        parameter, _, field = name.rpartition(".")
+        place = "cpu" if field == "step" else parameters[parameter].device
+        optimizer.state[parameters[parameter]][field] = value.to(place, copy=True)

@@ -72,6 +72,11 @@ class Loaded:
         return Tables(self.storage).read("epochs")
 
     @cached_property
+    def checks(self) -> pd.DataFrame:
+        """All rows of ``checks``."""
+        return Tables(self.storage).read("checks")
+
+    @cached_property
     def modules(self) -> pd.DataFrame:
         """All rows of ``modules``."""
         return Tables(self.storage).read("modules")

@@ -5,6 +5,7 @@ The same definitions type the Parquet files, go into their metadata and into the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Column:
     meaning: str
 
 
-TEXT, REAL, INT = pa.string(), pa.float64(), pa.int64()
+TEXT, REAL, INT, BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
 
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -48,13 +49,32 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("policy", TEXT, "", "fine-tuning's policy"),
         Column("epochs", INT, "epochs", "fine-tuning's epochs, of all rounds"),
         Column("rounds", INT, "rounds", "prunings, each with its fine-tuning; over 1: iterative"),
-        Column("reported_epoch", INT, "epochs", "the epoch whose weights are reported: the last"),
+        Column("reported_epoch", INT, "epochs", "the epoch whose weights are reported"),
         Column("lr", REAL, "", "fine-tuning's peak learning rate"),
+        Column("optimizer", TEXT, "", "fine-tuning's optimizer"),
         Column("schedule", TEXT, "", "fine-tuning's learning-rate schedule"),
-        Column("momentum", REAL, "", "fine-tuning's momentum"),
+        Column("schedule_start", INT, "epochs", "epochs of the schedule behind it at its begin"),
+        Column("milestones", TEXT, "shares", "schedule step: where the rate drops"),
+        Column("lr_drop", REAL, "", "schedule step: what the rate is multiplied by"),
+        Column("warmup", REAL, "share", "schedule one-cycle: share in which the rate rises"),
+        Column("momentum", REAL, "", "fine-tuning's momentum, AdamW's first beta"),
         Column("weight_decay", REAL, "", "fine-tuning's weight decay"),
         Column("batch_size", INT, "images", "fine-tuning's batch size"),
+        Column("label_smoothing", REAL, "share", "of the labels' probability, spread evenly"),
         Column("attack_steps", INT, "steps", "PGD steps of fine-tuning's objective"),
+        Column("attack_step", REAL, "eps", "length of such a step, in radii of the threat"),
+        Column("attack_mode", TEXT, "", "mode of the network while training attacks it"),
+        Column("beta", REAL, "", "weight of the robust term of trades and mart"),
+        Column("awp_gamma", REAL, "share", "radius of awp's perturbation, of the weights' norm"),
+        Column("distill_weight", REAL, "share", "of the loss that the dense network teaches"),
+        Column("temperature", REAL, "", "of distillation"),
+        Column("averaging", TEXT, "", "of the weights: none, ema or swa"),
+        Column("ema_decay", REAL, "", "of the exponential average, a step"),
+        Column("swa_start", REAL, "share", "of the epochs before equal averaging begins"),
+        Column("selection", TEXT, "", "how the reported epoch is chosen: last or validation"),
+        Column("precision", TEXT, "", "of fine-tuning's arithmetic; evaluation has float32"),
+        Column("channels_last", BOOL, "", "whether fine-tuning kept images channels-last"),
+        Column("compile", BOOL, "", "whether fine-tuning was compiled"),
         Column("seed", INT, "", "block: all trials of a seed share its dense network"),
         Column("norm", TEXT, "", "norm of the threat"),
         Column("eps", REAL, "intensity in [0,1]", "radius of the threat"),
@@ -67,6 +87,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("dense_network", TEXT, "", "key of the dense network, as in evaluations, epochs"),
         Column("pruned_network", TEXT, "", "key of the pruned network, as in modules"),
         Column("finetuned_network", TEXT, "", "key of the final network"),
+        Column("flags", TEXT, "", "sanity checks it failed, and collapsed; null where none"),
         Column("finetune_seconds", REAL, "s", "time of fine-tuning, over all attempts"),
         Column("evaluate_seconds", REAL, "s", "time of evaluating the final network"),
         Column("device", TEXT, "", "device it ran on"),
@@ -96,9 +117,24 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("loss", REAL, "nats", "mean loss on the training images as trained on"),
         Column("train_accuracy", REAL, "share", "on the training images as trained on"),
         Column("validation_accuracy", REAL, "share", "on clean validation images"),
+        Column("validation_robust", REAL, "share", "under PGD-10; null without an adversary"),
+        Column("validation_one_step", REAL, "share", "under the only step that it trains on"),
+        Column("collapsed", BOOL, "", "PGD-10 gets over half wrong of what one step leaves right"),
+        Column("reported", BOOL, "", "whether the training ends with this epoch's weights"),
         Column("lr", REAL, "", "learning rate at the end of the epoch"),
         Column("seconds", REAL, "s", "time of the epoch"),
         Column("images_per_second", REAL, "images/s", "rate of the epoch"),
+    ),
+    "checks": (
+        Column("key", TEXT, "", "key of the checks of a network"),
+        Column("network", TEXT, "", "key of the network, as finetuned_network in trials"),
+        Column("check", TEXT, "", "what was checked"),
+        Column("stronger", TEXT, "", "the attack that must be at least as strong"),
+        Column("weaker", TEXT, "", "the attack that it must match"),
+        Column("stronger_accuracy", REAL, "share", "of the images right under the stronger"),
+        Column("weaker_accuracy", REAL, "share", "of the images right under the weaker"),
+        Column("images", INT, "images", "test images checked on"),
+        Column("passed", BOOL, "", "false where the stronger is weaker, at 0.001"),
     ),
     "modules": (
         Column("network", TEXT, "", "key of the pruned network"),
@@ -115,7 +151,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "jobs": (
         Column("key", TEXT, "", "key of the stage"),
-        Column("kind", TEXT, "", "dense, sensitivity, scores, prune or trial"),
+        Column("kind", TEXT, "", "dense, rewind, sensitivity, scores, prune or trial"),
         Column("attempt", INT, "", "counted from 1, over all launches"),
         Column("status", TEXT, "", "done or failed"),
         Column("error", TEXT, "", "why it failed; null otherwise"),
@@ -133,6 +169,7 @@ KEY = {
     "trials": ("trial_id",),
     "evaluations": ("key",),
     "epochs": ("network", "epoch"),
+    "checks": ("key", "check"),
     "modules": ("network", "module"),
     "jobs": ("key", "attempt"),
 }
@@ -141,7 +178,7 @@ KEY = {
 
 def metric_name(stage: str, attack: str) -> str:
     """Return the column of a metric: ``finetuned_pgd_20``."""
-    return f"{stage}_{attack.replace('-', '_')}"
+    return f"{stage}_{re.sub(r'[^A-Za-z0-9]+', '_', attack)}"
 
 
 def is_metric(column: str) -> bool:
@@ -153,7 +190,8 @@ def is_metric(column: str) -> bool:
 def metric_label(metric: str) -> str:
     """Return what a person calls a metric: ``finetuned_pgd_20`` is PGD-20 accuracy."""
     attack = metric.partition("_")[2].replace("_", "-")
-    return "clean accuracy" if attack == "clean" else f"{attack.upper()} accuracy"
+    named = {"clean": "clean accuracy", "worst": "worst-case accuracy"}
+    return named.get(attack, f"{attack.upper()} accuracy")
 
 
 def arrow_schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:

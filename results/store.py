@@ -24,7 +24,7 @@ class TableError(RuntimeError):
 
 
 class Tables:
-    """The five tables of one storage root."""
+    """The tables of one storage root."""
 
     def __init__(self, storage: Storage):
         self.storage = storage

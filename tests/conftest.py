@@ -14,8 +14,9 @@ from orchestrator.launch import RAY_ENVIRONMENT, Launch, record_plan, run
 from orchestrator.plan import Job, make_plan
 from orchestrator.sweepfile import parse_sweep
 from prune_core import architectures, datasets, training
+from prune_core.recipes import Training
 from prune_core.registry import CRITERIA
-from prune_core.specs import Calibration, Dataset, Threat, Training
+from prune_core.specs import Calibration, Dataset, Threat
 from prune_core.stages import Dense, Pruned, Scores
 from results.storage import Storage
 
@@ -38,7 +39,7 @@ finetuning: {none: {epochs: 0}, standard: {objective: standard, epochs: 2, lr: 0
 seeds: 2
 dense: {objective: standard, epochs: 2, lr: 0.05}
 threat: {eps: 0.15}
-evaluation: {attacks: [fgsm]}
+evaluation: {attacks: [fgsm], sanity_images: 16}
 """
 
 

@@ -53,9 +53,34 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     },
     "granularities": {"channel": {}, "weight": {}, "<n>:<m>": {"name": "2:4"}},
     "sensitivities": {name: {} for name in ("mrs", "mrs-few-step", "mrs-first-order", "scan")},
-    "objectives": {"standard": {}, "pgd": {}},
-    "policies": {"none": {}, "finetune": {}, "iterative": {}, "scratch": {}},
-    "attacks": {"clean": {}, "fgsm": {}, "pgd-<k>": {"name": "pgd-5"}},
+    "objectives": {
+        "standard": {}, "fgsm": {}, "pgd": {}, "trades": {}, "mart": {},
+        "awp:<objective>": {"name": "awp:trades"},
+        "distill:<objective>": {"name": "distill:pgd"},
+    },
+    "schedules": {name: {} for name in ("constant", "step", "cosine", "one-cycle")},
+    "policies": {
+        name: {}
+        for name in ("none", "finetune", "lr-rewind", "weight-rewind", "iterative", "scratch")
+    },
+    "attacks": {
+        **{name: {} for name in ("clean", "fgsm", "cw", "apgd-ce", "apgd-dlr", "fab", "square")},
+        "autoattack": {},
+        "pgd-<k>": {"name": "pgd-5"},
+        "pgd-<k>-<n>": {"name": "pgd-5-2"},
+        "square-<k>": {"name": "square-50"},
+        "<attack>+<then>": {"name": "fgsm+pgd-5"},
+        "corruption-<corruption>-<severity>": {"name": "corruption-fog-3"},
+        "corruptions-<severity>": {"name": "corruptions-3"},
+    },
+    "corruptions": {
+        name: {}
+        for name in (
+            "gaussian-noise", "shot-noise", "impulse-noise", "defocus-blur", "glass-blur",
+            "motion-blur", "zoom-blur", "snow", "fog", "brightness", "contrast", "elastic",
+            "pixelate", "jpeg",
+        )
+    },
     "datasets": {
         name: {}
         for name in (

@@ -17,8 +17,8 @@ from conftest import DEMO, THREAT, dense_stage, sweep_text
 # Golden keys. A change here means that every stored result of that stage is left behind: raise the
 # stage's version on purpose, or undo what changed the key.
 GOLDEN = {
-    "dense": "3ee536ff480326f801da",
-    "evaluate": "cab0f64feb5b47d12645",
+    "dense": "03df133e04e167ab4aa9",
+    "evaluate": "8ebe985b20419799b1c0",
 }
 
 

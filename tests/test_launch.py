@@ -311,9 +311,9 @@ def test_iterative_pruning_stopped_in_its_second_round_goes_on(
     fitted: list[tuple[int, int]] = []
     fit = training.fit
 
-    def noting(network, data, recipe, threat, key, checkpoint, on_epoch):
+    def noting(network, data, recipe, threat, key, checkpoint, *rest):
         fitted.append((recipe.epochs, len(checkpoint.history) if checkpoint else 0))
-        return fit(network, data, recipe, threat, key, checkpoint, on_epoch)
+        return fit(network, data, recipe, threat, key, checkpoint, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fit", noting)

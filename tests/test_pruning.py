@@ -25,11 +25,11 @@ from prune_core.pruning import (
     rebuild,
     unit_of,
 )
+from prune_core.recipes import Training
 from prune_core.registry import CRITERIA
 from prune_core.scoring import score
 from prune_core.semistructured import accelerate, available
 from prune_core.sensitivities import LayerSensitivity
-from prune_core.specs import Training
 
 from conftest import blank, pruned_stage, scores_stage
 from rows import names

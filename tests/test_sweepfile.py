@@ -43,7 +43,7 @@ FAULTS = [
     ("seeds", "[1, 1]", 8, "repeated: 1"),
     ("dense", "{objective: pdg, epochs: 2}", 9, "did you mean 'pgd'?"),
     ("dense", "{objective: pgd}", 9, "missing"),
-    ("threat", "{eps: 2}", 10, "less than or equal to 1"),
+    ("threat", "{eps: 2}", 10, "give at most 1 under linf"),
     ("threat", "{norm: l7, eps: 0.1}", 10, "should be 'linf'"),
     ("evaluation", "{attacks: [pgd]}", 11, "did you mean 'pgd-<k>'?"),
     ("evaluation", "{attacks: []}", 11, "at least 1 item"),
@@ -53,7 +53,7 @@ FAULTS = [
     ("overrides", "[{where: {seed: 9}, set: {dense.lr: 1}}]", 12, "seed has no level 9"),
     ("overrides", "[{where: {seed: 1}, set: {dense.rl: 1}}]", 12, "did you mean 'dense.lr'?"),
     ("overrides", "[{where: {seed: 1}, set: {dense.lr: -1}}]", 12, "dense.lr = -1: Input should"),
-    ("keep", "[everything]", 12, "should be 'dense', 'scores', 'prune' or 'finetune'"),
+    ("keep", "[everything]", 12, "should be 'dense', 'rewind', 'scores', 'prune' or 'finetune'"),
 ]  # fmt: skip
 
 

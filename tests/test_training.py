@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
-from prune_core import adversary, datasets, training
-from prune_core.evaluation import evaluate
-from prune_core.objectives import Context
-from prune_core.registry import OBJECTIVES, POLICIES
+from prune_core import datasets, training
+from prune_core.augmentation import flip_and_shift
+from prune_core.evaluation import accuracy, evaluate
+from prune_core.history import Checkpoint, Epoch, best_epoch
+from prune_core.policies import Start
+from prune_core.recipes import Compute, Training
+from prune_core.registry import POLICIES
+from prune_core.schedules import rate
+from prune_core.specs import Threat
 from prune_core.stages import Evaluation
-from prune_core.training import Checkpoint, DivergedError, fit, flip_and_shift
+from prune_core.training import DivergedError, fit
 
 from conftest import CPU, THREAT, blank, dense_stage
 from rows import names
@@ -30,14 +38,39 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("objective", names("objectives"))
+RECIPES: dict[str, dict[str, object]] = {
+    **{name: {"objective": name} for name in names("objectives")},
+    "ema": {"averaging": "ema", "ema_decay": 0.9},
+    "swa": {"averaging": "swa", "swa_start": 0.4},
+    "adamw": {"optimizer": "adamw", "lr": 0.003},
+    "validation": {"selection": "validation", "lr": 0.3, "schedule": "constant"},
+    "all": {
+        "objective": "awp:distill:fgsm", "averaging": "ema", "ema_decay": 0.9,
+        "optimizer": "adamw", "lr": 0.003, "selection": "validation",
+    },
+}  # fmt: skip
+
+
+def recipe(epochs: int = 3, **settings: object) -> Training:
+    return Training.model_validate({"epochs": epochs, "lr": 0.05, **settings}).resolved()
+
+
+def few(data: datasets.Dataset, count: int = 384) -> datasets.Dataset:
+    """The first training images alone."""
+    return dataclasses.replace(data, train=data.train.take(torch.arange(count)))
+
+
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_an_interrupted_training_ends_bit_for_bit_the_same(
-    objective: str, stop_after: int, digits: datasets.Dataset
+    name: str, stop_after: int, digits: datasets.Dataset, trained: nn.Module
 ) -> None:
-    stage = dense_stage(objective, epochs=3)
+    training_recipe = recipe(**RECIPES[name])
+    data = few(digits)
+    threat = THREAT if training_recipe.adversarial else None
+    how = {"teacher": trained if training_recipe.taught else None}
     whole = blank(digits)
-    history = fit(whole, digits, stage.training, stage.threat, stage.key)
+    history = fit(whole, data, training_recipe, threat, "k", **how)
 
     class Killed(BaseException):
         pass
@@ -50,14 +83,17 @@ def test_an_interrupted_training_ends_bit_for_bit_the_same(
             raise Killed
 
     with pytest.raises(Killed):
-        fit(blank(digits), digits, stage.training, stage.threat, stage.key, on_epoch=stop)
+        fit(blank(digits), data, training_recipe, threat, "k", on_epoch=stop, **how)
     torch.manual_seed(12345)  # another process, with another global state
     stored = Checkpoint.of(kept[-1].tensors, kept[-1].facts())
     resumed = blank(digits, seed=7)  # its own weights are overwritten
-    later = fit(resumed, digits, stage.training, stage.threat, stage.key, stored)
+    later = fit(resumed, data, training_recipe, threat, "k", stored, **how)
     assert same(whole, resumed)
     assert [e.loss for e in later] == [e.loss for e in history]
-    assert later[:stop_after] == kept[-1].history
+    assert [e.reported for e in later] == [e.reported for e in history]
+    assert sum(e.reported for e in later) == 1
+    unmarked = [dataclasses.replace(e, reported=False) for e in later[:stop_after]]
+    assert unmarked == kept[-1].history
 
 
 def test_training_leaves_global_state_alone(digits: datasets.Dataset) -> None:
@@ -89,46 +125,16 @@ def test_adversarial_training_buys_robustness(digits: datasets.Dataset) -> None:
     assert robust["pgd"] > robust["standard"] + 0.15
 
 
-@pytest.mark.parametrize("name", names("objectives"))
-def test_objectives_against_their_formula(
-    name: str, trained: nn.Module, digits: datasets.Dataset
-) -> None:
-    images, labels = digits.train.batch(slice(0, 64))
-    network = copy.deepcopy(trained).train()
-    reference = copy.deepcopy(network)
-    context = Context(THREAT, 3, torch.Generator().manual_seed(4))
-    loss, logits = OBJECTIVES.load(name)(network, images, labels, context)
-    if name == "pgd":
-        start = torch.Generator().manual_seed(4)
-        images = adversary.pgd(reference, images, labels, THREAT, 3, start)
-    expected = reference(images)
-    slow = -expected.log_softmax(1)[range(64), labels].mean()
-    torch.testing.assert_close(loss, slow)
-    torch.testing.assert_close(logits, expected)
-    # BatchNorm's statistics saw the training batch once, and no step of the attack.
-    assert int(network.network.bn.num_batches_tracked) == int(
-        reference.network.bn.num_batches_tracked
-    )
-    assert network.training
-    assert all(p.grad is None for p in network.parameters())
-
-
-def test_an_adversarial_objective_without_a_threat_is_an_error(
-    trained: nn.Module, digits: datasets.Dataset
-) -> None:
-    images, labels = digits.train.batch(slice(0, 4))
-    with pytest.raises(ValueError, match="needs a threat"):
-        OBJECTIVES.load("pgd")(trained, images, labels, Context(None, None, torch.Generator()))
-
-
 @pytest.mark.parametrize("name", names("policies"))
-def test_policies(name: str, trained: nn.Module) -> None:
+def test_policies(name: str, trained: nn.Module, digits: datasets.Dataset) -> None:
     state = torch.random.get_rng_state()
     first, second, other = (copy.deepcopy(trained) for _ in range(3))
+    earlier = blank(digits, seed=5)
     for network, seed in ((first, 1), (second, 1), (other, 2)):
-        POLICIES.load(name)(network, seed)
+        POLICIES.load(name)(network, Start(seed, earlier))
     assert same(first, second)
-    assert same(first, trained) == (name != "scratch")
+    assert same(first, trained) == (name not in ("scratch", "weight-rewind"))
+    assert same(first, earlier) == (name == "weight-rewind")
     assert same(first, other) == (name != "scratch")
     assert torch.equal(torch.random.get_rng_state(), state)
     if name == "scratch":
@@ -142,11 +148,133 @@ def test_policies(name: str, trained: nn.Module) -> None:
         assert all(changed)
 
 
-@pytest.mark.parametrize(("schedule", "expected"), [("constant", [1, 1]), ("cosine", [0.5, 0])])
-def test_learning_rates(schedule: str, expected: list[float], digits: datasets.Dataset) -> None:
-    recipe = dense_stage(epochs=2).training.model_copy(update={"schedule": schedule, "lr": 0.02})
-    history = fit(blank(digits), digits, recipe, None, "k")
-    assert [epoch.lr / 0.02 for epoch in history] == pytest.approx(expected, abs=1e-9)
+RATES: dict[str, tuple[dict[str, object], list[float]]] = {
+    "constant": ({}, [1, 1, 1, 1, 1]),
+    "cosine": ({}, [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]),
+    "step": ({"milestones": (0.5, 0.75), "lr_drop": 0.1}, [1, 1, 0.1, 0.01, 0.01]),
+    "one-cycle": ({"warmup": 0.5}, [0, 0.5, 1, 0.5, 0]),
+}
+
+
+@pytest.mark.parametrize("schedule", names("schedules"))
+def test_learning_rates(schedule: str) -> None:
+    settings, expected = RATES[schedule]
+    whole = recipe(4, lr=0.02, schedule=schedule, **settings)
+    assert [rate(whole, at) / 0.02 for at in range(5)] == pytest.approx(expected)
+    tail = whole.model_copy(update={"epochs": 2, "schedule_start": 2})
+    assert [rate(tail, at) / 0.02 for at in range(3)] == pytest.approx(expected[2:])
+
+
+def test_the_rate_of_a_training_follows_its_schedule(digits: datasets.Dataset) -> None:
+    history = fit(blank(digits), few(digits), recipe(2, lr=0.02), None, "k")
+    # Rates are taken in the middle of a step: three steps an epoch.
+    expected = [0.02 * (0.5 + 0.5 * math.cos(math.pi * at / 6)) for at in (2.5, 5.5)]
+    assert [epoch.lr for epoch in history] == pytest.approx(expected)
+
+
+def test_averages_are_the_averages_of_the_weights(digits: datasets.Dataset) -> None:
+    kept: list[Checkpoint] = []
+
+    def raw(**settings: object) -> tuple[list[Checkpoint], nn.Module]:
+        kept.clear()
+        network = blank(digits)
+        fit(network, few(digits), recipe(4, **settings), None, "k", on_epoch=kept.append)
+        return list(kept), network
+
+    name = "network.network.conv.weight"
+    plain, last = raw()
+    after = [checkpoint.tensors[name] for checkpoint in plain]
+    torch.testing.assert_close(last.network.conv.weight, after[-1])
+    swa, averaged = raw(averaging="swa", swa_start=0.5)
+    torch.testing.assert_close(averaged.network.conv.weight, (after[2] + after[3]) / 2)
+    # Its statistics are those of the clean training images at the averaged weights.
+    fresh = copy.deepcopy(averaged)
+    update_bn([few(digits).train.batch(slice(i, i + 128))[0] for i in (0, 128, 256)], fresh)
+    assert same(fresh.eval(), averaged)
+    assert [e.validation_accuracy for e in swa[0].history] == [
+        e.validation_accuracy for e in plain[0].history
+    ]
+    _, once = raw(averaging="ema", ema_decay=0.9, batch_size=384)
+    stepped, _ = raw(batch_size=384)
+    expected = stepped[0].tensors[name]
+    for checkpoint in stepped[1:]:
+        expected = 0.9 * expected + 0.1 * checkpoint.tensors[name]
+    torch.testing.assert_close(once.network.conv.weight, expected)
+
+
+def test_validation_chooses_the_best_epoch_and_its_weights(digits: datasets.Dataset) -> None:
+    settings = recipe(6, objective="pgd", attack_steps=2, selection="validation", lr=0.3)
+    weights: list[Checkpoint] = []
+    network = blank(digits)
+    history = fit(network, few(digits), settings, THREAT, "k", on_epoch=weights.append)
+    robust = [epoch.validation_robust for epoch in history]
+    best = robust.index(max(robust))
+    assert [epoch.reported for epoch in history] == [index == best for index in range(6)]
+    chosen = weights[best].tensors
+    assert all(torch.equal(chosen[f"network.{n}"], t) for n, t in network.state_dict().items())
+    assert best_epoch(history, settings.model_copy(update={"selection": "last"})) == 5
+
+
+def epoch(robust: float | None, one_step: float | None) -> Epoch:
+    return Epoch(1, 1.0, 0.5, 0.9, robust, one_step, 0.1, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("robust", "one_step", "collapsed"),
+    [(0.4, 0.5, False), (0.0, 0.6, True), (0.24, 0.5, True), (0.3, None, False)],
+)
+def test_collapse_is_one_step_withstood_and_iterations_not(
+    robust: float, one_step: float | None, collapsed: bool
+) -> None:
+    assert epoch(robust, one_step).collapsed == collapsed
+    assert epoch(robust, one_step).row()["collapsed"] == collapsed
+
+
+def test_fast_training_on_a_step_too_long_collapses_and_says_so(digits: datasets.Dataset) -> None:
+    """Catastrophic overfitting, made to happen: a long step at full strength from every start."""
+    settings = recipe(12, objective="fgsm", attack_step=2.0, lr=0.2, schedule="constant")
+    history = fit(blank(digits), digits, settings, Threat(eps=0.3), "k")
+    assert any(found.collapsed for found in history)
+    sound = recipe(3, objective="fgsm")
+    history = fit(blank(digits), digits, sound, THREAT, "k")
+    assert not any(found.collapsed for found in history)
+    assert all(found.validation_one_step >= found.validation_robust for found in history)
+
+
+@pytest.mark.parametrize("compute", [{"precision": "bfloat16"}, {"channels_last": True}])
+def test_settings_of_the_run_train_as_well(
+    compute: dict[str, object], digits: datasets.Dataset
+) -> None:
+    settings = recipe(3, objective="pgd", attack_steps=3)
+    networks = [blank(digits) for _ in range(3)]
+    fit(networks[0], digits, settings, THREAT, "k")
+    for network in networks[1:]:
+        fit(network, digits, settings, THREAT, "k", compute=Compute(**compute))
+    assert same(networks[1], networks[2])
+    assert not same(networks[0], networks[1])
+    assert networks[1].network.conv.weight.is_contiguous()
+    assert all(p.dtype == torch.float32 for p in networks[1].parameters())
+    accuracies = [accuracy(network, digits.test) for network in networks[:2]]
+    assert accuracies[1] > accuracies[0] - 0.05
+
+
+def test_a_training_stopped_early_is_the_first_part_of_the_whole(digits: datasets.Dataset) -> None:
+    kept: list[Checkpoint] = []
+    fit(blank(digits), few(digits), recipe(3), None, "k", on_epoch=kept.append)
+    short = blank(digits)
+    fit(short, few(digits), recipe(3), None, "k", until=2)
+    after = kept[1].tensors
+    assert all(torch.equal(after[f"network.{n}"], t) for n, t in short.state_dict().items())
+
+
+def test_checkpoints_do_not_grow_with_the_epochs(digits: datasets.Dataset) -> None:
+    sizes: list[int] = []
+    settings = recipe(4, **RECIPES["all"] | {"objective": "awp:fgsm"})
+    fit(
+        blank(digits), few(digits, 128), settings, THREAT, "k",
+        on_epoch=lambda c: sizes.append(sum(t.numel() for t in c.tensors.values())),
+    )  # fmt: skip
+    assert len(set(sizes)) == 1
 
 
 def test_augmentation_shifts_and_flips_by_its_generator() -> None:

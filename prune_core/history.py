@@ -1,0 +1,87 @@
+"""What a training reports and from where it goes on: epochs and checkpoints, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from prune_core.recipes import Training
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training reports; accuracies are shares, times are seconds."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    """On the images as trained on: adversarial ones under an adversarial objective."""
+    validation_accuracy: float
+    validation_robust: float | None
+    """Under PGD-10, of an adversarial objective's network; None otherwise."""
+    validation_one_step: float | None
+    """Under the one step that it trains on, of a network that trains on one."""
+    lr: float
+    """At the end of the epoch."""
+    seconds: float
+    images_per_second: float
+    reported: bool = False
+    """Whether the weights after this epoch are those that the training ends with."""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the network withstands the one step of its training, and not iterated attacks.
+
+        Catastrophic overfitting (Wong et al., 2020, section 5.3): of what one step leaves right,
+        PGD-10 gets more than half wrong.
+        """
+        if self.validation_one_step is None or self.validation_robust is None:
+            return False
+        return self.validation_robust < self.validation_one_step / 2
+
+    def row(self) -> dict[str, Any]:
+        """Return the epoch as columns."""
+        return {**asdict(self), "collapsed": self.collapsed}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything from which a training goes on: tensors, and the epochs behind it."""
+
+    tensors: dict[str, Tensor]
+    history: list[Epoch] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is not a tensor, ready for JSON."""
+        return {"history": [asdict(epoch) for epoch in self.history]}
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Checkpoint:
+        """Put a checkpoint together again from its two parts."""
+        return cls(tensors, [Epoch(**epoch) for epoch in facts["history"]])
+
+
+def best_epoch(history: Sequence[Epoch], training: Training) -> int:
+    """Return the index of the epoch to report: the last, or the best by validation.
+
+    The best is the most robust one under an adversarial objective, else the most accurate one; the
+    earliest of equals.
+    """
+    if training.selection == "last":
+        return len(history) - 1
+
+    def merit(index: int) -> float:
+        found = history[index]
+        robust = found.validation_robust
+        return found.validation_accuracy if robust is None else robust
+
+    return max(range(len(history)), key=merit)
+
+
+def with_reported(history: Sequence[Epoch], training: Training) -> list[Epoch]:
+    """Mark the epoch whose weights the training ends with."""
+    chosen = best_epoch(history, training) if history else -1
+    return [replace(epoch, reported=index == chosen) for index, epoch in enumerate(history)]

@@ -1,0 +1,289 @@
+"""Objectives against their papers' formulas, one image and one class at a time; their attacks."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prune_core import datasets, masks
+from prune_core.attacker import KINDS, Attacker
+from prune_core.objectives import Context
+from prune_core.recipes import Training
+from prune_core.registry import OBJECTIVES
+
+from conftest import THREAT, blank
+from rows import names
+
+COUNT = 24
+
+
+def probabilities(logits: Tensor, heat: float = 1.0) -> list[list[float]]:
+    rows = []
+    for row in logits.detach().double().tolist():
+        powers = [math.exp(value / heat) for value in row]
+        rows.append([power / sum(powers) for power in powers])
+    return rows
+
+
+def divergence(target: list[float], found: list[float]) -> float:
+    return sum(t * (math.log(t) - math.log(f)) for t, f in zip(target, found, strict=True))
+
+
+def cross_entropy(logits: Tensor, labels: list[int], smoothing: float = 0.0) -> float:
+    total = 0.0
+    for row, label in zip(probabilities(logits), labels, strict=True):
+        for index, p in enumerate(row):
+            target = smoothing / len(row) + (1 - smoothing) * (index == label)
+            total -= target * math.log(p)
+    return total / len(labels)
+
+
+def slow_trades(clean: Tensor, robust: Tensor, labels: list[int], beta: float) -> float:
+    """Equation 5 of TRADES, its inner maximum given."""
+    pairs = zip(probabilities(clean), probabilities(robust), strict=True)
+    apart = sum(divergence(c, r) for c, r in pairs) / len(labels)
+    return cross_entropy(clean, labels) + beta * apart
+
+
+def slow_mart(clean: Tensor, robust: Tensor, labels: list[int], beta: float) -> float:
+    """Equations 8 to 10 of MART, the logarithm kept finite as in its code."""
+    total = 0.0
+    for c, r, y in zip(probabilities(clean), probabilities(robust), labels, strict=True):
+        runner_up = max(p for index, p in enumerate(r) if index != y)
+        boosted = -math.log(r[y]) - math.log(1.0001 - runner_up)
+        total += boosted + beta * divergence(c, r) * (1 - c[y])
+    return total / len(labels)
+
+
+class Setting:
+    """A batch, its attacked images given, and a network in training mode."""
+
+    def __init__(self, trained: nn.Module, digits: datasets.Dataset):
+        self.images, self.labels = digits.train.batch(slice(0, COUNT))
+        noise = torch.rand(self.images.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+        self.attacked = (self.images + 0.3 * noise).clamp(0, 1)
+        self.network = copy.deepcopy(trained).train()
+        self.teacher = blank(digits, seed=9)
+        self.kinds: list[str] = []
+
+    def adversary(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
+        self.kinds.append(kind)
+        return self.attacked
+
+    def passes(self) -> tuple[Tensor, Tensor]:
+        """Logits of the clean and of the attacked images, apart, by a network left aside."""
+        network = copy.deepcopy(self.network)
+        return network(self.images), network(self.attacked)
+
+    def run(self, objective: str, **settings: object) -> tuple[Tensor, Tensor]:
+        training = Training(objective=objective, epochs=1, **settings).resolved()
+        context = Context(training, self.adversary, self.teacher)
+        loss = OBJECTIVES.load(objective)
+        return loss(self.network, self.images, self.labels, context)
+
+
+@pytest.fixture
+def setting(trained: nn.Module, digits: datasets.Dataset) -> Setting:
+    return Setting(trained, digits)
+
+
+SLOW: dict[str, Callable[[Tensor, Tensor, list[int]], float]] = {
+    "standard": lambda clean, robust, labels: cross_entropy(clean, labels),
+    "fgsm": lambda clean, robust, labels: cross_entropy(robust, labels),
+    "pgd": lambda clean, robust, labels: cross_entropy(robust, labels),
+    "trades": lambda clean, robust, labels: slow_trades(clean, robust, labels, 6.0),
+    "mart": lambda clean, robust, labels: slow_mart(clean, robust, labels, 5.0),
+}
+
+
+@pytest.mark.parametrize("objective", [name for name in names("objectives") if ":" not in name])
+def test_against_the_formula(objective: str, setting: Setting) -> None:
+    clean, robust = setting.passes()
+    expected = SLOW[objective](clean, robust, setting.labels.tolist())
+    loss, logits = setting.run(objective)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(logits, clean if objective == "standard" else robust)
+    attacks = {"standard": [], "trades": ["trades"], "mart": ["mart"]}
+    assert setting.kinds == attacks.get(objective, ["pgd"])
+
+
+@pytest.mark.parametrize("objective", ["standard", "fgsm", "pgd"])
+def test_label_smoothing(objective: str, setting: Setting) -> None:
+    logits = setting.passes()[objective != "standard"]
+    loss, _ = setting.run(objective, label_smoothing=0.2)
+    expected = cross_entropy(logits, setting.labels.tolist(), 0.2)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("inner", ["standard", "pgd", "trades"])
+def test_distillation_shares_the_loss_with_the_teacher(inner: str, setting: Setting) -> None:
+    clean, robust = setting.passes()
+    labels = setting.labels.tolist()
+    own = SLOW[inner](clean, robust, labels)
+    student = probabilities(clean if inner == "standard" else robust, 3.0)
+    teacher = probabilities(setting.teacher(setting.images), 3.0)
+    apart = sum(divergence(t, s) for t, s in zip(teacher, student, strict=True)) / len(labels)
+    loss, _ = setting.run(f"distill:{inner}", distill_weight=0.7, temperature=3.0)
+    assert float(loss.detach()) == pytest.approx(0.3 * own + 0.7 * 9 * apart, rel=1e-4)
+    assert all(p.grad is None for p in setting.teacher.parameters())
+
+
+@pytest.mark.parametrize("inner", ["standard", "pgd", "trades", "distill:mart"])
+def test_awp_is_the_objective_at_perturbed_weights(inner: str, setting: Setting) -> None:
+    gamma = 0.05
+    before = copy.deepcopy(setting.network)
+    # By hand: the gradient, the perturbation in place, the loss and its gradient there.
+    moved = copy.deepcopy(setting.network)
+    setting.network = copy.deepcopy(moved)
+    loss, _ = setting.run(inner)
+    loss.backward()
+    for weight, ours in zip(moved.parameters(), setting.network.parameters(), strict=True):
+        if weight.dim() > 1:
+            length = gamma * float(weight.detach().norm())
+            weight.data += length * ours.grad / ours.grad.norm()
+    setting.network = moved
+    loss, _ = setting.run(inner)
+    loss.backward()
+    expected = float(loss.detach())
+    gradients = [p.grad for p in moved.parameters()]
+    setting.network, setting.kinds = before, []
+    found, _ = setting.run(f"awp:{inner}", awp_gamma=gamma)
+    found.backward()
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-4)
+    for parameter, gradient in zip(before.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
+    assert len(setting.kinds) == (inner != "standard")  # the same images are met again
+
+
+def test_awp_leaves_weights_statistics_and_masks_alone(setting: Setting) -> None:
+    layer = setting.network.network.stages[1][0].conv1
+    mask = torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    masks.attach(layer, mask)
+    masks.hold([layer])
+    plain = copy.deepcopy(setting.network)
+    weights = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    seen: list[Tensor] = []
+    layer.register_forward_pre_hook(lambda module, _: seen.append(module.weight.detach().clone()))
+    setting.run("awp:pgd", awp_gamma=0.1)
+    assert all(torch.equal(weights[n], p) for n, p in setting.network.named_parameters())
+    assert len(seen) == 2
+    assert not torch.equal(seen[1], seen[0])
+    assert bool((seen[1][~mask] == 0).all())  # what is pruned stays pruned where the loss is taken
+    # BatchNorm followed one pass, that of the loss.
+    steps = setting.network.network.bn.num_batches_tracked
+    assert int(steps) == int(plain.network.bn.num_batches_tracked) + 1
+
+
+@pytest.mark.parametrize("objective", names("objectives"))
+def test_what_objectives_leave_behind(objective: str, setting: Setting) -> None:
+    state = torch.random.get_rng_state()
+    loss, logits = setting.run(objective)
+    assert loss.shape == ()
+    assert logits.shape == (COUNT, 10)
+    assert setting.network.training
+    assert all(p.grad is None for p in setting.network.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    loss.backward()
+    assert all(p.grad is not None for p in setting.network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("objective", "missing", "message"),
+    [
+        ("pgd", "adversary", "needs a threat"),
+        ("awp:pgd", "adversary", "needs a threat"),
+        ("distill:pgd", "teacher", "learns from the dense network"),
+        ("trades", "beta", "needs beta"),
+    ],
+)
+def test_what_an_objective_lacks_is_an_error(
+    objective: str, missing: str, message: str, setting: Setting
+) -> None:
+    training = Training(objective=objective, epochs=1).resolved()
+    context = Context(
+        training.model_copy(update={"beta": None}) if missing == "beta" else training,
+        None if missing == "adversary" else setting.adversary,
+        None if missing == "teacher" else setting.teacher,
+    )
+    with pytest.raises(ValueError, match=message):
+        OBJECTIVES.load(objective)(setting.network, setting.images, setting.labels, context)
+
+
+def attacker(network: nn.Module, objective: str, seed: int = 3, **settings: object) -> Attacker:
+    training = Training(objective=objective, epochs=1, **settings).resolved()
+    generator = torch.Generator().manual_seed(seed)
+    return Attacker(network, training, THREAT, generator=generator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attacks_in_training_raise_what_their_paper_says(kind: str, setting: Setting) -> None:
+    network = setting.network
+    clean = copy.deepcopy(network).eval()
+    before = copy.deepcopy(network.state_dict())
+    attack = attacker(network, "pgd", attack_steps=5)
+    found = attack(network, setting.images, setting.labels, kind)
+    assert float((found - setting.images).abs().max()) <= THREAT.eps + 1e-6
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
+    assert network.training
+    assert all(p.grad is None for p in network.parameters())
+    target, _ = clean(setting.images).softmax(1), None
+    loss = KINDS[kind][1]
+    aim = target.detach() if kind == "trades" else setting.labels
+    with torch.no_grad():
+        start, end = (float(loss(clean(x), aim)) for x in (setting.images, found))
+    assert end > 1.5 * start + 1
+    again = attacker(network, "pgd", attack_steps=5)
+    assert torch.equal(again(network, setting.images, setting.labels, kind), found)
+
+
+def test_starts_of_attacks_in_training(setting: Setting) -> None:
+    for kind, (start, _) in KINDS.items():
+        attack = attacker(setting.network, "pgd", attack_steps=1, attack_step=1e-9)
+        found = attack(setting.network, setting.images, setting.labels, kind)
+        inner = (found > 0) & (found < 1) & (found != setting.images)
+        moved = (found - setting.images)[inner].abs()
+        uniform = start == "uniform"
+        assert float(moved.max()) > 0.9 * THREAT.eps if uniform else float(moved.max()) < 0.01
+
+
+def test_fast_training_attacks_in_training_mode(setting: Setting) -> None:
+    """As its authors do: by the batch's statistics, whose running means the attack moves."""
+    network = setting.network
+    tracked = int(network.network.bn.num_batches_tracked)
+    attack = attacker(network, "fgsm")
+    assert (attack.training.attack_steps, attack.training.attack_step) == (1, 1.25)
+    found = attack(network, setting.images, setting.labels, "pgd")
+    assert int(network.network.bn.num_batches_tracked) == tracked + 1
+    quiet = attacker(network, "fgsm", attack_mode="eval")
+    other = quiet(network, setting.images, setting.labels, "pgd")
+    assert int(network.network.bn.num_batches_tracked) == tracked + 1
+    assert not torch.equal(found, other)
+
+
+def test_the_attack_follows_the_weights(setting: Setting) -> None:
+    """Its twin is refreshed: after a step it attacks what the network has become."""
+    network = setting.network
+    attack = attacker(network, "pgd", attack_steps=3)
+    attack(network, setting.images, setting.labels, "pgd")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(-1.5)
+    attack.generator = torch.Generator().manual_seed(7)
+    found = attack(network, setting.images, setting.labels, "pgd")
+    fresh = attacker(network, "pgd", seed=7, attack_steps=3)
+    assert torch.equal(found, fresh(network, setting.images, setting.labels, "pgd"))
+
+
+def test_another_network_is_attacked_as_it_is(setting: Setting) -> None:
+    other = copy.deepcopy(setting.network)
+    found = attacker(setting.network, "pgd")(other, setting.images, setting.labels, "pgd")
+    own = attacker(other, "pgd")(other, setting.images, setting.labels, "pgd")
+    torch.testing.assert_close(found, own, atol=2 * THREAT.eps, rtol=0)
+    assert float(((found - own).abs() > 1e-4).float().mean()) < 0.02
+    assert other.training
