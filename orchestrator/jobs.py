@@ -281,8 +281,7 @@ class _Work:
             stage.compute,
             teacher,
         )
-        epochs = [epoch.row() for epoch in history]
-        self.tables.write("epochs", stage.key, rows.epoch_rows(stage, epochs))
+        self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
 
     # What is measured of them.
 

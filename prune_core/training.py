@@ -19,7 +19,7 @@ from prune_core.augmentation import flip_and_shift
 from prune_core.averaging import Average
 from prune_core.datasets import Dataset, Split
 from prune_core.evaluation import accuracy
-from prune_core.history import Checkpoint, Epoch, best_epoch, with_reported
+from prune_core.history import Checkpoint, Epoch, best_epoch, judged
 from prune_core.identity import derive_seed
 from prune_core.masks import hold, masked
 from prune_core.objectives import Context
@@ -64,7 +64,7 @@ def fit(
         run.epoch(epoch)
         on_epoch(run.checkpoint())
     run.finish(whole=until is None)
-    return with_reported(run.history, training)
+    return judged(run.history, training)
 
 
 class _Run:

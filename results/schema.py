@@ -119,7 +119,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("validation_accuracy", REAL, "share", "on clean validation images"),
         Column("validation_robust", REAL, "share", "under PGD-10; null without an adversary"),
         Column("validation_one_step", REAL, "share", "under the only step that it trains on"),
-        Column("collapsed", BOOL, "", "PGD-10 gets over half wrong of what one step leaves right"),
+        Column("collapsed", BOOL, "", "it withstands the one step of its training, PGD-10 not"),
         Column("reported", BOOL, "", "whether the training ends with this epoch's weights"),
         Column("lr", REAL, "", "learning rate at the end of the epoch"),
         Column("seconds", REAL, "s", "time of the epoch"),

@@ -60,7 +60,7 @@ def test_the_optimum_on_a_linear_network(name: str, norm: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-ITERATED = ["pgd-20", "pgd-20-2", "fgsm+pgd-20", "cw", "apgd-ce", "fab", "square-2000"]
+ITERATED = ["pgd-20", "pgd-20-2", "fgsm+pgd-20", "cw", "apgd-ce", "fab"]
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -80,7 +80,7 @@ def test_on_a_linear_network_attacks_lose_what_can_be_lost(name: str, norm: str)
     lost = ~right(network, found, labels)
     near = distance < 0.9 * threat.eps
     assert not lost[distance > 1.001 * threat.eps].any()
-    least = 0.6 if name.startswith("square") else 0.8 if norm == "l2" and name == "cw" else 1.0
+    least = 0.8 if norm == "l2" and name == "cw" else 1.0  # it looks for the nearest
     assert float(lost[near].float().mean()) >= least
 
 

