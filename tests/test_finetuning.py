@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from orchestrator import rows
 from orchestrator.artifacts import NETWORK, Artifacts
 from orchestrator.plan import Plan, make_plan
 from orchestrator.sweepfile import SweepFileError, parse_sweep
@@ -170,19 +171,20 @@ def _unpassed(found: sanity.Check) -> sanity.Check:
     return sanity.Check(**{**vars(found), "passed": False})
 
 
-def test_a_collapsed_network_is_flagged(tmp_path: Path) -> None:
-    level = "{objective: fgsm, epochs: 8, lr: 0.2, attack_step: 2.0, schedule: constant}"
-    text = sweep_text(
-        criteria="[l1]", seeds="1", sparsities="[0.1]", threat="{eps: 0.3}",
-        finetuning=f"{{fast: {level}}}", evaluation="{attacks: [fgsm], sanity_images: 0}",
-    )  # fmt: skip
-    run_sweep(text, tmp_path)
-    tables = load(str(tmp_path))
-    last = tables.epochs[tables.epochs["reported"] & (tables.epochs["stage"] == "finetuned")]
-    assert len(last) == 1
-    assert tables.epochs["collapsed"].any()
-    flags = tables.trials["flags"].dropna().tolist()
-    assert flags == ["collapsed"] * int(last["collapsed"].iloc[0])
+def test_a_network_is_flagged_by_what_its_reported_epoch_and_checks_say() -> None:
+    def epochs(*collapsed: bool, reported: int) -> list[rows.Row]:
+        return [
+            {"epoch": number, "reported": number == reported, "collapsed": each}
+            for number, each in enumerate(collapsed, start=1)
+        ]
+
+    first, last = epochs(True, False, reported=2), epochs(False, True, True, reported=2)
+    assert rows.reported([last, first], ["transfer"]) == {
+        "reported_epoch": 4,
+        "flags": "transfer, collapsed",
+    }
+    assert rows.reported([first], []) == {"reported_epoch": 2, "flags": None}
+    assert rows.reported([], ["large-eps"]) == {"reported_epoch": 0, "flags": "large-eps"}
 
 
 def test_the_worst_case_is_taken_image_by_image(tmp_path: Path) -> None:
@@ -191,10 +193,10 @@ def test_the_worst_case_is_taken_image_by_image(tmp_path: Path) -> None:
         sweep_text(criteria="[l1]", seeds="1", evaluation=f"{{attacks: {attacks}}}"), tmp_path
     )
     tables = load(str(tmp_path))
-    rows = tables.evaluations.set_index(["network", "attack"])["outcomes"]
+    stored = tables.evaluations.set_index(["network", "attack"])["outcomes"]
     for _, trial in tables.trials.iterrows():
         network = trial["finetuned_network"]
-        bits = [int.from_bytes(rows[network, name], "big") for name in ("clean", "fgsm", "pgd-5")]
+        bits = [int.from_bytes(stored[network, name], "big") for name in ("clean", "fgsm", "pgd-5")]
         worst = (bits[0] & bits[1] & bits[2]).bit_count()
         count = int(tables.evaluations["count"].iloc[0])
         assert trial["finetuned_worst"] == pytest.approx(worst / count)
