@@ -246,6 +246,10 @@ def report(file: Path, storage: str, metric: str | None, to: Path | None, consol
     for found in summary.verdicts[:1]:
         console.print(found.sentence, style="bold", highlight=False)
         console.print(found.robustness, highlight=False)
+        if found.doubts:
+            console.print(found.doubts, highlight=False)
+    for part in summary.parts[:1]:
+        console.print(part.sentence, style="bold", highlight=False)
     for caveat in summary.caveats:
         console.print(f"Note: {caveat}", highlight=False)
     where = to if to is not None else f"{storage.rstrip('/')}/sweeps/{sweep.name}/report"

@@ -34,6 +34,7 @@ from prune_core import (
     training,
 )
 from prune_core.evaluation import evaluate
+from prune_core.folding import Twin
 from prune_core.history import Checkpoint
 from prune_core.identity import derive_seed
 from prune_core.modules import Structure
@@ -320,15 +321,16 @@ class _Work:
     ) -> list[rows.Row]:
         """Return the evaluations' rows; the network is made only where one is missing."""
         found: list[rows.Row] = []
+        twin = functools.cache(lambda: Twin(network()))
         for evaluation in wanted:
             known = self.tables.find("evaluations", evaluation.key)
             if known is None:
-                known = [self._evaluate(evaluation, network())]
+                known = [self._evaluate(evaluation, network(), twin())]
             found += known
         return found
 
-    def _evaluate(self, evaluation: Evaluation, network: nn.Module) -> rows.Row:
-        outcome = evaluate(network, self._data(evaluation).test, evaluation)
+    def _evaluate(self, evaluation: Evaluation, network: nn.Module, twin: Twin) -> rows.Row:
+        outcome = evaluate(network, self._data(evaluation).test, evaluation, twin)
         row = rows.evaluation_row(evaluation, outcome.correct, outcome.accuracy, outcome.seconds)
         self.tables.write("evaluations", evaluation.key, [row])
         return row
@@ -361,7 +363,7 @@ class _Work:
         measured: rows.Row = {}
         for stage in (trial.dense, trial.pruned):
             found = self.evaluations(
-                trial.evaluations(stage), functools.partial(self.network, stage)
+                trial.evaluations(stage), functools.cache(functools.partial(self.network, stage))
             )
             measured |= rows.metrics(rows.stage_name(stage), found)
         network = functools.cache(functools.partial(self.network, trial.network))

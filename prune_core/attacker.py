@@ -73,12 +73,11 @@ class Attacker:
 
 
 def robust_accuracy(
-    network: nn.Module, split: Split, threat: Threat, steps: int, size: float, seed: int
+    twin: Twin, split: Split, threat: Threat, steps: int, size: float, seed: int
 ) -> float:
     """Return the share of a split that is right after PGD; ``size`` of a step is in radii."""
     device = split.labels.device
     generator = torch.Generator(device).manual_seed(seed)
-    twin = Twin(network)
     right = 0
     for images, labels in split.batches(512):
         attacked = pursue(twin, images, labels, threat, steps, size * threat.eps, generator)

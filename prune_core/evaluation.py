@@ -38,13 +38,18 @@ class Outcome:
         return sum(self.correct) / len(self.correct)
 
 
-def evaluate(network: nn.Module, test: Split, stage: Evaluation) -> Outcome:
-    """Attack every test image once; the network is left as it was found."""
+def evaluate(
+    network: nn.Module, test: Split, stage: Evaluation, twin: Twin | None = None
+) -> Outcome:
+    """Attack every test image once; the network is left as it was found.
+
+    ``twin`` is the network's, where one has been made for another evaluation already.
+    """
     start = time.perf_counter()
     seed = derive_seed(stage.key, "attack")
     correct: list[bool] = []
     with evaluating(network), seeded(seed, test.labels.device):
-        twin = Twin(network)
+        twin = Twin(network) if twin is None else twin
         for images, labels in test.batches(BATCH):
             attacked = attack(network, twin, images, labels, stage.attack, stage.threat)
             correct += right(network, attacked, labels).tolist()

@@ -75,7 +75,7 @@ def standard(
     "fgsm",
     source="Wong et al., 2020 (arXiv 2001.03994)",
     needs=(
-        "threat", "attack_steps=1", "attack_step=1.25", "attack_mode='train'",
+        "threat", "attack_steps==1", "attack_step=1.25", "attack_mode='train'",
         "label_smoothing=0.0",
     ),
 )  # fmt: skip

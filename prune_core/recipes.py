@@ -94,15 +94,18 @@ class Training(Spec):
                 f"objective {self.objective!r} declares settings that a training does not have: "
                 f"{', '.join(sorted(strange))}; there are: {', '.join(SETTINGS)}"
             )
+        fixed = OBJECTIVES[self.objective].fixed
+        given = {
+            name: value
+            for name in SETTINGS
+            if (value := getattr(self, name)) is not None and name not in fixed
+        }
         if self.adversarial:
-            declared.setdefault("attack_steps", 10)
-            declared.setdefault("attack_mode", "eval")
-            steps = self.attack_steps or declared["attack_steps"]
+            declared = {"attack_steps": 10, "attack_mode": "eval", **declared}
+            steps = given.get("attack_steps", declared["attack_steps"])
             declared.setdefault("attack_step", 2.5 / steps)
-        given = {name: getattr(self, name) for name in SETTINGS}
         update = {
-            name: declared.get(name) if value is None or name not in declared else value
-            for name, value in given.items()
+            name: given.get(name, declared[name]) if name in declared else None for name in SETTINGS
         }
         return self.model_validate({**self.model_dump(), **update})
 

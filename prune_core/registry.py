@@ -35,7 +35,8 @@ class Method:
     """What an axis says of one of its methods.
 
     ``needs`` names what the method reads (``"gradients"``, ``"threat"``, ...), a setting with the
-    value that it has where a user gives none (``"beta=6.0"``); ``traits`` is what it promises;
+    value that it has where a user gives none (``"beta=6.0"``), or that it has whatever a user gives
+    (``"attack_steps==1"``); ``traits`` is what it promises;
     ``origin`` is the module and function that hold it; ``digest`` is set for methods from outside
     alone.
     """
@@ -52,7 +53,12 @@ class Method:
     def settings(self) -> dict[str, Any]:
         """The settings among its needs, with the values they have where a user gives none."""
         given = (need.partition("=") for need in self.needs if "=" in need)
-        return {name: ast.literal_eval(value) for name, _, value in given}
+        return {name: ast.literal_eval(value.removeprefix("=")) for name, _, value in given}
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The settings that are no user's to choose."""
+        return frozenset(need.partition("==")[0] for need in self.needs if "==" in need)
 
 
 PLACEHOLDERS = {

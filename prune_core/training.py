@@ -19,6 +19,7 @@ from prune_core.augmentation import flip_and_shift
 from prune_core.averaging import Average
 from prune_core.datasets import Dataset, Split
 from prune_core.evaluation import accuracy
+from prune_core.folding import Twin
 from prune_core.history import Checkpoint, Epoch, best_epoch, judged
 from prune_core.identity import derive_seed
 from prune_core.masks import hold, masked
@@ -84,6 +85,7 @@ class _Run:
         self.key, self.compute = key, compute
         self.history: list[Epoch] = []
         self._best: dict[str, Tensor] = {}
+        self._watched: Twin | None = None
         if compute.channels_last:
             network.to(memory_format=torch.channels_last)
         if compute.compile:
@@ -213,17 +215,17 @@ class _Run:
             return None, None
         held_out = self.data.validation
         watched = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])
-        seed = derive_seed(self.key, "watch")
-
-        def robust(steps: int, size: float) -> float:
-            network = self._reported()
-            return robust_accuracy(network, watched, self.threat, steps, size, seed)  # type: ignore[arg-type]  # the threat is there, as checked above
-
-        one_step = self.training.attack_step if self.training.attack_steps == 1 else None
-        return (
-            robust(WATCH_STEPS, 2.5 / WATCH_STEPS),
-            None if one_step is None else robust(1, one_step),
-        )
+        seed, threat = derive_seed(self.key, "watch"), self.threat
+        if self._watched is None:
+            self._watched = Twin(self._reported())
+        else:
+            self._watched.refresh(self._reported())
+        twin = self._watched
+        robust = robust_accuracy(twin, watched, threat, WATCH_STEPS, 2.5 / WATCH_STEPS, seed)
+        size = self.training.attack_step
+        if self.training.attack_steps != 1 or size is None:
+            return robust, None
+        return robust, robust_accuracy(twin, watched, threat, 1, size, seed)
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:

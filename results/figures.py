@@ -41,11 +41,12 @@ def share_figure(shares: pd.DataFrame) -> Figure:
     """
     with styled():
         order = list(dict.fromkeys(shares["term"]))
+        offset = 0.14 if shares["stage"].nunique() > 1 else 0.0
         figure = Figure(figsize=(6.8, 1.1 + 0.42 * len(order)))
         axes = figure.subplots()
         for row in shares.to_dict("records"):
             after = bool(row["stage"] == "finetuned")
-            y = len(order) - 1 - order.index(row["term"]) + (0.14 if after else -0.14)
+            y = len(order) - 1 - order.index(row["term"]) + (offset if after else -offset)
             values = [100 * float(row[name]) for name in ("share", "low", "high")]
             _share(axes, y, values, term_colour(str(row["term"])), after)
         axes.axvline(0, color="#BBBBBB", lw=0.8, zorder=0)
@@ -53,9 +54,10 @@ def share_figure(shares: pd.DataFrame) -> Figure:
         axes.set_ylim(-0.6, len(order) - 0.4)
         axes.set_xlim(*SHARE_LIMITS)
         axes.set_xlabel("share of the variance between cells (%), with 95 % interval over seeds")
-        axes.plot([], [], "o", color=BLACK, mfc="white", mew=1.4, label="before fine-tuning")
-        axes.plot([], [], "o", color=BLACK, label="after fine-tuning")
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
+        if shares["stage"].nunique() > 1:
+            axes.plot([], [], "o", color=BLACK, mfc="white", mew=1.4, label="before fine-tuning")
+            axes.plot([], [], "o", color=BLACK, label="after fine-tuning")
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
     return figure
 
 

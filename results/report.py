@@ -18,12 +18,16 @@ from matplotlib.figure import Figure
 
 from results import figures
 from results.schema import metric_label
-from results.summary import Summary
+from results.summary import MOST_LEVELS, Summary
 from results.words import number, percent
 
 SHARES_CAPTION = (
     "Share of the variance between cells, by main effect and largest interactions, of the pruned "
     "networks before and after fine-tuning."
+)
+PARTS_CAPTION = (
+    "Share of the variance between the fine-tuned networks' cells, the parts of fine-tuning being "
+    "factors of their own; networks without fine-tuning are left out."
 )
 CURVES_CAPTION = "Bands are 95 % intervals of the mean over seeds."
 MODULES_CAPTION = (
@@ -74,7 +78,24 @@ def _figures(summary: Summary) -> dict[str, tuple[str, pd.DataFrame, Figure]]:
             curves,
             figures.curve_figure(panels, label),
         )
-    if (heat := tables.get("criterion_by_finetuning")) is not None:
+    if (found_parts := tables.get("finetuning_parts")) is not None:
+        found["finetuning_parts"] = (
+            f"Which part of fine-tuning decides {label}? " + PARTS_CAPTION,
+            found_parts,
+            figures.share_figure(found_parts),
+        )
+    if (crossed := tables.get("parts_crossed")) is not None:
+        first, second = summary.parts[0].parts[:2]
+        found["parts_crossed"] = (
+            f"Mean {label} of fine-tuned networks by {first} and {second}, in accuracy points.",
+            crossed,
+            figures.heat_figure(crossed, first, second, label),
+        )
+    many = (
+        "parts_crossed" in found
+        and tables["criterion_by_finetuning"]["finetuning"].nunique() > MOST_LEVELS
+    )
+    if (heat := tables.get("criterion_by_finetuning")) is not None and not many:
         found["criterion_by_finetuning"] = (
             f"Mean {label} for every criterion and fine-tuning, in accuracy points.",
             heat,

@@ -18,6 +18,15 @@ FACTORS = (
 )  # fmt: skip
 
 
+SUBFACTORS = (
+    "objective", "policy", "epochs", "lr", "schedule", "optimizer", "batch_size", "weight_decay",
+    "momentum", "attack_steps", "attack_step", "attack_mode", "beta", "label_smoothing",
+    "awp_gamma", "distill_weight", "temperature", "averaging", "ema_decay", "swa_start",
+    "selection", "rounds", "milestones", "lr_drop", "warmup", "schedule_start",
+)  # fmt: skip
+"""What the levels of fine-tuning may differ in, the chief parts first."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column; ``unit`` is empty where the value has none."""

@@ -46,6 +46,11 @@ FACTOR_COLOURS = {
     "architecture": PURPLE,
     "dense": SKY,
     "granularity": ORANGE,
+    # The parts of fine-tuning.
+    "objective": "#0B4F8A",
+    "policy": "#6A3D9A",
+    "epochs": "#8C6D00",
+    "lr": "#A6404F",
 }
 LEVEL_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 LEVEL_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")

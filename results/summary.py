@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,6 +13,7 @@ from results.design import AnalysisError, metrics_of, varying_factors
 from results.intervals import mean_interval
 from results.loading import Loaded
 from results.schema import metric_label
+from results.subfactors import Parts, parts, trained
 from results.verdict import PAIR, Verdict, verdict
 
 
@@ -29,6 +31,8 @@ class Summary:
     headline: str
     """The metric that the verdict is on: the strongest attack's, after fine-tuning."""
     verdicts: list[Verdict]
+    parts: list[Parts]
+    """What the parts of fine-tuning explain, by metric; empty where they are not crossed."""
     caveats: list[str]
     tables: dict[str, pd.DataFrame]
 
@@ -59,7 +63,12 @@ def summarise(tables: Loaded, metric: str | None = None) -> Summary:
             verdicts.append(verdict(trials, name))
         except AnalysisError as error:
             caveats.append(f"No verdict on {metric_label(name)}: {error}.")
-    caveats += sorted({f"{note}." for found in verdicts for note in found.notes})
+    parts_found = list(_parts(trials, ordered))
+    notes = {note for found in verdicts for note in found.notes}
+    notes |= {note for found in parts_found for note in found.notes}
+    caveats += sorted(f"{note}." for note in notes)
+    if tables.checks.empty or not tables.checks["network"].isin(trials["finetuned_network"]).any():
+        caveats.append("No network was checked for false robustness (sanity_images: 0).")
     failed = trials[trials["status"] == "failed"]
     return Summary(
         dataset=str(done["dataset"].iloc[0]),
@@ -70,9 +79,18 @@ def summarise(tables: Loaded, metric: str | None = None) -> Summary:
         errors={str(k): int(v) for k, v in failed["error"].value_counts().items()},
         headline=headline,
         verdicts=verdicts,
+        parts=parts_found,
         caveats=caveats,
-        tables=_tables(tables, trials, headline, ordered),
+        tables=_tables(tables, trials, headline, ordered, parts_found),
     )
+
+
+def _parts(trials: pd.DataFrame, metrics: list[str]) -> Iterator[Parts]:
+    for metric in metrics:
+        try:
+            yield parts(trials, metric)
+        except AnalysisError:
+            return  # most sweeps cross no parts; one that does says so for every metric
 
 
 def _headline(done: pd.DataFrame, after: list[str], metric: str | None) -> str:
@@ -96,15 +114,32 @@ def _counts(trials: pd.DataFrame, missing: int) -> list[str]:
     return found
 
 
+MOST_LEVELS = 8
+"""More levels of fine-tuning than this are shown by their parts, where these are crossed."""
+
+
 def _tables(
-    tables: Loaded, trials: pd.DataFrame, headline: str, metrics: list[str]
+    tables: Loaded,
+    trials: pd.DataFrame,
+    headline: str,
+    metrics: list[str],
+    parts_found: list[Parts],
 ) -> dict[str, pd.DataFrame]:
     factors = varying_factors(trials)
+    crossed = list(parts_found[0].parts) if parts_found else []
+    shown = ["criterion", "finetuning"]
+    if crossed and trials["finetuning"].nunique() > MOST_LEVELS:
+        shown = ["criterion", *crossed[:2]]
+    fine = trained(trials)
     found = {
         "variance_shares": _shares(trials, headline),
         "level_means": _all_levels(trials, headline, factors),
-        "accuracy_by_sparsity": _curves(trials, headline, factors),
+        "accuracy_by_sparsity": _curves(trials, headline, [*factors, *crossed], shown),
         "criterion_by_finetuning": level_means(trials, headline, PAIR[::-1]),
+        "finetuning_parts": _part_shares(parts_found[0]) if parts_found else pd.DataFrame(),
+        "part_means": _all_levels(fine, headline, crossed),
+        "parts_crossed": (level_means(fine, headline, crossed[:2]) if crossed else pd.DataFrame()),
+        "sanity_checks": _checks(tables, trials),
         "modules": _modules(tables),
         "verdict_by_subset": _subsets(trials, headline),
         "adaptive_ratios": _adaptive(trials, metrics),
@@ -150,12 +185,37 @@ def _all_levels(trials: pd.DataFrame, metric: str, factors: list[str]) -> pd.Dat
     return table[["factor", "level", "mean", "low", "high", "seeds", "trials"]]
 
 
-def _curves(trials: pd.DataFrame, metric: str, factors: list[str]) -> pd.DataFrame:
+def _part_shares(found: Parts, most: int = 5) -> pd.DataFrame:
+    """Return main effects, the largest first, and the largest interactions."""
+    table = found.table[found.table["order"] > 0]
+    main = table[table["order"] == 1].sort_values("share", ascending=False)
+    mixed = table[table["order"] > 1].nlargest(most, "share")
+    return pd.concat([main, mixed], ignore_index=True).assign(stage="finetuned")
+
+
+def _checks(tables: Loaded, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return how the networks of the sweep did in every check against false robustness."""
+    mine = tables.checks[tables.checks["network"].isin(trials["finetuned_network"])]
+    if mine.empty:
+        return pd.DataFrame()
+    grouped = mine.groupby(["check", "stronger", "weaker"], sort=False)
+    return grouped.agg(
+        networks=("network", "nunique"),
+        failed=("passed", lambda passed: int((~passed.astype(bool)).sum())),
+        stronger_accuracy=("stronger_accuracy", "mean"),
+        weaker_accuracy=("weaker_accuracy", "mean"),
+        images=("images", "max"),
+    ).reset_index()
+
+
+def _curves(
+    trials: pd.DataFrame, metric: str, factors: list[str], shown: list[str]
+) -> pd.DataFrame:
     parts = [
         level_means(trials, metric, [factor, "sparsity"])
         .rename(columns={factor: "level"})
         .assign(factor=factor)
-        for factor in PAIR[::-1]
+        for factor in shown
         if factor in factors
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

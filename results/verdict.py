@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from results.decomposition import decompose_design, term_grams, variance_shares
 from results.design import AnalysisError, Array, Design, make_design
 from results.intervals import Index, jackknife_interval, t_quantile
 from results.schema import metric_label
-from results.words import number, percent
+from results.words import interval, percent
 
 PAIR = ("finetuning", "criterion")
 
@@ -42,12 +43,17 @@ class Verdict:
     """How many levels could be left out in turn to find that."""
     seeds_to_decide: int | None
     """Roughly how many seeds would decide an undecided question; None where it is decided."""
+    flags: dict[str, int]
+    """How many trials carry each flag: checks against false robustness that they failed."""
+    flagged: int
+    without_flagged: str | None
+    """The winner without the flagged trials; None where none is, or too few are left to say."""
 
     @property
     def sentence(self) -> str:
         """The verdict in words, with its numbers."""
         share, criterion = (self._share(name) for name in PAIR)
-        gap = f"{percent(self.difference)} of the variance ({_range(self.low, self.high)})"
+        gap = f"{percent(self.difference)} of the variance ({interval(self.low, self.high)})"
         label = metric_label(self.metric)
         head = {
             "finetuning": f"For {label}, fine-tuning matters more than the criterion",
@@ -76,9 +82,24 @@ class Verdict:
             )
         return "The conclusion depends on single levels: " + "; ".join(self.depends_on) + "."
 
+    @property
+    def doubts(self) -> str:
+        """What the flagged trials do to the conclusion, in words; empty where none is flagged."""
+        if not self.flagged:
+            return ""
+        named = ", ".join(f"{name} {count}" for name, count in sorted(self.flags.items()))
+        text = (
+            f"{self.flagged} trials are flagged ({named}): their robust accuracy may be overstated."
+        )
+        if self.without_flagged is None:
+            return f"{text} Without them the data carry no verdict."
+        if self.without_flagged == self.winner:
+            return f"{text} Without them the conclusion is the same."
+        return f"{text} Without them, {_conclusion(self.without_flagged)}."
+
     def _share(self, factor: str) -> str:
         share, low, high = self.shares[factor]
-        return f"{percent(share)} ({_range(low, high)})"
+        return f"{percent(share)} ({interval(low, high)})"
 
 
 def verdict(
@@ -100,6 +121,7 @@ def verdict(
     winner, difference, low, high = found
     table = decompose_design(design, block, confidence)
     values = table.set_index("term")[["share", "low", "high"]].to_dict("index")
+    flagged = _flagged(trials)
     mixed = [term for term in table["term"] if set(term.split(":")) == set(PAIR)]
     return Verdict(
         metric=metric,
@@ -119,11 +141,40 @@ def verdict(
         ),
         levels_left_out=len(without),
         seeds_to_decide=_seeds_to_decide(found, len(design.seeds), confidence),
+        flags=dict(Counter(", ".join(trials.loc[flagged, "flags"]).split(", ")))
+        if flagged.any()
+        else {},
+        flagged=int(flagged.sum()),
+        without_flagged=_without(trials, flagged, metric, block, confidence),
     )
 
 
-def compare_main_effects(design: Design, confidence: float) -> tuple[str, float, float, float]:
-    """Return which main effect is larger, and the difference of their shares with its interval.
+def _flagged(trials: pd.DataFrame) -> pd.Series[bool]:
+    if "flags" not in trials:
+        return pd.Series(data=False, index=trials.index)
+    return trials["flags"].notna()
+
+
+def _without(
+    trials: pd.DataFrame, flagged: pd.Series[bool], metric: str, block: str, confidence: float
+) -> str | None:
+    """Return the winner without flagged trials: each counts as one that failed."""
+    if not flagged.any():
+        return None
+    try:
+        sound = trials.assign(**{metric: trials[metric].mask(flagged)})
+        design = make_design(sound, metric, None, block)
+        return compare_main_effects(design, confidence)[0]
+    except (AnalysisError, ValueError):
+        return None
+
+
+def compare_main_effects(
+    design: Design, confidence: float, pair: tuple[str, str] = PAIR
+) -> tuple[str, float, float, float]:
+    """Return which of two main effects is larger, and the difference of their shares.
+
+    The name of the larger, or undecided; the first's share less the second's, and its interval.
 
     Raises `AnalysisError` with fewer than three seeds.
     """
@@ -134,7 +185,7 @@ def compare_main_effects(design: Design, confidence: float) -> tuple[str, float,
     grams = term_grams(design)
     stack = np.stack(list(grams.values()))
     names = list(grams)
-    first, second = (names.index(name) for name in PAIR)
+    first, second = (names.index(name) for name in pair)
 
     def difference(keep: Index) -> Array:
         shares = variance_shares(stack[:, keep][:, :, keep])
@@ -142,7 +193,7 @@ def compare_main_effects(design: Design, confidence: float) -> tuple[str, float,
 
     whole = difference(np.arange(len(design.seeds)))
     low, high = jackknife_interval(difference, len(design.seeds), whole, confidence)
-    winner = "finetuning" if low > 0 else "criterion" if high < 0 else "undecided"
+    winner = pair[0] if low > 0 else pair[1] if high < 0 else "undecided"
     return winner, float(whole), float(low), float(high)
 
 
@@ -179,7 +230,3 @@ def _seeds_to_decide(
 
 def _name(factor: str) -> str:
     return {"finetuning": "fine-tuning"}.get(factor, factor)
-
-
-def _range(low: float, high: float) -> str:
-    return f"95 % interval {number(100 * low, 0)} to {percent(high)}"

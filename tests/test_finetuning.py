@@ -30,7 +30,7 @@ LEVELS = """{
   weights: {epochs: 2, policy: weight-rewind},
   scratch: {epochs: 2, policy: scratch, schedule: step, selection: validation},
   taught: {objective: "distill:standard", epochs: 1},
-  fast: {objective: "awp:fgsm", epochs: 1}}"""
+  fast: {objective: "awp:fgsm", epochs: 1, attack_steps: 7}}"""
 POLICIES = sweep_text(
     criteria="[l1]",
     seeds="1",

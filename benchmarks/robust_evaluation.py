@@ -1,0 +1,94 @@
+"""Our robust evaluation against torchattacks run over the whole test set.
+
+The same attacks at the same settings, on one adversarially trained network; robust accuracy must be
+identical or lower. Run: python benchmarks/robust_evaluation.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from prune_core import architectures, datasets, training
+from prune_core.evaluation import evaluate, right
+from prune_core.modes import seeded
+from prune_core.recipes import Training
+from prune_core.specs import Dataset, Threat
+from prune_core.stages import Dense, Evaluation
+
+CPU = torch.device("cpu")
+THREAT = Threat(eps=0.15)
+EPS = THREAT.eps
+REPEATS = 3
+Attack = Callable[[nn.Module], torchattacks.attack.Attack]
+PEERS: dict[str, tuple[list[Attack], str]] = {
+    "PGD-20": ([lambda n: torchattacks.PGD(n, EPS, EPS / 8, 20)], "pgd-20"),
+    "PGD-100": ([lambda n: torchattacks.PGD(n, EPS, EPS / 40, 100)], "pgd-100"),
+    "PGD-20, 5 restarts": ([lambda n: torchattacks.PGD(n, EPS, EPS / 8, 20)] * 5, "pgd-20-5"),
+    "APGD-CE": ([lambda n: torchattacks.APGD(n, "Linf", EPS, 100)], "apgd-ce"),
+    "APGD-DLR": ([lambda n: torchattacks.APGD(n, "Linf", EPS, 100, loss="dlr")], "apgd-dlr"),
+    "Square, 500 queries": ([lambda n: torchattacks.Square(n, "Linf", EPS, 500)], "square-500"),
+    "worst of PGD-20, APGD-CE, APGD-DLR, Square": (
+        [
+            lambda n: torchattacks.PGD(n, EPS, EPS / 8, 20),
+            lambda n: torchattacks.APGD(n, "Linf", EPS, 100),
+            lambda n: torchattacks.APGD(n, "Linf", EPS, 100, loss="dlr"),
+            lambda n: torchattacks.Square(n, "Linf", EPS, 500),
+        ],
+        "pgd-20+apgd-ce+apgd-dlr+square-500",
+    ),
+}
+
+
+def peer(network: nn.Module, attacks: list[Attack], images: Tensor, labels: Tensor) -> float:
+    """Return the share right under all of the attacks, each run on every image."""
+    left = torch.ones(len(labels), dtype=torch.bool)
+    with seeded(0, CPU):
+        for make in attacks:
+            left &= right(network, make(network)(images, labels), labels)
+    return float(left.float().mean())
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    spec = Dataset(name="digits")
+    data = datasets.load(spec, CPU)
+    recipe = Training(objective="pgd", epochs=15, lr=0.05, attack_steps=5).resolved()
+    images, labels = data.test.batch(slice(None))
+    print("| network | attack | torchattacks, % | ours, % | torchattacks, s | ours, s | ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for architecture in ("resnet8", "vgg8"):
+        network = architectures.build(
+            architecture, data.shape, data.classes, data.mean, data.std, 0
+        ).eval()
+        training.fit(network, data, recipe, THREAT, "benchmark")
+        stage = Dense(
+            dataset=spec, architecture=architecture, training=recipe, threat=THREAT, seed=0
+        )
+        for name, (attacks, ours) in PEERS.items():
+            evaluation = Evaluation(network=stage, attack=ours, threat=THREAT)
+            theirs, own = 0.0, 0.0
+            times: list[tuple[float, float]] = []
+            for _ in range(REPEATS):
+                start = time.perf_counter()
+                theirs = peer(network, attacks, images, labels)
+                middle = time.perf_counter()
+                own = evaluate(network, data.test, evaluation).accuracy
+                times.append((middle - start, time.perf_counter() - middle))
+            peers, mine = (statistics.median(each) for each in zip(*times, strict=True))
+            ratio = statistics.median(a / b for a, b in times)
+            print(
+                f"| {architecture} | {name} | {100 * theirs:.1f} | {100 * own:.1f} "
+                f"| {peers:.2f} | {mine:.2f} | {ratio:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
