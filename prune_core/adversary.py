@@ -23,6 +23,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 depends on how many others there are."""
 
 
+BLOCK = 64
+"""Lost images are dropped in blocks of so many: every new size of batch costs a kernel's set-up."""
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy with the labels [n]."""
     return F.cross_entropy(logits, labels, reduction="sum")
@@ -87,18 +91,24 @@ def pursue(
     after `ascend` from the same start, at a fraction of its cost.
     """
     found = images.clone()
-    left = torch.arange(len(images), device=images.device)
+    place = torch.arange(len(images), device=images.device)
+    right = torch.ones_like(place, dtype=torch.bool)
     current = _begin(images, threat, generator, "uniform")
     for _ in range(steps):
         following, logits = _step(network, current, images, labels, threat, size, loss)
-        right = logits.argmax(1) == labels
-        if not right.all():
-            found[left[~right]] = current.detach()[~right]
-            left, images, labels, following = (x[right] for x in (left, images, labels, following))
-        current = following
-        if not len(left):
-            break
-    found[left] = current
+        lost = right & (logits.argmax(1) != labels)
+        found[place[lost]] = current.detach()[lost]
+        right &= ~lost
+        count = int(right.sum())
+        if count == 0:
+            return found
+        current, room = following, -(-count // BLOCK) * BLOCK
+        if room < len(place):
+            rest = right.int().argsort(descending=True, stable=True)[:room]
+            place, images, labels, current, right = (
+                each[rest] for each in (place, images, labels, current, right)
+            )
+    found[place[right]] = current[right]
     return found
 
 

@@ -203,6 +203,22 @@ def test_the_worst_case_is_taken_image_by_image(tmp_path: Path) -> None:
         assert trial["finetuned_corruptions_3"] > trial["finetuned_worst"]
 
 
+def test_a_sweep_in_the_euclidean_norm(tmp_path: Path) -> None:
+    """Training, criterion, sensitivity, evaluation and checks, all within an L2 ball."""
+    text = sweep_text(
+        criteria="[adv-taylor]", allocations="[mrs-few-step]", seeds="1",
+        finetuning="{trades: {objective: trades, epochs: 1, attack_steps: 2}}",
+        threat="{norm: l2, eps: 0.8}", evaluation="{attacks: [fgsm, pgd-5, cw]}",
+        sensitivity="{samples: 64, attack_steps: 2}",
+        pruning="{calibration: {samples: 64, attack_steps: 2}}",
+    )  # fmt: skip
+    run_sweep(text, tmp_path)
+    (row,) = load(str(tmp_path)).trials.to_dict("records")
+    assert (row["status"], row["norm"], row["eps"]) == ("done", "l2", 0.8)
+    assert row["finetuned_clean"] > row["finetuned_fgsm"] >= row["finetuned_pgd_5"]
+    assert row["finetuned_pgd_5"] >= row["finetuned_worst"]
+
+
 GRID = """{
   none: {epochs: 0},
   all: {objective: [standard, "awp:pgd"], policy: [finetune, lr-rewind, iterative],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -94,6 +95,31 @@ def test_an_interrupted_training_ends_bit_for_bit_the_same(
     assert sum(e.reported for e in later) == 1
     unmarked = [dataclasses.replace(e, reported=False, collapsed=False) for e in later[:stop_after]]
     assert unmarked == kept[-1].history
+
+
+def test_a_training_killed_within_an_epoch_goes_on_from_the_last_whole_one(
+    digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, data = recipe(**RECIPES["all"] | {"objective": "awp:fgsm"}), few(digits)
+    whole = blank(digits)
+    fit(whole, data, settings, THREAT, "k")
+    kept: list[Checkpoint] = []
+    steps = 0
+
+    def die(_: object) -> None:  # called after each of an epoch's three steps
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "hold", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit(blank(digits), data, settings, THREAT, "k", on_epoch=kept.append)
+    assert [len(checkpoint.history) for checkpoint in kept] == [1]
+    resumed = blank(digits, seed=7)
+    fit(resumed, data, settings, THREAT, "k", Checkpoint.of(kept[0].tensors, kept[0].facts()))
+    assert same(whole, resumed)
 
 
 def test_training_leaves_global_state_alone(digits: datasets.Dataset) -> None:
@@ -262,6 +288,23 @@ def test_settings_of_the_run_train_as_well(
     assert all(p.dtype == torch.float32 for p in networks[1].parameters())
     accuracies = [accuracy(network, digits.test) for network in networks[:2]]
     assert accuracies[1] > accuracies[0] - 0.05
+
+
+# torch's tracer looks at the gradients of awp's perturbed weights, and warns of it.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_a_compiled_training_is_a_training(
+    digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the back end that runs what was traced as it is: code generation takes minutes."""
+    quick = functools.partialmethod(nn.Module.compile, backend="eager")
+    monkeypatch.setattr(nn.Module, "compile", quick)
+    settings = recipe(1, objective="awp:pgd", attack_steps=2)
+    plain, compiled = blank(digits), blank(digits)
+    fit(plain, few(digits), settings, THREAT, "k")
+    fit(compiled, few(digits), settings, THREAT, "k", compute=Compute(compile=True))
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
+    assert compiled._compiled_call_impl is None
 
 
 def test_a_training_stopped_early_is_the_first_part_of_the_whole(digits: datasets.Dataset) -> None:
