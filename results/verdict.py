@@ -88,9 +88,8 @@ class Verdict:
         if not self.flagged:
             return ""
         named = ", ".join(f"{name} {count}" for name, count in sorted(self.flags.items()))
-        text = (
-            f"{self.flagged} trials are flagged ({named}): their robust accuracy may be overstated."
-        )
+        trials = "1 trial is" if self.flagged == 1 else f"{self.flagged} trials are"
+        text = f"{trials} flagged ({named}): the robust accuracy may be overstated there."
         if self.without_flagged is None:
             return f"{text} Without them the data carry no verdict."
         if self.without_flagged == self.winner:

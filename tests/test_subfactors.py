@@ -100,8 +100,8 @@ def test_flags_are_in_the_verdict() -> None:
     assert found.flags == {"transfer": 2, "large-eps": 1, "collapsed": 1}
     assert found.flagged == 3
     assert found.doubts == (
-        "3 trials are flagged (collapsed 1, large-eps 1, transfer 2): their robust accuracy may be "
-        "overstated. Without them the conclusion is the same."
+        "3 trials are flagged (collapsed 1, large-eps 1, transfer 2): the robust accuracy may be "
+        "overstated there. Without them the conclusion is the same."
     )
     assert found.difference == results.verdict(sound, METRIC).difference
 
