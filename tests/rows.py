@@ -64,11 +64,12 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         for name in ("none", "finetune", "lr-rewind", "weight-rewind", "iterative", "scratch")
     },
     "attacks": {
-        **{name: {} for name in ("clean", "fgsm", "cw", "apgd-ce", "apgd-dlr", "fab", "square")},
-        "autoattack": {},
+        "clean": {}, "fgsm": {},
         "pgd-<k>": {"name": "pgd-5"},
         "pgd-<k>-<n>": {"name": "pgd-5-2"},
+        "cw": {}, "apgd-ce": {}, "apgd-dlr": {}, "fab": {}, "square": {},
         "square-<k>": {"name": "square-50"},
+        "autoattack": {},
         "<attack>+<then>": {"name": "fgsm+pgd-5"},
         "corruption-<corruption>-<severity>": {"name": "corruption-fog-3"},
         "corruptions-<severity>": {"name": "corruptions-3"},
