@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["765cbf1acecda6e853d8", "aea8895c4875a3635f90"]
+GOLDEN_DEMO = ["617f9344e08adae02612", "e043d708861142822e7d"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:
