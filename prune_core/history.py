@@ -21,7 +21,7 @@ class Epoch:
     """On the images as trained on: adversarial ones under an adversarial objective."""
     validation_accuracy: float
     validation_robust: float | None
-    """Under PGD-10, of an adversarial objective's network; None otherwise."""
+    """Under PGD-10; None without an adversary, or where no choice or collapse asks for it."""
     validation_one_step: float | None
     """Under the one step that it trains on, of a network that trains on one."""
     lr: float

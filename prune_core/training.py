@@ -210,8 +210,12 @@ class _Run:
         return self._average.network(self.network)
 
     def _robustness(self) -> tuple[float | None, float | None]:
-        """Return the accuracy on validation images under PGD, and under one step of training."""
-        if self.threat is None:
+        """Return the accuracy on validation images under PGD, and under one step of training.
+
+        None where nobody asks: it is what an epoch is chosen by, and what shows a collapse.
+        """
+        asked = self.training.selection == "validation" or self.training.attack_steps == 1
+        if self.threat is None or not asked:
             return None, None
         held_out = self.data.validation
         watched = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])

@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["617f9344e08adae02612", "e043d708861142822e7d"]
+GOLDEN_DEMO = ["726275867eeb553cfd5d", "a2888d366a6e65b5c6d9"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:
