@@ -126,7 +126,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("loss", REAL, "nats", "mean loss on the training images as trained on"),
         Column("train_accuracy", REAL, "share", "on the training images as trained on"),
         Column("validation_accuracy", REAL, "share", "on clean validation images"),
-        Column("validation_robust", REAL, "share", "under PGD-10; null where no choice or collapse asks"),
+        Column("validation_robust", REAL, "share", "under PGD-10; null where nothing asks for it"),
         Column("validation_one_step", REAL, "share", "under the only step that it trains on"),
         Column("collapsed", BOOL, "", "it withstands the one step of its training, PGD-10 not"),
         Column("reported", BOOL, "", "whether the training ends with this epoch's weights"),
