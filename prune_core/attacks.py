@@ -6,8 +6,9 @@ it as well (``pgd-20``: ``k=20``). Random starts draw from torch's own generator
 `prune_core.evaluation` seeds. An attack with the trait ``unbounded`` leaves the threat's ball, is
 given every image, and counts in no worst case.
 
-The iterated gradient attacks are ours (`prune_core.adversary`), since they drop an image as soon
-as it is lost; the tests hold them against torchattacks from the same starts. torchattacks' own
+Of iterated gradient attacks, an image is dropped as soon as it is lost: PGD is ours therefore
+(`prune_core.adversary`), and APGD sees the network through `Dropping`; the tests hold both against
+torchattacks from the same starts. torchattacks' own
 AutoAttack runs APGD and FAB for 10 steps and seeds by the clock; ``autoattack`` here puts its
 parts together with the settings of AutoAttack's authors: 100 steps, 9 targets, 5,000 queries.
 """
@@ -19,6 +20,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from prune_core.adversary import margin, pursue, step_size
+from prune_core.dropping import Dropping
 from prune_core.identity import derive_seed
 from prune_core.norms import NORMS
 from prune_core.registry import ATTACKS, CORRUPTIONS, method
@@ -87,14 +89,14 @@ def cw(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Te
 @method("apgd-ce", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
 def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """PGD of adaptive step size on the cross-entropy, 100 steps."""
-    return _run(_apgd(network, threat, "ce"), images, labels)
+    return _apgd(network, images, labels, threat, "ce")
 
 
 @method("apgd-dlr", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
 def apgd_dlr(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """PGD of adaptive step size on the difference of logits ratio, 100 steps; 3 classes or more."""
     _enough_classes(network, images, "apgd-dlr", 3)
-    return _run(_apgd(network, threat, "dlr"), images, labels)
+    return _apgd(network, images, labels, threat, "dlr")
 
 
 @method("fab", source="Croce and Hein, 2020 (arXiv 1907.02044)", needs=("threat",))
@@ -121,21 +123,17 @@ def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat
 def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """Its standard version: APGD-CE, targeted APGD and FAB, Square; 4 classes or more."""
     classes = _enough_classes(network, images, "autoattack", 4)
-    targeted = torchattacks.APGDT(
-        network, NAMES[threat.norm], threat.eps, steps=100, seed=_seed(), n_classes=min(classes, 10)
-    )
-    found = images.clone()
-    left = torch.arange(len(images), device=images.device)
+    norm = NAMES[threat.norm]
+    targets = min(classes, 10)
+    found = _apgd(network, images, labels, threat, "ce")
     for attack in (
-        _apgd(network, threat, "ce"),
-        targeted,
+        torchattacks.APGDT(network, norm, threat.eps, 100, seed=_seed(), n_classes=targets),
         _fab(network, images, threat, targeted=True),
-        torchattacks.Square(network, NAMES[threat.norm], threat.eps, n_queries=5000, seed=_seed()),
+        torchattacks.Square(network, norm, threat.eps, n_queries=5000, seed=_seed()),
     ):
-        found[left] = _run(attack, images[left], labels[left])
-        left = left[_right(network, found[left], labels[left])]
-        if not len(left):
-            break
+        left = _right(network, found, labels)
+        if left.any():
+            found[left] = _run(attack, images[left], labels[left])
     return found
 
 
@@ -195,9 +193,10 @@ def _run(attack: torchattacks.attack.Attack, images: Tensor, labels: Tensor) -> 
     return attacked.detach()
 
 
-def _apgd(network: nn.Module, threat: Threat, loss: str) -> torchattacks.APGD:
-    norm = NAMES[threat.norm]
-    return torchattacks.APGD(network, norm, threat.eps, steps=100, seed=_seed(), loss=loss)
+def _apgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, loss: str) -> Tensor:
+    norm, dropping = NAMES[threat.norm], Dropping(network, labels)
+    attack = torchattacks.APGD(dropping, norm, threat.eps, steps=100, seed=_seed(), loss=loss)
+    return dropping.result(_run(attack, images, labels))
 
 
 def _fab(network: nn.Module, images: Tensor, threat: Threat, *, targeted: bool) -> torchattacks.FAB:

@@ -81,6 +81,29 @@ def test_the_page_needs_nothing_else_and_says_the_verdict(
     assert len(page) < 5_000_000
 
 
+def test_crossed_parts_of_fine_tuning_are_told_apart(tmp_path: Path) -> None:
+    grid = "{all: {objective: [standard, fgsm], policy: [finetune, scratch], epochs: 1, lr: 0.05}}"
+    run_sweep(sweep_text(finetuning=grid, seeds="3"), tmp_path)
+    found = summarise(results.load(str(tmp_path), sweep="tiny"))
+    assert {part.metric for part in found.parts} == {"finetuned_fgsm", "finetuned_clean"}
+    assert set(found.parts[0].parts) == {"objective", "policy"}
+    report = make_report(found, "tiny")
+    page = report["index.html"].decode().replace("\N{NO-BREAK SPACE}", " ")
+    assert found.parts[0].sentence in page.replace("&#39;", "'")
+    assert "Which part of fine-tuning" in page
+    assert "Is the robustness real?" in page
+    for name in ("finetuning_parts", "parts_crossed"):
+        assert len(pd.read_csv(io.BytesIO(report[f"figures/{name}.csv"]))) >= 3
+    checks = pd.read_csv(io.BytesIO(report["tables/sanity_checks.csv"]))
+    assert checks["networks"].tolist() == [24] * 5
+
+
+def test_a_sweep_without_checks_says_so(tmp_path: Path) -> None:
+    run_sweep(sweep_text(seeds="1", evaluation="{attacks: [fgsm], sanity_images: 0}"), tmp_path)
+    found = summarise(results.load(str(tmp_path), sweep="tiny"))
+    assert any("checked for false robustness" in caveat for caveat in found.caveats)
+
+
 def test_the_same_tables_give_the_same_bytes(root: Path, files: dict[str, bytes]) -> None:
     again = make_report(summarise(results.load(str(root), sweep="tiny")), "tiny")
     assert again == files
