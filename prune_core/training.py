@@ -58,6 +58,7 @@ def fit(
     stops after so many epochs, with the weights as they are then, neither averaged nor selected.
     Raises `DivergedError` where the loss is not finite.
     """
+    training = training.resolved()  # no change where it is: stages hold it so
     run = _Run(network, data, training, threat, key, compute or Compute(), teacher)
     if checkpoint is not None:
         run.restore(checkpoint)

@@ -14,7 +14,7 @@ from prune_core import architectures, masks, pruning, training
 from prune_core.channels import Channels
 from prune_core.datasets import Dataset
 from prune_core.masks import Weights, best_of_groups
-from prune_core.policies import scratch
+from prune_core.policies import Start, scratch
 from prune_core.pruning import (
     anatomy_of,
     compose,
@@ -180,7 +180,7 @@ def test_masks_hold_through_training_and_scratch(
     scores = {m.name: torch.rand(m.units) for m in modules}
     prune(network, digits.shape, pruned, scores)
     before = {n: m.mask.clone() for n, m in network.named_modules() if hasattr(m, "mask")}
-    scratch(network, seed=1)
+    scratch(network, Start(seed=1))
     masks.hold(masks.masked(network))
     training.fit(network, digits, Training(epochs=1, lr=0.1), None, "key")
     for name, mask in before.items():
