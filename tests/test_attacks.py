@@ -87,6 +87,8 @@ def test_on_a_linear_network_attacks_lose_what_can_be_lost(name: str, norm: str)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", names("attacks"))
 def test_invariants(name: str, norm: str, trained: nn.Module, digits: datasets.Dataset) -> None:
+    if norm == "l2" and name in ("square", "autoattack"):
+        pytest.skip("square-50 stands for their 5,000 queries, which take 15 s under l2")
     threat = THREAT if norm == "linf" else Threat(norm="l2", eps=0.8)
     stage = Evaluation(network=dense_stage(), attack=name, threat=threat)
     costly = name in ("autoattack", "square", "fab")  # thousands of passes

@@ -61,8 +61,7 @@ def few(data: datasets.Dataset, count: int = 384) -> datasets.Dataset:
     return dataclasses.replace(data, train=data.train.take(torch.arange(count)))
 
 
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize(("name", "stop_after"), [*((name, 1) for name in RECIPES), ("all", 2)])
 def test_an_interrupted_training_ends_bit_for_bit_the_same(
     name: str, stop_after: int, digits: datasets.Dataset, trained: nn.Module
 ) -> None:
