@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from pathlib import Path
 
@@ -24,13 +25,10 @@ class PeakMemory:
             return
         forget = PROCESS / "clear_refs"
         if forget.exists():
-            try:
+            # A sandbox may forbid it; the process's peak is then an upper bound.
+            with contextlib.suppress(OSError):
                 forget.write_text("5")
                 self._forgotten = True
-            except OSError:
-                self._forgotten = (
-                    False  # a sandbox may forbid it; the process's peak is an upper bound
-                )
 
     def peak(self) -> int:
         """Return the peak in bytes."""

@@ -84,8 +84,12 @@ def _grids(value: Any) -> Any:
         for combination in itertools.product(*several.values()) if several else ():
             data = _with_a_say({**level, **dict(zip(several, combination, strict=True))})
             parts = [str(data[field]).replace(":", ".") for field in several if field in data]
-            if data not in found.values():
-                found["-".join([str(name), *parts])] = data
+            label = "-".join([str(name), *parts])
+            if data in found.values():
+                continue
+            if label in found or label in value:
+                raise ValueError(f"two levels are called {label!r}; rename {name!r}")
+            found[label] = data
     return found
 
 

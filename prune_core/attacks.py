@@ -6,11 +6,11 @@ it as well (``pgd-20``: ``k=20``). Random starts draw from torch's own generator
 `prune_core.evaluation` seeds. An attack with the trait ``unbounded`` leaves the threat's ball, is
 given every image, and counts in no worst case.
 
-Of iterated gradient attacks, an image is dropped as soon as it is lost: PGD is ours therefore
-(`prune_core.adversary`), and APGD sees the network through `Dropping`; the tests hold both against
-torchattacks from the same starts. torchattacks' own
-AutoAttack runs APGD and FAB for 10 steps and seeds by the clock; ``autoattack`` here puts its
-parts together with the settings of AutoAttack's authors: 100 steps, 9 targets, 5,000 queries.
+PGD and APGD drop an image as soon as it is lost: PGD is ours therefore (`prune_core.adversary`);
+APGD sees the network through `Dropping`; the tests hold both against torchattacks from the same
+starts. torchattacks' own AutoAttack runs APGD and FAB for 10 steps and seeds by the clock;
+``autoattack`` here puts its parts together with the settings of AutoAttack's authors: 100 steps, 9
+targets, 5,000 queries.
 """
 
 from __future__ import annotations

@@ -9,9 +9,12 @@ measure weights on it: their norms are others.
 from __future__ import annotations
 
 import copy
+import logging
 
 import torch
 from torch import Tensor, fx, nn
+
+log = logging.getLogger(__name__)
 
 
 class Twin(nn.Module):
@@ -79,7 +82,10 @@ def foldable(network: nn.Module) -> list[tuple[str, str]]:
     """Return the convolutions, each with the BatchNorm that alone reads it, by name."""
     try:
         graph = fx.symbolic_trace(network).graph
-    except Exception:
+    except Exception as error:
+        # Tracing runs the network's own code on stand-ins, so any error may come of it. A network
+        # that cannot be traced needs no twin to be right, only to be faster.
+        log.info("%s is attacked unfolded: %s", type(network).__name__, error)
         return []
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
     found = []

@@ -164,7 +164,7 @@ def _without(
         sound = trials.assign(**{metric: trials[metric].mask(flagged)})
         design = make_design(sound, metric, None, block)
         return compare_main_effects(design, confidence)[0]
-    except (AnalysisError, ValueError):
+    except ValueError:  # too few are left for a design (AnalysisError), or one level of a factor
         return None
 
 

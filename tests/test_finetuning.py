@@ -253,6 +253,7 @@ def test_a_level_with_several_values_is_their_cross_product() -> None:
         ("{epochs: 2, objective: 'awp:pdg'}", "unknown objective 'pdg'; did you mean 'pgd'"),
         ("{epochs: 2, schedule: cosin}", "did you mean 'cosine'"),
         ("{epochs: 2, averaging: swag}", "should be 'none', 'ema' or 'swa'"),
+        ("{epochs: 2, lr: [0.1, 0.10]}, a-0.1: {epochs: 3}", "two levels are called 'a-0.1'"),
         ("{epochs: 2, beta: -1}", "greater than or equal to 0"),
     ],
 )
