@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from orchestrator.sweepfile import Sweep, SweepFileError, Value, as_levels
-from prune_core.recipes import FinetuningLevel, Training, rewinds_rate
-from prune_core.registry import ALLOCATIONS, CRITERIA, GRANULARITIES, POLICIES
-from prune_core.specs import Estimation, PruningRules
+from orchestrator.cells import Cells
+from orchestrator.contradictions import contradictions
+from orchestrator.paths import Paths
+from orchestrator.sweepfile import Sweep, SweepFileError, Value
+from prune_core.specs import Threat
 from prune_core.stages import (
     Dense,
     Evaluation,
@@ -23,14 +23,8 @@ from prune_core.stages import (
     Stage,
     Trial,
     dense_of,
-    digests,
+    evaluations_of,
 )
-
-Unit = Literal["channel", "weight"]
-IMAGES = frozenset({"gradients", "maps", "inputs", "learned"})
-"""Needs of criteria that training images answer."""
-TOLERANCE = 0.01
-"""A pattern that removes more than the sparsity by this share cannot meet its budget."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,10 @@ class Job:
 
     stage: Stage
     parents: tuple[str, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    attacks: tuple[str, ...] = ()
+    """What the job's network is evaluated by; nothing measures it where there are none."""
+    threat: Threat | None = None
+    """The threat of the attacks."""
     labels: Mapping[str, Value] | None = None
     """The trial's factor levels as the sweep names them."""
     rewinds: tuple[Rewound, ...] = ()
@@ -59,6 +56,14 @@ class Job:
     def architecture(self) -> str:
         """The architecture that the job works on."""
         return dense_of(self.stage).architecture
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """What is measured of the job's network."""
+        network = self.stage.network if isinstance(self.stage, Trial) else self.stage
+        if self.threat is None or not isinstance(network, Dense | Pruned | Finetuned):
+            return ()
+        return tuple(evaluations_of(network, self.attacks, self.threat))
 
     @cached_property
     def weight(self) -> float:
@@ -117,20 +122,19 @@ def make_plan(sweep: Sweep) -> Plan:
 
     Raises `SweepFileError` for cells that cannot be, and where two cells are the same trial.
     """
-    if faults := impossible(sweep):
+    cells = Cells(sweep)
+    if faults := contradictions(cells):
         raise SweepFileError([f"{sweep.name}: {fault}" for fault in faults])
     jobs: dict[str, Job] = {}
     trials: dict[str, Job] = {}
     again: list[str] = []
-    for labels in cells(sweep):
-        trial = make_trial(sweep, labels)
-        for job in _path(trial, labels):
-            if job.kind != "trial":
-                jobs.setdefault(job.key, job)
-            elif job.key in trials:
-                again.append(f"{_levels(trials[job.key].labels)} and {_levels(labels)}")
-            else:
-                trials[job.key] = job
+    paths = Paths(cells)
+    for labels in cells:
+        trial = paths.trial(labels)
+        if trial.key in trials:
+            again.append(f"{_levels(trials[trial.key].labels)} and {_levels(labels)}")
+        else:
+            trials[trial.key] = _enter(trial, labels, jobs)
     if again:
         raise SweepFileError([f"{sweep.name}: the same trial twice: {pair}" for pair in again])
     if not trials:
@@ -142,236 +146,31 @@ def make_plan(sweep: Sweep) -> Plan:
     return Plan(sweep, jobs | trials)
 
 
-def cells(sweep: Sweep) -> Iterator[dict[str, Value]]:
-    """Go through all cells that are not excluded, at every seed, as levels by factor."""
-    factors = {**sweep.factors(), "seed": sweep.seeds}
-    for levels in itertools.product(*factors.values()):
-        labels = dict(zip(factors, levels, strict=True))
-        if not any(_matches(rule, labels) for rule in sweep.exclude):
-            yield labels
+def _enter(trial: Trial, labels: Mapping[str, Value], jobs: dict[str, Job]) -> Job:
+    """Return a trial's job; enter those that must be done before, parents first.
 
-
-def make_trial(sweep: Sweep, labels: Mapping[str, Value]) -> Trial:
-    """Return the trial of one cell at one seed, every default and override written out."""
-    settings = _settings(sweep, labels)
-    training = settings["dense"].resolved()
-    architecture = str(labels["architecture"])
-    dense = Dense(
-        dataset=sweep.dataset,
-        architecture=architecture,
-        training=training,
-        compute=sweep.compute,
-        threat=sweep.threat if training.adversarial else None,
-        seed=int(labels["seed"]),
-        outside=digests(
-            datasets=sweep.dataset.name,
-            architectures=architecture,
-            objectives=training.objective,
-            schedules=training.schedule,
-        ),
-    )
-    network = _path_from(dense, settings, labels, sweep)
-    return Trial(
-        network=network,
-        attacks=sweep.evaluation.attacks,
-        threat=sweep.threat,
-        sanity_images=sweep.evaluation.sanity_images,
-    )
-
-
-def _path_from(
-    dense: Dense, settings: Mapping[str, Any], labels: Mapping[str, Value], sweep: Sweep
-) -> Pruned | Finetuned:
-    """Return the last network of a path; pruned once, or in rounds of geometric steps."""
-    level: FinetuningLevel = settings["finetuning"]
-    sparsity = float(labels["sparsity"])
-    if level.policy == "none":
-        return _pruned(dense, sparsity, settings, labels, sweep)
-    rewound = None
-    if "rewound" in POLICIES[level.policy].needs:
-        rewound = Rewound(network=dense, epoch=dense.training.epochs - level.epochs)
-    network: Dense | Finetuned = dense
-    trainings = level.round_trainings(settings["dense"])
-    for number, training in enumerate(trainings, start=1):
-        last = number == level.rounds
-        reached = sparsity if last else 1 - (1 - sparsity) ** (number / level.rounds)
-        network = Finetuned(
-            pruned=_pruned(network, reached, settings, labels, sweep),
-            policy=level.policy,
-            rewound=rewound,
-            training=training,
-            compute=sweep.compute,
-            threat=sweep.threat if training.adversarial else None,
-            outside=digests(
-                policies=level.policy, objectives=training.objective, schedules=training.schedule
-            ),
-        )
-    if isinstance(network, Dense):
-        raise ValueError(f"a fine-tuning of {level.rounds} rounds prunes nothing")
-    return network
-
-
-def _pruned(
-    network: Dense | Finetuned,
-    sparsity: float,
-    settings: Mapping[str, Any],
-    labels: Mapping[str, Value],
-    sweep: Sweep,
-) -> Pruned:
-    rules: PruningRules = settings["pruning"]
-    allocation, granularity = str(labels["allocation"]), str(labels["granularity"])
-    needs = ALLOCATIONS[allocation].needs
-    unit: Unit = "weight" if "weights" in GRANULARITIES[granularity].traits else "channel"
-    ranked = [need.partition(":")[2] for need in needs if need.startswith("scores:")]
-    measured = [need.partition(":")[2] for need in needs if need.startswith("sensitivity:")]
-    return Pruned(
-        network=network,
-        scores=_scores(network, str(labels["criterion"]), unit, sparsity, rules, sweep),
-        ranking=_scores(network, ranked[0], unit, sparsity, rules, sweep) if ranked else None,
-        sensitivity=(
-            _sensitivity(network, measured[0], settings["sensitivity"], sweep) if measured else None
-        ),
-        allocation=allocation,
-        granularity=granularity,
-        sparsity=sparsity,
-        budget=sweep.budget,
-        min_keep=rules.min_keep,
-        mrs_exponent=rules.mrs_exponent if measured else None,
-        ratios=rules.ratios.get(dense_of(network).architecture) if "ratios" in needs else None,
-        outside=digests(allocations=allocation, granularities=granularity),
-    )
-
-
-def _scores(
-    network: Dense | Finetuned,
-    criterion: str,
-    unit: Unit,
-    sparsity: float,
-    rules: PruningRules,
-    sweep: Sweep,
-) -> Scores:
-    needs = CRITERIA[criterion].needs
-    return Scores(
-        network=network,
-        criterion=criterion,
-        unit=unit,
-        calibration=rules.calibration if IMAGES.intersection(needs) else None,
-        threat=sweep.threat if "threat" in needs else None,
-        sparsity=sparsity if "sparsity" in needs else None,
-        outside=digests(criteria=criterion),
-    )
-
-
-def _sensitivity(
-    network: Dense | Finetuned, estimator: str, estimation: Estimation, sweep: Sweep
-) -> Sensitivity:
-    return Sensitivity(
-        network=network,
-        estimator=estimator,
-        estimation=estimation,
-        threat=sweep.threat,
-        outside=digests(sensitivities=estimator),
-    )
-
-
-def _settings(sweep: Sweep, labels: Mapping[str, Value]) -> dict[str, Any]:
-    """Return the settings of one cell by section, the matching overrides applied in order."""
-    found: dict[str, Any] = {
-        "dense": sweep.dense[str(labels["dense"])],
-        "finetuning": sweep.finetuning[str(labels["finetuning"])],
-        "sensitivity": sweep.sensitivity,
-        "pruning": sweep.pruning,
-    }
-    for override in sweep.overrides:
-        if _matches(override.where, labels):
-            for name, value in override.set.items():
-                section, _, field = name.partition(".")
-                current = found[section]
-                data = {**current.model_dump(exclude_unset=True), field: value}
-                found[section] = type(current).model_validate(data)
-    return found
-
-
-def _matches(rule: Mapping[str, Any], labels: Mapping[str, Value]) -> bool:
-    return all(labels[factor] in as_levels(level) for factor, level in rule.items())
-
-
-def impossible(sweep: Sweep) -> list[str]:
-    """Say which combinations of levels cannot be, of those that no rule excludes."""
-    # What a combination of these levels says, it says at every seed and level of the others.
-    pruned = ("architecture", "criterion", "sparsity", "allocation", "granularity")
-    trained = ("architecture", "dense", "finetuning")
-    faults: list[str] = []
-    for factors, say in ((pruned, _contradictions), (trained, _training_contradictions)):
-        distinct = {tuple(labels[name] for name in factors): labels for labels in cells(sweep)}
-        faults += (fault for labels in distinct.values() for fault in say(sweep, labels))
-    return list(dict.fromkeys(faults))
-
-
-def _training_contradictions(sweep: Sweep, labels: Mapping[str, Value]) -> Iterator[str]:
-    settings = _settings(sweep, labels)
-    dense: Training = settings["dense"]
-    level: FinetuningLevel = settings["finetuning"]
-    if dense.taught:
-        yield (
-            f"dense {labels['dense']!r}: objective {dense.objective!r} learns from the dense "
-            "network, which fine-tuning alone has"
-        )
-    if rewinds_rate(level.policy) and level.epochs > dense.epochs:
-        yield (
-            f"finetuning {labels['finetuning']!r}: policy {level.policy!r} goes back "
-            f"{level.epochs} epochs, and the dense network's training has {dense.epochs}"
-        )
-
-
-def _contradictions(sweep: Sweep, labels: Mapping[str, Value]) -> Iterator[str]:
-    criterion, granularity = str(labels["criterion"]), str(labels["granularity"])
-    if "channels" in CRITERIA[criterion].traits and "weights" in GRANULARITIES[granularity].traits:
-        yield (
-            f"criterion {criterion!r} scores channels, not the weights of granularity "
-            f"{granularity!r}; exclude: [{{criterion: {criterion}, granularity: {granularity}}}]"
-        )
-    if pattern := GRANULARITIES.arguments(granularity):
-        n, m = int(pattern["n"]), int(pattern["m"])
-        if not n < m:
-            yield f"granularity {granularity!r} removes nothing; give n:m with n under m, as 2:4"
-        elif float(labels["sparsity"]) < 1 - n / m - TOLERANCE:
-            yield (
-                f"granularity {granularity!r} removes {1 - n / m:.0%} at least, more than sparsity "
-                f"{labels['sparsity']}; exclude: "
-                f"[{{granularity: {granularity}, sparsity: {labels['sparsity']}}}]"
-            )
-    if "ratios" in ALLOCATIONS[str(labels["allocation"])].needs:
-        rules: PruningRules = _settings(sweep, labels)["pruning"]
-        if str(labels["architecture"]) not in rules.ratios:
-            yield (
-                f"allocation {labels['allocation']!r} needs pruning.ratios for "
-                f"{labels['architecture']}: the share that every module keeps"
-            )
-
-
-def _path(trial: Trial, labels: Mapping[str, Value]) -> list[Job]:
-    """Return the jobs of one trial, parents first; later rounds are part of the trial's own job."""
-    dense = trial.dense
-    first = trial.trainings[-1].pruned if trial.trainings else trial.pruned
-    jobs = [Job(dense, (), tuple(trial.evaluations(dense)))]
-    parents = [dense.key]
-    before: list[Scores | Sensitivity | None] = [first.scores, first.ranking, first.sensitivity]
-    for stage in before:
-        if stage is not None and not (isinstance(stage, Scores) and not stage.needs_data):
-            jobs.append(Job(stage, (dense.key,)))
-            parents.append(stage.key)
-    evaluations = tuple(trial.evaluations(first)) if first is trial.pruned else ()
-    jobs.append(Job(first, tuple(parents), evaluations))
+    Later rounds of an iterative pruning are part of the trial's own job.
+    """
+    dense, trainings = trial.dense, trial.trainings
+    first = trainings[-1].pruned if trainings else trial.pruned
+    if dense.key not in jobs:
+        jobs[dense.key] = Job(dense, (), trial.attacks, trial.threat)
+    if first.key not in jobs:
+        parents = [dense.key]
+        for stage in (first.scores, first.ranking, first.sensitivity):
+            if stage is not None and not (isinstance(stage, Scores) and not stage.needs_data):
+                jobs.setdefault(stage.key, Job(stage, (dense.key,)))
+                parents.append(stage.key)
+        jobs[first.key] = Job(first, tuple(parents))
+    if first is trial.pruned and not jobs[first.key].attacks:  # not that of a first round alone
+        jobs[first.key] = replace(jobs[first.key], attacks=trial.attacks, threat=trial.threat)
     parents = [first.key]
-    if trial.sanity or any(stage.training.taught for stage in trial.trainings):
+    if trial.sanity_images or any(stage.training.taught for stage in trainings):
         parents.append(dense.key)
     if isinstance(trial.network, Finetuned) and (rewound := trial.network.rewound) is not None:
-        jobs.append(Job(rewound, (dense.key,)))
+        jobs.setdefault(rewound.key, Job(rewound, (dense.key,)))
         parents.append(rewound.key)
-    evaluations = tuple(trial.evaluations(trial.network))
-    jobs.append(Job(trial, tuple(parents), evaluations, dict(labels)))
-    return jobs
+    return Job(trial, tuple(parents), trial.attacks, trial.threat, labels)
 
 
 def _passes(stage: Stage) -> float:

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from orchestrator.plan import Job
+from prune_core.specs import Threat
 from prune_core.stages import (
     Dense,
     Evaluation,
@@ -42,14 +43,15 @@ STAGES: dict[str, type[Stage]] = {
 def encode_job(job: Job) -> str:
     """Return a job as JSON."""
     table: dict[str, dict[str, Any]] = {}  # parents before children
-    for stage in (job.stage, *job.evaluations, *job.rewinds):
+    for stage in (job.stage, *job.rewinds):
         _enter(stage, table)
     return json.dumps(
         {
             "stages": table,
             "stage": job.stage.key,
-            "evaluations": [evaluation.key for evaluation in job.evaluations],
             "parents": job.parents,
+            "attacks": job.attacks,
+            "threat": job.threat and job.threat.model_dump(mode="json"),
             "labels": job.labels,
             "rewinds": [rewound.key for rewound in job.rewinds],
         }
@@ -76,12 +78,12 @@ def decode_job(text: str) -> Job:
     for key, entry in data["stages"].items():
         parents = {field: stages[parent] for field, parent in entry["parents"].items()}
         stages[key] = STAGES[entry["kind"]].model_validate({**entry["spec"], **parents})
-    evaluations = [stages[key] for key in data["evaluations"]]
     rewinds = [stages[key] for key in data["rewinds"]]
     return Job(
         stage=stages[data["stage"]],
         parents=tuple(data["parents"]),
-        evaluations=tuple(e for e in evaluations if isinstance(e, Evaluation)),
+        attacks=tuple(data["attacks"]),
+        threat=data["threat"] and Threat.model_validate(data["threat"]),
         labels=data["labels"],
         rewinds=tuple(r for r in rewinds if isinstance(r, Rewound)),
     )

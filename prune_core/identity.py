@@ -15,15 +15,24 @@ from typing import Any
 KEY_DIGITS = 20  # 80 bits: among a billion keys a collision has odds of about one in two million
 
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """Return ``value`` as JSON with sorted keys and no spaces; NaN and infinity are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return CANONICAL.encode(value)
 
 
-def stage_key(stage: str, version: int, spec: Mapping[str, Any], parents: Mapping[str, str]) -> str:
-    """Return the key of a stage: `KEY_DIGITS` hexadecimal digits of a SHA-256."""
-    text = canonical(
-        {"stage": stage, "version": version, "spec": dict(spec), "parents": dict(parents)}
+def stage_key(stage: str, version: int, spec: Mapping[str, str], parents: Mapping[str, str]) -> str:
+    """Return the key of a stage: `KEY_DIGITS` hexadecimal digits of a SHA-256.
+
+    ``spec`` has its values as canonical JSON already: stages share most of theirs.
+    """
+    fields = ",".join(f'"{name}":{spec[name]}' for name in sorted(spec))
+    # As canonical() would write {"parents": ..., "spec": ..., "stage": ..., "version": ...}.
+    text = (
+        f'{{"parents":{canonical(dict(parents))},"spec":{{{fields}}},'
+        f'"stage":{canonical(stage)},"version":{version}}}'
     )
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 

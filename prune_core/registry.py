@@ -153,8 +153,18 @@ class Axis:
         found = self._match(name)
         return found[1] if found else {}
 
+    @cached_property
+    def _matched(self) -> dict[str, tuple[Method, dict[str, str | int]] | None]:
+        """What was found for the names asked for so far; built-in methods do not change."""
+        return {}
+
     def _match(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
         """Return the built-in method that answers to ``name`` and what stands for placeholders."""
+        if name not in self._matched:
+            self._matched[name] = self._find(name)
+        return self._matched[name]
+
+    def _find(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
         if "<" not in name and name in self.methods:
             return self.methods[name], {}
         for known, found in self.methods.items():

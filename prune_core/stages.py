@@ -8,8 +8,8 @@ have equal keys. What does not change a number (a path, a device) is in no key.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ from prune_core.fields import (
     Share,
     Spec,
 )
-from prune_core.identity import stage_key
+from prune_core.identity import canonical, stage_key
 from prune_core.recipes import Compute, Training
 from prune_core.registry import ATTACKS, AXES, Axis
 from prune_core.specs import Calibration, Dataset, Estimation, Threat
@@ -49,11 +49,25 @@ class Stage(Spec):
     @cached_property
     def key(self) -> str:
         """The stage's identity; see `prune_core.identity`."""
-        parents = {name: parent.key for name, parent in self.parents.items()}
-        spec = self.model_dump(mode="json", exclude=set(parents))
-        if "dataset" in spec:
-            del spec["dataset"]["root"]  # where a data set lies changes no number
+        parents, spec = {}, {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Stage):
+                parents[name] = value.key
+            else:
+                spec[name] = _canonical(value)
         return stage_key(self.kind, self.version, spec, parents)
+
+
+def _canonical(value: Any) -> str:
+    return _canonical_spec(value) if isinstance(value, Spec) else canonical(value)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_spec(spec: Spec) -> str:
+    """Return a spec as canonical JSON; the stages of a sweep share a few of them."""
+    # Where a data set lies changes no number.
+    return canonical(spec.model_dump(mode="json", exclude={"root"}))
 
 
 class Dense(Stage):
@@ -210,15 +224,22 @@ class Trial(Stage):
 
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""
-        return [
-            Evaluation(
-                network=network,
-                attack=attack,
-                threat=self.threat if "threat" in ATTACKS[attack].needs else None,
-                outside=_digest(ATTACKS, attack),
-            )
-            for attack in ("clean", *(name for name in self.attacks if name != "clean"))
-        ]
+        return evaluations_of(network, self.attacks, self.threat)
+
+
+def evaluations_of(
+    network: Dense | Pruned | Finetuned, attacks: tuple[str, ...], threat: Threat
+) -> list[Evaluation]:
+    """Return what is measured of a network: clean accuracy and each attack."""
+    return [
+        Evaluation(
+            network=network,
+            attack=attack,
+            threat=threat if "threat" in ATTACKS[attack].needs else None,
+            outside=_digest(ATTACKS, attack),
+        )
+        for attack in ("clean", *(name for name in attacks if name != "clean"))
+    ]
 
 
 def dense_of(stage: Stage) -> Dense:

@@ -37,14 +37,14 @@ GOLDEN_DEMO = ["895b5223db2cc2ac502d", "ec0d9069c33ee9a0b7c9"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:
-    base = stage_key("a", 1, {"x": 1}, {"p": "k"})
+    base = stage_key("a", 1, {"x": "1"}, {"p": "k"})
     assert len(base) == KEY_DIGITS >= 16
     others = [
-        stage_key("b", 1, {"x": 1}, {"p": "k"}),
-        stage_key("a", 2, {"x": 1}, {"p": "k"}),
-        stage_key("a", 1, {"x": 2}, {"p": "k"}),
-        stage_key("a", 1, {"x": 1}, {"p": "l"}),
-        stage_key("a", 1, {"x": 1, "y": None}, {"p": "k"}),
+        stage_key("b", 1, {"x": "1"}, {"p": "k"}),
+        stage_key("a", 2, {"x": "1"}, {"p": "k"}),
+        stage_key("a", 1, {"x": "2"}, {"p": "k"}),
+        stage_key("a", 1, {"x": "1"}, {"p": "l"}),
+        stage_key("a", 1, {"x": "1", "y": "null"}, {"p": "k"}),
     ]
     assert len({base, *others}) == 6
 
