@@ -43,6 +43,11 @@ class Artifacts:
         """Say whether a stage's result is there (its content is checked when it is read)."""
         return self.storage.exists("artifacts", stage, key, RESULT[stage])
 
+    def keys(self, stage: str) -> set[str]:
+        """Return the keys of a stage's results; one listing."""
+        found = (file.partition("/") for file in self.storage.files("artifacts", stage))
+        return {key for key, _, name in found if name == RESULT[stage]}
+
     def save(
         self, stage: str, key: str, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]
     ) -> None:

@@ -47,7 +47,7 @@ def wrong_requests() -> tuple[type[Exception], ...]:
 
 def plan(file: Path, storage: str, console: Console) -> None:
     """Show the plan of a sweep against what storage holds."""
-    from orchestrator.launch import survey
+    from orchestrator.survey import survey
 
     sweep, planned, root = _open(file, storage)
     state = survey(planned, root)
@@ -102,12 +102,15 @@ def run(
     console: Console,
 ) -> bool:
     """Run what is left of a sweep and report; return whether every trial is done."""
-    from orchestrator import launch
+    from orchestrator import execution
+    from orchestrator.launch import Launch
     from orchestrator.progress import Display
+    from orchestrator.survey import survey
+    from results.storage import StorageIOError
 
     sweep, planned, root = _open(file, storage)
     display = Display(planned, console)
-    started = launch.Launch(planned, root, device, display, retry_failed)
+    started = Launch(planned, root, device, display, retry_failed)
     state = started.state
     display.tally.expect(state.needed, len(state.done), len(state.failed) * (not retry_failed))
     if state.needed:
@@ -117,7 +120,7 @@ def run(
 
         started.device = resolve_device(device)
     try:
-        launch.record_plan(planned, root, file.read_text(encoding="utf-8"))
+        execution.record_plan(planned, root, file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"storage root {storage!r} cannot be written: {error}") from error
     console.print(
@@ -128,13 +131,13 @@ def run(
     if state.needed:
         try:
             with display:
-                launch.run(started, executor, workers, address)
-        except OSError as error:
+                execution.run(started, executor, workers, address, display.stopping)
+        except StorageIOError as error:
             raise RequestError(
                 f"storage root {storage!r} failed: {error}; what is finished is kept, and the same "
                 "command goes on with the rest"
             ) from error
-    after = launch.survey(planned, root)
+    after = survey(planned, root)
     if after.done:
         report(file, storage, None, None, console)
     else:
@@ -149,7 +152,7 @@ def run(
 
 def trial(file: Path, select: str, storage: str, device: str, console: Console) -> bool:
     """Run one trial in this process; return whether it is done."""
-    from orchestrator import launch
+    from orchestrator.execution import record_plan
     from orchestrator.inline import execute_path
     from orchestrator.jobs import resolve_device
     from results.store import Tables
@@ -168,7 +171,7 @@ def trial(file: Path, select: str, storage: str, device: str, console: Console) 
     if len(matching) > 1:
         console.print(f"{len(matching)} trials match; this is the first of them")
     device = resolve_device(device)
-    launch.record_plan(planned, root, file.read_text(encoding="utf-8"))
+    record_plan(planned, root, file.read_text(encoding="utf-8"))
     with console.status(f"{job.kind} {job.key}"):
         execute_path(planned, job.key, root, device)
     row = (Tables(root).find("trials", job.key) or [{}])[0]
@@ -199,7 +202,7 @@ def _selection(select: str, sweep: Sweep) -> dict[str, str]:
 
 def status(file: Path, storage: str, console: Console) -> None:
     """Show how far a sweep is, from the tables alone."""
-    from orchestrator.launch import survey
+    from orchestrator.survey import survey
     from results.store import Tables
 
     sweep, planned, root = _open(file, storage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 from orchestrator.cells import Cells, Labels, Settings
 from prune_core.recipes import rewinds_rate
@@ -15,16 +16,13 @@ TOLERANCE = 0.01
 def contradictions(cells: Cells) -> list[str]:
     """Say which combinations of levels cannot be, of those that no rule excludes."""
     # What a combination of these levels says, it says at every seed and level of the others.
-    pruned = ("architecture", "criterion", "sparsity", "allocation", "granularity")
-    trained = ("architecture", "dense", "finetuning")
-    distinct: dict[tuple[object, ...], Labels] = {}
-    for labels in cells:
-        for factors in (pruned, trained):
-            distinct[(factors, *(labels[name] for name in factors))] = labels
+    pruned = itemgetter("architecture", "criterion", "sparsity", "allocation", "granularity")
+    trained = itemgetter("architecture", "dense", "finetuning")
     faults: list[str] = []
-    for (factors, *_), labels in distinct.items():
-        say = _of_pruning if factors == pruned else _of_training
-        faults += say(labels, cells.settings(labels))
+    for levels, say in ((pruned, _of_pruning), (trained, _of_training)):
+        distinct: dict[object, Labels] = {levels(labels): labels for labels in cells}
+        for labels in distinct.values():
+            faults += say(labels, cells.settings(labels))
     return list(dict.fromkeys(faults))
 
 
@@ -59,9 +57,9 @@ def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
                 f"{labels['sparsity']}; exclude: "
                 f"[{{granularity: {granularity}, sparsity: {labels['sparsity']}}}]"
             )
-    if "ratios" in ALLOCATIONS[str(labels["allocation"])].needs:
-        if str(labels["architecture"]) not in settings.pruning.ratios:
-            yield (
-                f"allocation {labels['allocation']!r} needs pruning.ratios for "
-                f"{labels['architecture']}: the share that every module keeps"
-            )
+    needs = ALLOCATIONS[str(labels["allocation"])].needs
+    if "ratios" in needs and str(labels["architecture"]) not in settings.pruning.ratios:
+        yield (
+            f"allocation {labels['allocation']!r} needs pruning.ratios for "
+            f"{labels['architecture']}: the share that every module keeps"
+        )

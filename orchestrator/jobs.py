@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import time
@@ -13,18 +14,16 @@ import torch
 from torch import nn
 
 from orchestrator import rows
-from orchestrator.launch import Outcome
+from orchestrator.hanging import time_limit
 from orchestrator.making import Maker
-from orchestrator.memory import PeakMemory
+from orchestrator.memory import PeakMemory, device_memory, device_name
+from orchestrator.orders import Cause, Order, Outcome
 from orchestrator.plan import Job
 from prune_core import sanity
 from prune_core.evaluation import evaluate
 from prune_core.folding import Twin
 from prune_core.stages import Dense, Evaluation, Pruned, Rewound, Scores, Sensitivity, Trial
-from results.storage import Storage
-
-RETRIED = (OSError, MemoryError, torch.OutOfMemoryError)
-"""Errors that another attempt may not meet; every other error would come again."""
+from results.storage import Storage, StorageIOError
 
 
 class DeviceError(ValueError):
@@ -44,45 +43,77 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def perform(job: Job, root: str, device: str, keep: tuple[str, ...], attempt: int) -> Outcome:
-    """Do a job, write its row in ``jobs``, and say how it ended; errors do not leave it."""
-    start = rows.now()
-    clock = time.perf_counter()
-    _prepare_process(device)
-    memory = PeakMemory(device)
-    maker = Maker(Storage(root), torch.device(device), keep)
+def perform(order: Order, node: str | None = None) -> Outcome:
+    """Do a job, write its row in ``jobs``, and say how it ended; errors do not leave it.
+
+    ``node`` is the cluster's name of this machine. A job that takes longer than its limit ends
+    with its process, its row written.
+    """
+    job, start, clock = order.job, rows.now(), time.perf_counter()
+    _prepare_process(order)
+    memory = PeakMemory(order.device)
+    maker = Maker(Storage(order.root), torch.device(order.device), order.keep)
+
+    def write_row(status: str, cause: Cause | None, error: str | None) -> None:
+        row = rows.job_row(
+            order,
+            start,
+            status=status,
+            cause=cause,
+            error=error,
+            node_id=node,
+            accelerator=device_name(order.device),
+            resumed_epoch=maker.resumed_epoch,
+            seconds=time.perf_counter() - clock,
+            peak_memory=memory.peak(),
+            device_memory=device_memory(order.device),
+        )
+        maker.tables.write("jobs", f"{job.key}-{order.attempt}", [row])
+
+    message: str | None = None
+    cause: Cause | None = None
     try:
-        _do(job, maker)
-        outcome = Outcome(job.key, "done", seconds=time.perf_counter() - clock)
-        trace = None
+        with time_limit(order.time_limit, lambda where: write_row("failed", "time", where)):
+            _do(job, maker)
+        write_row("done", None, None)
     except Exception as error:
         message = "".join(traceback.format_exception_only(error)).strip()
-        trace = traceback.format_exc()
-        retry = isinstance(error, RETRIED)
-        outcome = Outcome(job.key, "failed", message, retry, time.perf_counter() - clock)
-        if not retry:
-            maker.drop_checkpoint(job.stage)
-    row = rows.job_row(
-        job,
-        attempt,
-        start,
-        status=outcome.status,
-        error=trace,
-        device=device,
-        resumed_epoch=maker.resumed_epoch,
-        peak_memory=memory.peak(),
+        cause = _cause(error)
+        # Where storage itself fails there is nowhere to say so but to the driver.
+        with contextlib.suppress(StorageIOError):
+            write_row("failed", cause, traceback.format_exc())
+            if cause == "error":
+                maker.drop_checkpoint(job.stage)
+    return Outcome(
+        job.key,
+        "failed" if cause else "done",
+        message,
+        cause,
+        time.perf_counter() - clock,
+        memory.peak(),
+        device_memory(order.device),
+        node,
     )
-    maker.tables.write("jobs", f"{job.key}-{attempt}", [row])
-    return outcome
 
 
-def _prepare_process(device: str) -> None:
+def _cause(error: Exception) -> Cause:
+    if isinstance(error, StorageIOError):
+        return "storage"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "memory"
+    return "system" if isinstance(error, OSError) else "error"
+
+
+def _prepare_process(order: Order) -> None:
     """Make results independent of the process: how many threads add up decides the last bits."""
     torch.set_num_threads(1)
-    if torch.device(device).type == "cuda":
+    if torch.device(order.device).type == "cuda":
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
+        if order.share.gpus:
+            # Ray only counts shares; this keeps a job from the memory of its neighbours.
+            torch.cuda.set_per_process_memory_fraction(min(1.0, order.share.gpus))
 
 
 def _do(job: Job, maker: Maker) -> None:
@@ -158,7 +189,7 @@ def _trial(trial: Trial, job: Job, maker: Maker) -> None:
     flags = _flags(trial, network, maker)
     facts = maker.pruning_facts(trial.pruned)["report"]
     achieved = {name: facts[name] for name in ACHIEVED}
-    trained = [maker.tables.find("epochs", stage.key) or [] for stage in trial.trainings]
+    trained = [maker.epochs(stage) for stage in trial.trainings]
     row = {
         **rows.levels_row(trial, job.labels or {}),
         **rows.reported(trained, flags),

@@ -1,54 +1,35 @@
-"""Launching: what is left to do, done by an executor, with the tables as the only truth.
-
-A relaunch is a set difference between the plan and what storage holds; there is no resume mode.
-"""
+"""Launching: what is left to do, done by an executor, with the tables as the only truth."""
 
 from __future__ import annotations
 
-import os
+import time
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from orchestrator.artifacts import Artifacts
+from orchestrator.leases import Leases
+from orchestrator.orders import ATTEMPTS, Cause, Order, Outcome
 from orchestrator.plan import Job, Plan
 from orchestrator.rows import failed_row, job_row, now
 from orchestrator.scheduler import Scheduler
-from prune_core.stages import Trial
-from results.storage import Storage
+from orchestrator.shares import Shares, likeness
+from orchestrator.survey import survey
+from prune_core.stages import Finetuned, Trial
+from results.storage import Storage, StorageIOError
 from results.store import Tables
 
-RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # twice as fast; the tables are the truth
-    "TUNE_MAX_PENDING_TRIALS_PG": "8",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a job without a GPU sees none
-    "OMP_NUM_THREADS": "1",
-}
-"""Read by Ray at its import."""
+POLL = 2.0
+"""Seconds between two looks at what another driver has in hand."""
+KEEPABLE = ("dense", "rewind", "scores", "prune")
+"""Stages whose artifacts other jobs start from, and which a sweep need not keep."""
 
 
 class ResourceError(ValueError):
     """Resources that the machine or the cluster does not have; a job would wait for ever."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one attempt at a job ended."""
-
-    key: str
-    status: str
-    error: str | None = None
-    retry: bool = False
-    """Whether another attempt may end better."""
-    seconds: float = 0.0
 
 
 class Progress(Protocol):
@@ -61,60 +42,31 @@ class Progress(Protocol):
         """Note that an attempt ended, and which jobs failed with it for good."""
 
 
-KEEPABLE = ("dense", "rewind", "scores", "prune")
-"""Stages whose artifacts other jobs start from, and which a sweep need not keep."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What storage holds of a plan."""
-
-    done: frozenset[str]
-    """Trials whose row says done."""
-    failed: frozenset[str]
-    """Trials whose row says failed."""
-    needed: tuple[str, ...]
-    """Jobs to do for the trials that are left."""
-
-
-def survey(plan: Plan, storage: Storage, retry_failed: bool = False) -> State:
-    """Compare a plan with storage; failed trials count as left only with ``retry_failed``."""
-    rows = Tables(storage).arrow("trials", ["trial_id", "status"]).to_pylist()
-    status = {row["trial_id"]: row["status"] for row in rows}
-    done = frozenset(key for key in plan.trials if status.get(key) == "done")
-    failed = frozenset(key for key in plan.trials if status.get(key) == "failed")
-    over = done if retry_failed else done | failed
-    artifacts = Artifacts(storage)
-    needed: set[str] = set()
-    stack = [key for key in plan.trials if key not in over]
-    while stack:
-        key = stack.pop()
-        if key in needed:
-            continue
-        needed.add(key)
-        parents = [plan.jobs[parent] for parent in plan.jobs[key].parents]
-        stack += [
-            p.key for p in parents if p.key not in needed and not artifacts.has(p.kind, p.key)
-        ]
-    return State(done, failed, tuple(key for key in plan.jobs if key in needed))
-
-
 @dataclass
 class Launch:
-    """One run of a plan, as an executor sees it: jobs to take, outcomes to report."""
+    """One run of a plan, as an executor sees it: orders to take, outcomes to report."""
 
     plan: Plan
     storage: Storage
     device: str
     progress: Progress
     retry_failed: bool = False
+    stopping: bool = field(default=False, init=False)
+    """Whether no further job is to start."""
 
     def __post_init__(self) -> None:
-        self.state = survey(self.plan, self.storage, self.retry_failed)
-        self.tables = Tables(self.storage)
+        self.tables = Tables(self.storage, mend=True)
+        self.state = survey(self.plan, self.storage, self.retry_failed, mend=True)
+        self.leases = Leases(self.storage)
         self._artifacts = Artifacts(self.storage)
-        self._started: dict[str, datetime] = {}
-        tried = Counter(self.tables.arrow("jobs", ["key"])["key"].to_pylist())
+        self._running: dict[str, tuple[Order, datetime]] = {}
+        self._elsewhere: list[str] = []
+        self._looked = 0.0
+        self._grown: Counter[str] = Counter()
+        self._hung_on: dict[str, tuple[str, ...]] = {}
+        self._unneeded: set[str] = set()
+        self._jobs_before = self.tables.arrow("jobs")
+        tried = Counter(self._jobs_before["key"].to_pylist())
         self.scheduler = Scheduler(self.plan, self.state.needed, tried)
 
     @property
@@ -127,37 +79,147 @@ class Launch:
         """Whether nothing is left to do."""
         return self.scheduler.finished
 
-    def take(self) -> Job | None:
-        """Return the next job to start, or None while everything left waits."""
-        job = self.scheduler.next()
-        if job is not None:
-            self._started[job.key] = now()
-            self.progress.started(job)
-        return job
+    @property
+    def waiting(self) -> bool:
+        """Whether jobs are left that another driver has in hand."""
+        return bool(self._elsewhere)
+
+    @cached_property
+    def shares(self) -> Shares:
+        """What jobs take; asked for once the device is settled."""
+        shares = Shares(self.plan.sweep.resources, self.device.startswith("cuda"))
+        columns = ["kind", "architecture", "batch_size", "peak_memory", "device_memory"]
+        shares.learn_all(self._jobs_before.select(columns).to_pylist())
+        return shares
+
+    def stop(self) -> None:
+        """Start no further job; those that run may end."""
+        self.stopping = True
+
+    def take(self) -> Order | None:
+        """Return what to do next, or None while everything left waits.
+
+        What another driver has in hand is left to it, and looked at again from time to time.
+        """
+        while not self.stopping:
+            job = self.scheduler.next()
+            if job is None:
+                if not self._look_elsewhere():
+                    return None
+            elif not self.leases.take(_lease(job)):
+                self.scheduler.defer(job.key)
+                self._elsewhere.append(job.key)
+            elif not self._done_meanwhile(job):
+                order = self._order(job)
+                self._running[job.key] = (order, now())
+                self.progress.started(job)
+                return order
+        return None
 
     def report(self, outcome: Outcome) -> None:
-        """Take in how an attempt ended: retries, failed rows, networks no longer needed."""
+        """Take in how an attempt ended: retries, failed rows, networks no longer needed.
+
+        Raises `StorageIOError` where the storage root failed once too often: that is no trial's
+        fault, and leaves no failed row.
+        """
         job = self.plan.jobs[outcome.key]
+        self._running.pop(job.key, None)
+        self.shares.learn(likeness(job), outcome.peak_memory, outcome.device_memory)
         if outcome.status == "done":
             self.scheduler.succeed(job.key)
             self._drop_unneeded(job)
+            self.leases.release(_lease(job))
             self.progress.ended(job, outcome, lost=())
             return
-        lost = self.scheduler.fail(job.key, outcome.error or "unknown", outcome.retry)
-        for key, error in lost.items():
+        cause, error = outcome.cause or "error", outcome.error or "unknown"
+        if cause == "memory":
+            self._grown[job.key] += 1
+        if cause == "time" and outcome.node:
+            self._hung_on[job.key] = (*self._hung_on.get(job.key, ()), outcome.node)
+        if cause == "storage" and self.scheduler.tries(job.key) >= ATTEMPTS[cause]:
+            raise StorageIOError(None, error)
+        lost = self.scheduler.fail(job.key, error, ATTEMPTS[cause])
+        for key, why in lost.items():
             stage = self.plan.jobs[key].stage
             if isinstance(stage, Trial):
-                row = failed_row(stage, self.plan.jobs[key].labels or {}, error)
+                row = failed_row(stage, self.plan.jobs[key].labels or {}, why)
                 self.tables.write("trials", key, [row], over="failed")
+        if lost:
+            self.leases.release(_lease(job))
         self.progress.ended(job, outcome, lost.keys())
 
-    def lose(self, key: str, error: str) -> None:
-        """Take in that a job's worker died; it left no row, so that is written here."""
-        job = self.plan.jobs[key]
-        attempt = self.scheduler.attempt(key)
-        lost = job_row(job, attempt, self._started[key], status="failed", error=error)
-        self.tables.write("jobs", f"{key}-{attempt}", [lost])
-        self.report(Outcome(key, "failed", error, retry=True))
+    def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
+        """Take in that a job's worker died; what it left no row of is written here."""
+        order, start = self._running[key]
+        rows = self.tables.find("jobs", f"{key}-{order.attempt}")
+        if not rows:
+            said = {"status": "failed", "error": error, "cause": cause}
+            rows = [job_row(order, start, **said)]
+            self.tables.write("jobs", f"{key}-{order.attempt}", rows)
+        row = rows[0]
+        self.report(
+            Outcome(
+                key,
+                row["status"],
+                row["error"],
+                row["cause"],
+                row.get("seconds") or 0.0,
+                node=row.get("node_id"),
+            )
+        )
+
+    def _order(self, job: Job) -> Order:
+        grown = self._grown[job.key]
+        share = self.shares.of(job, grown)
+        on_gpu = self.device.startswith("cuda")
+        return Order(
+            job=job,
+            root=self.storage.root,
+            device=self.device if share.gpus or not on_gpu else "cpu",
+            keep=self.keep,
+            attempt=self.scheduler.attempt(job.key),
+            share=share,
+            time_limit=self.shares.takes(job).time_limit,
+            avoid=self._hung_on.get(job.key, ()),
+        )
+
+    def _look_elsewhere(self) -> bool:
+        """Put what another driver has given up or finished back in line; say whether any was."""
+        if not self._elsewhere or time.monotonic() - self._looked < POLL:
+            return False
+        self._looked = time.monotonic()
+        free = [key for key in self._elsewhere if self.leases.take(_lease(self.plan.jobs[key]))]
+        self._elsewhere = [key for key in self._elsewhere if key not in set(free)]
+        for key in free:
+            self.scheduler.again(key)
+        return bool(free)
+
+    def _done_meanwhile(self, job: Job) -> bool:
+        """Note a job as ended that another driver did since this one looked."""
+        if self.scheduler.tries(job.key) > 1:
+            return False  # an attempt of ours; what it left unfinished is ours to finish
+        failed: str | None = None
+        if isinstance(job.stage, Trial):
+            if not self.storage.exists("tables", "trials", f"{job.key}.parquet"):
+                return False
+            row = (self.tables.find("trials", job.key) or [{}])[0]
+            failed = row.get("error") if row.get("status") == "failed" else None
+            if row.get("status") != "done" and (self.retry_failed or failed is None):
+                return False
+        else:
+            if not self._artifacts.has(job.kind, job.key):
+                return False
+            if not all(self.tables.find("evaluations", e.key) for e in job.evaluations):
+                return False
+        lost: Collection[str] = ()
+        if failed is None:
+            self.scheduler.succeed(job.key)
+        else:
+            lost = self.scheduler.fail(job.key, failed, attempts=0)
+        self.leases.release(_lease(job))
+        ended = Outcome(job.key, "failed" if lost else "done", failed)
+        self.progress.ended(job, ended, lost)
+        return True
 
     def _drop_unneeded(self, job: Job) -> None:
         """Drop networks that the file does not keep; never one that was there before."""
@@ -166,27 +228,19 @@ class Launch:
             parent = self.plan.jobs[key]
             droppable = parent.kind in KEEPABLE and parent.kind not in self.keep
             if droppable and all(child in ended for child in self.plan.children[key]):
-                self._artifacts.drop(parent.kind, key)
+                self._unneeded.add(key)
+        if self._unneeded and not self.leases.others():  # who may need them still
+            for key in self._unneeded:
+                self._artifacts.drop(self.plan.jobs[key].kind, key)
+            self._unneeded.clear()
 
 
-def record_plan(plan: Plan, storage: Storage, text: str) -> None:
-    """Write the sweep's folder: the file as run, and the plan with its trial ids."""
-    name = plan.sweep.name
-    storage.write(text.encode(), "sweeps", name, "sweep.yaml")
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(plan.rows()), buffer)
-    storage.write(buffer.getvalue().to_pybytes(), "sweeps", name, "plan.parquet")
+def _lease(job: Job) -> str:
+    """Return what a job's lease is called: after the network that it makes.
 
-
-def run(launch: Launch, executor: str, workers: int | None, address: str | None) -> None:
-    """Run everything that is left, with ``ray`` or ``inline``."""
-    if executor == "inline":
-        from orchestrator.inline import execute as execute_inline
-
-        execute_inline(launch)
-        return
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from orchestrator.ray_executor import execute
-
-    execute(launch, workers, address)
+    Trials of two sweeps that ask for other attacks on one network make that network both.
+    """
+    stage = job.stage
+    if isinstance(stage, Trial) and isinstance(stage.network, Finetuned):
+        return stage.network.key
+    return stage.key

@@ -42,7 +42,7 @@ class Maker:
 
     def __init__(self, storage: Storage, device: torch.device, keep: tuple[str, ...]):
         self.artifacts = Artifacts(storage)
-        self.tables = Tables(storage)
+        self.tables = Tables(storage, mend=True)
         self.device = device
         self.keep = keep
         self.resumed_epoch = 0
@@ -178,6 +178,14 @@ class Maker:
             teacher,
         )
         self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
+
+    def epochs(self, stage: Finetuned) -> list[rows.Row]:
+        """Return the rows of a fine-tuning's epochs; trained again where they are gone."""
+        found = self.tables.find("epochs", stage.key)
+        if found is None:
+            self._finetuned(stage)
+            found = self.tables.find("epochs", stage.key)
+        return found or []
 
     def sensitivity(self, stage: Sensitivity) -> dict[str, sensitivities.LayerSensitivity]:
         """Return every layer's sensitivity, from storage where it is there."""

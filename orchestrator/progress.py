@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.launch import Outcome
+from orchestrator.orders import Outcome
 from orchestrator.plan import Job, Plan
 
 KINDS = ("dense", "sensitivity", "scores", "prune", "trial")
@@ -91,6 +91,15 @@ class Display:
             self._live.stop()
         else:
             self._line()
+
+    def stopping(self) -> None:
+        """Say that no further job starts."""
+        running = len(self.tally.running)
+        self.console.print(
+            f"Stopping: {running} jobs that run may end, none starts. Ctrl-C again stops at once; "
+            "the same command goes on later, trainings from their last epoch.",
+            highlight=False,
+        )
 
     def started(self, job: Job) -> None:
         """Note that a job was handed out."""

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,10 +22,13 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.jobs import perform
-from orchestrator.launch import Launch, Outcome, ResourceError
+from orchestrator.launch import Launch, ResourceError
+from orchestrator.orders import Order, Outcome, Share
 from orchestrator.transport import decode_job, encode_job
 
-log = logging.getLogger(__name__)
+DIED = "its worker died (killed, out of memory, or its node was lost)"
+STARVED = "its worker was ended because its node was low on memory"
+ACCELERATOR = "accelerator_type:"
 
 
 def execute(launch: Launch, workers: int | None, address: str | None) -> None:
@@ -33,7 +37,7 @@ def execute(launch: Launch, workers: int | None, address: str | None) -> None:
     path = os.pathsep.join(
         dict.fromkeys([*filter(None, sys.path), os.environ.get("PYTHONPATH", "")])
     )
-    cpus = launch.plan.sweep.resources.cpus
+    cpus = float(launch.plan.sweep.resources.cpus or 1)
     jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
     started = not ray.is_initialized()
     if started:
@@ -59,34 +63,59 @@ def _check_resources(launch: Launch) -> None:
     found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray leaves it untyped
     if launch.device == "auto":
         launch.device = "cuda" if found.get("GPU", 0) > 0 else "cpu"
-    asked = launch.plan.sweep.resources
-    wanted = {"CPU": asked.cpus} | ({"GPU": asked.gpus} if launch.device != "cpu" else {})
-    if short := {k: v for k, v in wanted.items() if v > found.get(k, 0)}:
+    jobs = {launch.plan.jobs[key].kind: launch.plan.jobs[key] for key in launch.state.needed}
+    faults = []
+    for kind, job in jobs.items():
+        wanted = _bundle(launch.shares.of(job))
+        if short := {name: size for name, size in wanted.items() if size > found.get(name, 0)}:
+            faults.append(f"a {kind} job takes {short}")
+    if faults:
+        has = {name: found.get(name, 0) for name in ("CPU", "GPU", "memory")}
+        models = [name.partition(":")[2] for name in found if name.startswith(ACCELERATOR)]
         raise ResourceError(
-            f"a job takes {short}, the cluster has {found.get('CPU', 0):g} CPUs and "
-            f"{found.get('GPU', 0):g} GPUs: change resources in the sweep file, or --device"
+            f"{'; '.join(faults)}; the cluster has {has['CPU']:g} CPUs, {has['GPU']:g} GPUs "
+            f"({', '.join(models) or 'of no known model'}) and {has['memory'] / 2**30:.1f} GiB: "
+            "change resources in the sweep file, or --device"
         )
 
 
+def _bundle(share: Share) -> dict[str, float]:
+    """Return a share as Ray counts resources."""
+    wanted = {"CPU": share.cpus, "GPU": share.gpus, "memory": float(share.memory or 0)}
+    if share.accelerator:
+        wanted[f"{ACCELERATOR}{share.accelerator}"] = 0.001  # so pinned, not used up
+    return {name: size for name, size in wanted.items() if size}
+
+
+def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """Return where a job may run: on what it takes, away from nodes that it hung on."""
+    bundle = _bundle(Share(**config["share"]))
+    if not config["avoid"]:
+        return tune.PlacementGroupFactory([bundle])
+    # Not in a list would be one condition; Ray's selectors have it so.
+    elsewhere = {"ray.io/node-id": f"!in({','.join(config['avoid'])})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[elsewhere])
+
+
 def _tune(launch: Launch, scratch: str) -> None:
-    on_gpu = launch.device.startswith("cuda")
-    resources = launch.plan.sweep.resources
-    bundle = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if on_gpu else {})
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     jobs = _Jobs(launch)
     tuner = tune.Tuner(
-        tune.with_resources(_trainable, tune.PlacementGroupFactory([bundle])),
+        tune.with_resources(_trainable, _placement),
         tune_config=tune.TuneConfig(
             search_alg=jobs,
             num_samples=-1,
             # On a GPU a fresh process gives back all of its memory; on a CPU starting one would
             # take longer than most jobs.
-            reuse_actors=not on_gpu,
+            reuse_actors=not launch.device.startswith("cuda"),
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
-            storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+            storage_path=scratch,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[_Deaths(jobs)],
         ),
     )
     tuner.fit()
@@ -99,10 +128,16 @@ def _name(trial: Any) -> str:
 
 
 def _trainable(config: dict[str, Any]) -> None:
-    job = decode_job(config["job"])
-    outcome = perform(
-        job, config["root"], config["device"], tuple(config["keep"]), config["attempt"]
+    order = Order(
+        job=decode_job(config["job"]),
+        root=config["root"],
+        device=config["device"],
+        keep=tuple(config["keep"]),
+        attempt=config["attempt"],
+        share=Share(**config["share"]),
+        time_limit=config["time_limit"],
     )
+    outcome = perform(order, ray.get_runtime_context().get_node_id())
     tune.report({"outcome": json.dumps(asdict(outcome))})
 
 
@@ -124,36 +159,56 @@ class _Jobs(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        """Take in a job that said how it ended; of others `_Deaths` hears why."""
+        if not error and result and "outcome" in result:
+            self._end(trial_id, lambda _: self._launch.report(_outcome(result)))
+        elif not error:
+            self.died(trial_id, None)
+
+    def died(self, trial_id: str, error: Exception | None) -> None:
+        """Take in that a job's worker died."""
+        text = str(error or "")
+        starved = isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in text
+        if starved:
+            self._end(trial_id, lambda key: self._launch.lose(key, STARVED, "memory"))
+        else:
+            self._end(trial_id, lambda key: self._launch.lose(key, DIED))
+
+    def _end(self, trial_id: str, take_in: Callable[[str], None]) -> None:
+        key = self._running.pop(trial_id, None)
+        if key is None:
+            return
         try:
-            self._complete(trial_id, result, error)
+            take_in(key)
         except Exception as failure:
             self._give_up(failure)
 
     def _suggest(self, trial_id: str) -> Any:
-        if self._launch.finished or self.failure is not None:
+        launch = self._launch
+        if launch.finished or launch.stopping or self.failure is not None:
             return Searcher.FINISHED
-        job = self._launch.take()
-        if job is None:
+        order = launch.take()
+        if order is None:
             return None
-        self._running[trial_id] = job.key
+        self._running[trial_id] = order.job.key
         return {
-            "key": job.key,
-            "kind": job.kind,
-            "job": encode_job(job),
-            "root": self._launch.storage.root,
-            "device": self._launch.device,
-            "keep": list(self._launch.keep),
-            "attempt": self._launch.scheduler.attempt(job.key),
+            "key": order.job.key,
+            "kind": order.job.kind,
+            "job": encode_job(order.job),
+            "root": order.root,
+            "device": order.device,
+            "keep": list(order.keep),
+            "attempt": order.attempt,
+            "share": asdict(order.share),
+            "time_limit": order.time_limit,
+            "avoid": self._nodes_to_avoid(order.avoid),
         }
 
-    def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
-        key = self._running.pop(trial_id, None)
-        if key is None:
-            return
-        if error or not result or "outcome" not in result:
-            self._launch.lose(key, "its worker died (killed, out of memory, or its node was lost)")
-        else:
-            self._launch.report(Outcome(**json.loads(result["outcome"])))
+    def _nodes_to_avoid(self, avoid: tuple[str, ...]) -> list[str]:
+        """Leave out nodes to avoid where no others are left."""
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]  # ray leaves it untyped
+        alive = {node["NodeID"] for node in nodes if node["Alive"]} if avoid else set()
+        return sorted(alive & set(avoid)) if alive - set(avoid) else []
 
     def _give_up(self, error: Exception) -> str:
         """End the run in good order: inside Tune an exception would tear down running jobs."""
@@ -173,3 +228,18 @@ class _Jobs(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: see `save`."""
+
+
+class _Deaths(tune.Callback):
+    """Hears from Tune why a worker died, which a Searcher is not told."""
+
+    def __init__(self, jobs: _Jobs):
+        self._jobs = jobs
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        del iteration, trials, info  # Tune's signature
+        self._jobs.died(trial.trial_id, trial.get_pickled_error())
+
+
+def _outcome(result: dict[str, Any]) -> Outcome:
+    return Outcome(**json.loads(result["outcome"]))

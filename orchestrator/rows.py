@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.plan import Job
+from orchestrator.orders import Order
+from orchestrator.shares import batch_size
 from prune_core import __version__
 from prune_core.registry import ATTACKS
 from prune_core.stages import Dense, Evaluation, Finetuned, Pruned, Sanity, Stage, Trial, dense_of
@@ -139,14 +140,19 @@ def module_rows(network: Pruned, modules: Iterable[Row]) -> list[Row]:
     ]
 
 
-def job_row(job: Job, attempt: int, start: datetime, **measured: Any) -> Row:
+def job_row(order: Order, start: datetime, **measured: Any) -> Row:
     """Return the row of one attempt at a job that ends now."""
+    job = order.job
     return {
         "key": job.key,
         "kind": job.kind,
-        "attempt": attempt,
+        "attempt": order.attempt,
         "architecture": job.architecture,
+        "batch_size": batch_size(job),
         "node": platform.node(),
+        "device": order.device,
+        "cpus": order.share.cpus,
+        "gpus": order.share.gpus,
         "start": start,
         "end": now(),
         **measured,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from orchestrator.plan import Job, Plan
 
-MAX_ATTEMPTS = 3
-
 
 @dataclass
 class Scheduler:
@@ -64,13 +62,25 @@ class Scheduler:
                 if not waits and child in self._open:
                     self._push(child)
 
-    def fail(self, key: str, error: str, retry: bool) -> dict[str, str]:
+    def tries(self, key: str) -> int:
+        """Return how often this launch has handed a job out."""
+        return self._tries[key]
+
+    def defer(self, key: str) -> None:
+        """Take back a job that was handed out and cannot start now; see `again`."""
+        self._tries[key] -= 1
+
+    def again(self, key: str) -> None:
+        """Put a deferred job back in line."""
+        self._push(key)
+
+    def fail(self, key: str, error: str, attempts: int) -> dict[str, str]:
         """Note an attempt as failed; return the jobs that have now failed for good, with why.
 
-        Another attempt is made where ``retry`` says it may help and attempts are left. A job that
-        has failed takes along every job that needed it.
+        It is handed out again until there were ``attempts``. A job that has failed takes along
+        every job that needed it.
         """
-        if retry and self._tries[key] < MAX_ATTEMPTS:
+        if self._tries[key] < attempts:
             self._push(key)
             return {}
         job = self.plan.jobs[key]

@@ -1,8 +1,13 @@
-"""The tables on disk: a folder of Parquet files a table, each written once under its key."""
+"""The tables on disk: a folder of Parquet files a table, each written once under its key.
+
+A damaged file (truncated, a flipped byte) reads as absent and is named; who writes here sets it
+aside, in ``damaged/``, so that what it held is computed again.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,21 +18,32 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.schema import KEY, VERSION, arrow_schema, is_metric
-from results.storage import Storage
+from results.storage import Storage, StorageIOError
+
+log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 COMPACTED = "part-"
+NAMES = b"mrsweep.columns"
+"""Metadata: digest of the columns' names, which no checksum of a page covers."""
+COMPACTIONS = 5
+"""How often a table may be compacted under a reader's hands before it gives up."""
 
 
 class TableError(RuntimeError):
-    """A table file that cannot be read; the message names it."""
+    """A table file that this version cannot read; the message names it."""
+
+
+class DamagedError(ValueError):
+    """A file that does not hold what was written."""
 
 
 class Tables:
-    """The tables of one storage root."""
+    """The tables of one storage root; ``mend`` for who writes there too."""
 
-    def __init__(self, storage: Storage):
+    def __init__(self, storage: Storage, mend: bool = False):
         self.storage = storage
+        self._mend = mend
 
     def write(self, table: str, key: str, rows: Sequence[Row], over: str | None = None) -> None:
         """Write the rows of one key in one file; a second writer of the key changes nothing.
@@ -37,7 +53,8 @@ class Tables:
         if self.storage.exists("tables", table, f"{key}.parquet"):
             if over is None:
                 return
-            if self._file(table, f"{key}.parquet", ["status"])["status"][0].as_py() != over:
+            there = self._file(table, f"{key}.parquet", ["status"])
+            if there is not None and there["status"][0].as_py() != over:
                 return
         metrics = sorted({name for row in rows for name in row if is_metric(name)})
         schema = arrow_schema(table, metrics if table == "trials" else ())
@@ -46,13 +63,27 @@ class Tables:
     def find(self, table: str, key: str) -> list[dict[str, Any]] | None:
         """Return the rows written under one key, or None."""
         if self.storage.exists("tables", table, f"{key}.parquet"):
-            return list(self._file(table, f"{key}.parquet").to_pylist())
+            own = self._file(table, f"{key}.parquet")
+            if own is not None:
+                return list(own.to_pylist())
         for name in self._compacted(table):
             found = self._file(table, name)
+            if found is None:
+                continue
             mask = pc.equal(found[KEY[table][0]], key)
             if pc.any(mask).as_py():
                 return list(found.filter(mask).to_pylist())
         return None
+
+    def keys(self, table: str) -> set[str]:
+        """Return what `find` knows; a listing, and a column of what is compacted."""
+        found: set[str] = set()
+        for name in self._names(table):
+            if not name.startswith(COMPACTED):
+                found.add(name.removesuffix(".parquet"))
+            elif (part := self._file(table, name, KEY[table][:1])) is not None:
+                found.update(part[KEY[table][0]].to_pylist())
+        return found
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return a whole table, in the order of its keys."""
@@ -62,31 +93,48 @@ class Tables:
     def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a whole table: each row once, in the order of its keys."""
         wanted = None if columns is None else [*dict.fromkeys((*KEY[table], *columns))]
-        names = self._names(table)
-        with ThreadPoolExecutor(8) as pool:
-            parts = list(pool.map(lambda name: self._file(table, name, wanted), names))
-        if not parts:
-            schema = arrow_schema(table)
-            return (schema if wanted is None else pa.schema([schema.field(c) for c in wanted])
-                    ).empty_table()  # fmt: skip
-        whole = pa.concat_tables(parts, promote_options="default")
-        whole = _each_once(whole, table, names, parts)
+        whole, _ = self._whole(table, wanted)
+        if whole is None:
+            whole = arrow_schema(table).empty_table()
         return whole if columns is None else whole.select(list(columns))
+
+    def _whole(self, table: str, wanted: Sequence[str] | None) -> tuple[pa.Table | None, list[str]]:
+        """Return a table and the files that it is of; None where there are none."""
+        read = self._parts(table, wanted)
+        names, parts = list(read), list(read.values())
+        if not parts:
+            return None, []
+        whole = pa.concat_tables(parts, promote_options="default")
+        return _each_once(whole, table, names, parts), names
 
     def compact(self, table: str, limit: int = 1) -> int:
         """Join a table's small files into one, if there are more than ``limit``; return how many.
 
         A reader of the bare folder may see rows twice while this runs; `read` never does.
         """
-        names = self._names(table)
-        if len(names) <= limit:
+        if len(self._names(table)) <= limit:
             return 0
-        whole = self.arrow(table)
+        whole, names = self._whole(table, None)
+        if whole is None:
+            return 0
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self._put(table, f"{COMPACTED}{digest}.parquet", whole)
         for name in names:
             self.storage.remove("tables", table, name)
         return len(names)
+
+    def _parts(self, table: str, columns: Sequence[str] | None) -> dict[str, pa.Table]:
+        """Read every file of a table that is whole, once more where one vanished meanwhile."""
+        for _ in range(COMPACTIONS):
+            names = self._names(table)
+            try:
+                with ThreadPoolExecutor(8 if self.storage.local else 32) as pool:
+                    parts = pool.map(lambda name: self._file(table, name, columns), names)
+                    pairs = zip(names, parts, strict=True)
+                    return {name: part for name, part in pairs if part is not None}
+            except FileNotFoundError:
+                continue  # compacted while this read it
+        raise TableError(f"table {table!r} is being compacted again and again; try again later")
 
     def _names(self, table: str) -> list[str]:
         return [n for n in self.storage.names("tables", table) if n.endswith(".parquet")]
@@ -96,25 +144,67 @@ class Tables:
 
     def _put(self, table: str, name: str, rows: pa.Table) -> None:
         buffer = pa.BufferOutputStream()
-        pq.write_table(rows, buffer, compression="zstd")
+        named = {**(rows.schema.metadata or {}), NAMES: _digest(rows.column_names)}
+        rows = rows.replace_schema_metadata(named)
+        pq.write_table(rows, buffer, compression="zstd", write_page_checksum=True)
         self.storage.write(buffer.getvalue().to_pybytes(), "tables", table, name)
 
-    def _file(self, table: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    def _file(self, table: str, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """Return a file's rows; None where it is damaged, which is said, and mended if it may."""
         path = self.storage.path("tables", table, name)
         try:
-            with self.storage.fs.open(path, "rb") as file:
-                parquet = pq.ParquetFile(file)
-                version = int((parquet.schema_arrow.metadata or {}).get(b"mrsweep.version", b"0"))
-                if version > VERSION:
-                    raise TableError(
-                        f"{path} has schema version {version}; this mrsweep reads up to {VERSION}: "
-                        "install a newer one"
-                    )
-                return parquet.read(columns)
-        except (OSError, pa.ArrowInvalid) as error:
+            with self.storage.faults(path), self.storage.fs.open(path, "rb") as file:
+                return _parse(file, table, path, columns)
+        except StorageIOError as fault:
+            if fault.errno is not None:
+                raise  # the system's word: it is out of reach, not damaged
+            why = str(fault)
+        except DamagedError as damage:
+            why = f"{path}: {damage}"
+        if self._mend:
+            self.storage.move(("tables", table, name), ("damaged", table, name))
+            log.warning("%s; moved to damaged/%s, its rows are computed again", why, table)
+        else:
+            log.warning("%s; left out", why)
+        return None
+
+
+def _digest(names: Iterable[str]) -> bytes:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16].encode()
+
+
+def _names_digest(schema: pa.Schema) -> bytes | None:
+    found: bytes | None = (schema.metadata or {}).get(NAMES)
+    return found
+
+
+def _parse(file: Any, table: str, path: str, columns: Sequence[str] | None) -> pa.Table:
+    """Return the rows of an open file in today's columns; raise `DamagedError` or `TableError`."""
+    try:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        version = int((parquet.schema_arrow.metadata or {}).get(b"mrsweep.version", b"0"))
+        if version > VERSION:
             raise TableError(
-                f"{path} cannot be read ({error}); move it away: its rows are computed again"
-            ) from error
+                f"{path} has schema version {version}; this mrsweep reads up to {VERSION}: "
+                "install a newer one"
+            )
+        names = parquet.schema_arrow.names
+        if (written := _names_digest(parquet.schema_arrow)) and written != _digest(names):
+            raise DamagedError("its columns are not those that were written")
+        schema = arrow_schema(table, [name for name in names if is_metric(name)])
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
+        rows = parquet.read([name for name in schema.names if name in names])
+        for field in schema:
+            if field.name not in rows.column_names:  # of an older mrsweep
+                rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+        return rows.select(schema.names).cast(schema)
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise DamagedError(f"it cannot be read ({error})") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DamagedError(f"it cannot be read ({error})") from error
 
 
 def _each_once(

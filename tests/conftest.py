@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from orchestrator.launch import RAY_ENVIRONMENT, Launch, record_plan, run
+from orchestrator.execution import RAY_ENVIRONMENT, record_plan, run
+from orchestrator.launch import Launch
 from orchestrator.plan import Job, make_plan
 from orchestrator.sweepfile import parse_sweep
 from prune_core import architectures, datasets, training

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import progress
-from orchestrator.launch import Outcome
+from orchestrator.orders import Outcome
 from orchestrator.plan import Plan, make_plan
 from orchestrator.progress import Display
 from orchestrator.sweepfile import parse_sweep
@@ -57,7 +57,7 @@ def test_a_repeated_attempt_is_no_failure(plan: Plan) -> None:
     shown, text = display(plan)
     job = next(iter(plan.jobs.values()))
     with shown:
-        shown.ended(job, Outcome(job.key, "failed", "lost", retry=True), ())
+        shown.ended(job, Outcome(job.key, "failed", "lost", "lost"), ())
     assert "1 attempts repeated" in text.getvalue()
     assert "failed" not in text.getvalue()
 
