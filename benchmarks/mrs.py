@@ -170,7 +170,7 @@ def main() -> None:
     by: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     for architecture in chosen.architectures:
         rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-        for seed in chosen.seeds:
+        for seed in chosen.blocks():
             start = time.perf_counter()
             for name, row in measure(architecture, seed).items():
                 rows[name].append(row)

@@ -45,7 +45,7 @@ class Artifacts:
 
     def keys(self, stage: str) -> set[str]:
         """Return the keys of a stage's results; one listing."""
-        found = (file.partition("/") for file in self.storage.files("artifacts", stage))
+        found = (file.partition("/") for file in self.storage.sizes("artifacts", stage))
         return {key for key, _, name in found if name == RESULT[stage]}
 
     def save(

@@ -39,13 +39,14 @@ class Settings:
 class Cells:
     """The cells of a sweep; equal settings are one object, so that what follows is shared too."""
 
-    def __init__(self, sweep: Sweep):
+    def __init__(self, sweep: Sweep, seeds: tuple[int, ...]):
         self.sweep = sweep
+        self.seeds = seeds
         self._settings: dict[tuple[Any, ...], Settings] = {}
 
     def __iter__(self) -> Iterator[dict[str, Value]]:
         """Go through all cells that are not excluded, at every seed."""
-        factors = {**self.sweep.factors(), "seed": self.sweep.seeds}
+        factors = {**self.sweep.factors(), "seed": self.seeds}
         names = tuple(factors)
         for levels in itertools.product(*factors.values()):
             labels = dict(zip(names, levels, strict=True))

@@ -39,6 +39,14 @@ class Executor(StrEnum):
     inline = "inline"
 
 
+class Logger(StrEnum):
+    """Trackers that done trials may be shown in."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
 class Format(StrEnum):
     """Formats of an export."""
 
@@ -67,11 +75,24 @@ def run(
     ),
     device: Device = "auto",
     retry_failed: RetryFailed = False,
+    logger: Annotated[
+        Logger | None, typer.Option(help="Show done trials in a tracker too (optional extras).")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="File for a line of JSON an event, appended to.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything and show what would run."),
+    ] = False,
 ) -> None:
     """Run what is left of a sweep, then report. Run it again to go on after an interruption."""
-    done = commands.run(
-        file, storage, workers, address, executor.value, device, retry_failed, _console()
-    )
+    tracker = logger.value if logger else None
+    how = commands.How(workers, address, executor.value, device, retry_failed, tracker, log)
+    if dry_run:
+        commands.rehearse(file, storage, how, _console())
+        return
+    done = commands.run(file, storage, how, _console())
     raise typer.Exit(0 if done else 1)
 
 
@@ -91,7 +112,7 @@ def trial(
 
 @app.command()
 def status(file: File, storage: StorageRoot = "runs") -> None:
-    """Show what of a sweep is done, failed and left, from the tables alone."""
+    """Show what of a sweep is done, running, failed and left, and how fast it goes."""
     commands.status(file, storage, _console())
 
 

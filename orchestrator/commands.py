@@ -5,10 +5,11 @@ Imports wait until a command needs them: plan, status and report start without t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections import Counter
-from datetime import timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,8 @@ from orchestrator.sweepfile import FACTOR_FIELDS, Sweep, SweepFileError, read_sw
 from prune_core.registry import AXES, UnknownMethodError
 
 if TYPE_CHECKING:
+    from orchestrator.launch import Progress
     from results.storage import Storage
-
-KINDS = ("dense", "rewind", "sensitivity", "scores", "prune", "trial")
 
 
 class RequestError(ValueError):
@@ -32,12 +32,13 @@ class RequestError(ValueError):
 def wrong_requests() -> tuple[type[Exception], ...]:
     """Return the errors that mean a wrong request, not a fault of ours."""
     from orchestrator.launch import ResourceError
+    from orchestrator.trackers import TrackerError
     from results.design import AnalysisError
     from results.storage import StorageError
     from results.store import TableError
 
     found: list[type[Exception]] = [SweepFileError, UnknownMethodError, RequestError]
-    found += [AnalysisError, StorageError, TableError, ResourceError]
+    found += [AnalysisError, StorageError, TableError, ResourceError, TrackerError]
     if "orchestrator.jobs" in sys.modules:
         from orchestrator.jobs import DeviceError
 
@@ -47,97 +48,41 @@ def wrong_requests() -> tuple[type[Exception], ...]:
 
 def plan(file: Path, storage: str, console: Console) -> None:
     """Show the plan of a sweep against what storage holds."""
+    from orchestrator.overview import show_plan
     from orchestrator.survey import survey
 
-    sweep, planned, root = _open(file, storage)
-    state = survey(planned, root)
-    factors = {**sweep.factors(), "seed": sweep.seeds}
-    shape = " x ".join(f"{len(levels)} {name}" for name, levels in factors.items())
-    console.print(f"{sweep.name}: {len(planned.trials)} trials ({shape})", highlight=False)
-    table = Table(box=None, pad_edge=False)
-    for name in ("jobs", "planned", "left", "hours left"):
-        table.add_column(name, justify="left" if name == "jobs" else "right")
-    total = Counter(job.kind for job in planned.jobs.values())
-    left = Counter(planned.jobs[key].kind for key in state.needed)
-    seconds = _seconds_left(planned, state.needed, root)
-    for kind in KINDS:
-        cost = "unknown" if seconds.get(kind) is None else f"{(seconds[kind] or 0) / 3600:.3f}"
-        table.add_row(kind, str(total[kind]), str(left[kind]), cost if left[kind] else "0")
-    console.print(table)
-    if state.failed:
-        console.print(f"{len(state.failed)} trials failed before: --retry-failed tries them again")
-    if any(seconds.get(kind) is None for kind in KINDS if left[kind]):
-        console.print("Hours are device-hours, at the rates of earlier jobs in this storage.")
+    _, planned, root = _open(file, storage)
+    show_plan(planned, root, survey(planned, root), console)
 
 
-def _seconds_left(planned: Plan, needed: tuple[str, ...], root: Storage) -> dict[str, float | None]:
-    """Estimate device-seconds by kind from the jobs that storage has rows of; None if it has none.
+@dataclass(frozen=True)
+class How:
+    """How a sweep is to be run."""
 
-    Rates are by kind and architecture where such jobs ran, by kind alone where not.
-    """
-    from results.store import Tables
-
-    jobs = Tables(root).read("jobs", ["kind", "architecture", "status", "start", "end"])
-    jobs = jobs[jobs["status"] == "done"]
-    seconds = (jobs["end"] - jobs["start"]).dt.total_seconds()
-    exact = seconds.groupby([jobs["kind"], jobs["architecture"]]).mean().to_dict()
-    rough = seconds.groupby(jobs["kind"]).mean().to_dict()
-    found: dict[str, float | None] = {}
-    for key in needed:
-        job = planned.jobs[key]
-        rate = exact.get((job.kind, job.architecture), rough.get(job.kind))
-        before = found.get(job.kind, 0.0)
-        found[job.kind] = None if rate is None or before is None else before + rate
-    return found
+    workers: int | None = None
+    address: str | None = None
+    executor: str = "ray"
+    device: str = "auto"
+    retry_failed: bool = False
+    tracker: str | None = None
+    log: Path | None = None
 
 
-def run(
-    file: Path,
-    storage: str,
-    workers: int | None,
-    address: str | None,
-    executor: str,
-    device: str,
-    retry_failed: bool,
-    console: Console,
-) -> bool:
+def run(file: Path, storage: str, how: How, console: Console) -> bool:
     """Run what is left of a sweep and report; return whether every trial is done."""
-    from orchestrator import execution
-    from orchestrator.launch import Launch
-    from orchestrator.progress import Display
     from orchestrator.survey import survey
     from results.storage import StorageIOError
 
-    sweep, planned, root = _open(file, storage)
-    display = Display(planned, console)
-    started = Launch(planned, root, device, display, retry_failed)
-    state = started.state
-    display.tally.expect(state.needed, len(state.done), len(state.failed) * (not retry_failed))
-    if state.needed:
-        _check_methods(sweep, address, console)
-    if state.needed and address is None:  # a cluster's devices are its nodes'
-        from orchestrator.jobs import resolve_device
-
-        started.device = resolve_device(device)
+    _, planned, root = _open(file, storage)
     try:
-        execution.record_plan(planned, root, file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"storage root {storage!r} cannot be written: {error}") from error
-    console.print(
-        f"{sweep.name}: {len(planned.trials)} trials, {len(state.done)} done before, "
-        f"{len(state.needed)} jobs to do",
-        highlight=False,
-    )
-    if state.needed:
-        try:
-            with display:
-                execution.run(started, executor, workers, address, display.stopping)
-        except StorageIOError as error:
-            raise RequestError(
-                f"storage root {storage!r} failed: {error}; what is finished is kept, and the same "
-                "command goes on with the rest"
-            ) from error
-    after = survey(planned, root)
+        while (going_on := _run_left(file, planned, root, how, console)) is not None:
+            planned = going_on
+        after = survey(planned, root)
+    except StorageIOError as error:
+        raise RequestError(
+            f"storage root {storage!r} failed: {error}; what is finished is kept, and the same "
+            "command goes on with the rest"
+        ) from error
     if after.done:
         report(file, storage, None, None, console)
     else:
@@ -150,6 +95,85 @@ def run(
     return not after.failed and not left
 
 
+def _run_left(file: Path, planned: Plan, root: Storage, how: How, console: Console) -> Plan | None:
+    """Run what is left of a plan; return one with more seeds where the sweep asks for them."""
+    from orchestrator import execution
+    from orchestrator.following import Several
+    from orchestrator.launch import Launch
+    from orchestrator.progress import Display
+    from orchestrator.replication import seeds_to_add
+
+    display = Display(planned, console)
+    with _followers(planned.sweep.name, root, how) as followers:
+        listeners = Several([display, *followers])
+        launch = Launch(planned, root, how.device, listeners, how.retry_failed)
+        state = launch.state
+        failed_before = 0 if how.retry_failed else len(state.failed)
+        display.tally.expect(state.needed, len(state.done), failed_before)
+        if state.needed:
+            _check_methods(planned.sweep, how.address, console)
+            launch.device = _device(how)
+        execution.record_plan(planned, root, file.read_text(encoding="utf-8"))
+        console.print(
+            f"{planned.sweep.name}: {len(planned.trials)} trials, {len(state.done)} done before, "
+            f"{len(state.needed)} jobs to do",
+            highlight=False,
+        )
+        if state.needed:
+            with display:
+                execution.run(launch, how.executor, how.workers, how.address, display.stopping)
+    if not launch.finished or not (more := seeds_to_add(planned, root)):
+        return None
+    console.print(f"The verdict is not narrow enough yet: {more} more seeds", highlight=False)
+    return make_plan(planned.sweep, len(planned.seeds) + more)
+
+
+def _device(how: How) -> str:
+    """Return the device, checked where it is this machine's; a cluster's are its nodes'."""
+    if how.address is not None:
+        return how.device
+    from orchestrator.jobs import resolve_device
+
+    return resolve_device(how.device)
+
+
+@contextlib.contextmanager
+def _followers(sweep: str, root: Storage, how: How) -> Iterator[list[Progress]]:
+    """Give what follows a run beside the display: a log, a tracker."""
+    from orchestrator.following import EventLog
+    from orchestrator.trackers import Tracking
+
+    with contextlib.ExitStack() as stack:
+        found: list[Progress] = []
+        if how.log is not None:
+            try:
+                events = EventLog(how.log, sweep)
+            except OSError as error:
+                raise RequestError(f"--log {how.log}: {error.strerror}") from error
+            found.append(events)
+            stack.callback(events.close)
+        if how.tracker is not None:
+            tracking = Tracking(how.tracker, sweep, root)
+            found.append(tracking)
+            stack.callback(tracking.close)
+        yield found
+
+
+def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
+    """Check everything that `run` checks and show what it would do; write nothing."""
+    from orchestrator.overview import show_plan, show_shares
+    from orchestrator.survey import survey
+
+    sweep, planned, root = _open(file, storage)
+    state = survey(planned, root, how.retry_failed)
+    _check_methods(sweep, how.address, console)
+    device = _device(how)
+    show_plan(planned, root, state, console)
+    if state.needed:
+        show_shares(planned, state, device, console)
+    console.print(f"Device: {device}. Nothing was run, and nothing written.", highlight=False)
+
+
 def trial(file: Path, select: str, storage: str, device: str, console: Console) -> bool:
     """Run one trial in this process; return whether it is done."""
     from orchestrator.execution import record_plan
@@ -158,7 +182,7 @@ def trial(file: Path, select: str, storage: str, device: str, console: Console) 
     from results.store import Tables
 
     sweep, planned, root = _open(file, storage)
-    wanted = _selection(select, sweep)
+    wanted = _selection(select, sweep, planned.seeds)
     matching = [
         job
         for job in planned.trials.values()
@@ -183,8 +207,8 @@ def trial(file: Path, select: str, storage: str, device: str, console: Console) 
     return bool(row.get("status") == "done")
 
 
-def _selection(select: str, sweep: Sweep) -> dict[str, str]:
-    levels = {**sweep.factors(), "seed": sweep.seeds}
+def _selection(select: str, sweep: Sweep, seeds: tuple[int, ...]) -> dict[str, str]:
+    levels = {**sweep.factors(), "seed": seeds}
     found: dict[str, str] = {}
     for part in filter(None, select.split(",")):
         name, _, level = part.partition("=")
@@ -201,31 +225,11 @@ def _selection(select: str, sweep: Sweep) -> dict[str, str]:
 
 
 def status(file: Path, storage: str, console: Console) -> None:
-    """Show how far a sweep is, from the tables alone."""
-    from orchestrator.survey import survey
-    from results.store import Tables
+    """Show how far a sweep is, from what storage holds alone."""
+    from orchestrator.overview import show_status
 
-    sweep, planned, root = _open(file, storage)
-    state = survey(planned, root)
-    total = len(planned.trials)
-    left = total - len(state.done) - len(state.failed)
-    console.print(
-        f"{sweep.name}: {total} trials: {len(state.done)} done, {len(state.failed)} failed, "
-        f"{left} left",
-        highlight=False,
-    )
-    jobs = Tables(root).read("jobs", ["key", "start", "end"])
-    jobs = jobs[jobs["key"].isin(set(planned.jobs))]
-    if len(jobs):
-        last = jobs["end"].max()
-        recent = int((jobs["end"] > last - timedelta(hours=1)).sum())
-        console.print(f"last job ended {last:%Y-%m-%d %H:%M:%S} UTC; {recent} in the hour before")
-    failed = [key for key in planned.trials if key in state.failed]
-    reasons = Counter(
-        str((Tables(root).find("trials", key) or [{}])[0].get("error")) for key in failed
-    )
-    for error, count in reasons.most_common():
-        console.print(f"{count} failed: {error}", markup=False, highlight=False)
+    _, planned, root = _open(file, storage)
+    show_status(planned, root, console)
 
 
 def report(file: Path, storage: str, metric: str | None, to: Path | None, console: Console) -> None:
@@ -241,7 +245,7 @@ def report(file: Path, storage: str, metric: str | None, to: Path | None, consol
         files = make_report(summary, sweep.name)
     for name, data in files.items():
         if to is None:
-            root.write(data, "sweeps", sweep.name, "report", name)
+            root.write(data, "sweeps", sweep.name, "report", *name.split("/"))
         else:
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             (to / name).write_bytes(data)
@@ -323,6 +327,7 @@ def export(file: Path, to: Path, storage: str, kind: str, console: Console) -> N
 
 def _open(file: Path, storage: str) -> tuple[Sweep, Plan, Storage]:
     """Check a sweep file and a storage root, and report the faults of both together."""
+    from orchestrator.replication import planned_seeds
     from results.storage import Storage, StorageError
 
     faults: list[str] = []
@@ -337,7 +342,7 @@ def _open(file: Path, storage: str) -> tuple[Sweep, Plan, Storage]:
         faults.append(str(error))
     if faults:
         raise SweepFileError(faults)
-    return sweep, make_plan(sweep), root
+    return sweep, make_plan(sweep, planned_seeds(sweep, root)), root
 
 
 def _check_methods(sweep: Sweep, address: str | None, console: Console) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 Place = tuple[str | int, ...]
+TAGS = ("(list)", "(rule)")
+"""What tells the forms of a field apart, where it may have several."""
 
 
 def describe(
@@ -44,7 +46,7 @@ def clean(message: str) -> str:
 
 def _as_written(loc: Place, lines: Mapping[Any, int]) -> Place:
     """Take out what the parser added: marks of keys, and the name of an only recipe."""
-    where = tuple(part for part in loc if part != "[key]")
+    where = tuple(part for part in loc if part not in ("[key]", *TAGS))
     if len(where) > 1 and where[0] == where[1] and where[:2] not in lines:
         where = where[1:]
     return where

@@ -18,7 +18,7 @@ from orchestrator.rows import failed_row, job_row, now
 from orchestrator.scheduler import Scheduler
 from orchestrator.shares import Shares, likeness
 from orchestrator.survey import survey
-from prune_core.stages import Finetuned, Trial
+from prune_core.stages import Trial
 from results.storage import Storage, StorageIOError
 from results.store import Tables
 
@@ -106,7 +106,7 @@ class Launch:
             if job is None:
                 if not self._look_elsewhere():
                     return None
-            elif not self.leases.take(_lease(job)):
+            elif not self.leases.take(job.lease):
                 self.scheduler.defer(job.key)
                 self._elsewhere.append(job.key)
             elif not self._done_meanwhile(job):
@@ -128,7 +128,7 @@ class Launch:
         if outcome.status == "done":
             self.scheduler.succeed(job.key)
             self._drop_unneeded(job)
-            self.leases.release(_lease(job))
+            self.leases.release(job.lease)
             self.progress.ended(job, outcome, lost=())
             return
         cause, error = outcome.cause or "error", outcome.error or "unknown"
@@ -145,7 +145,7 @@ class Launch:
                 row = failed_row(stage, self.plan.jobs[key].labels or {}, why)
                 self.tables.write("trials", key, [row], over="failed")
         if lost:
-            self.leases.release(_lease(job))
+            self.leases.release(job.lease)
         self.progress.ended(job, outcome, lost.keys())
 
     def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
@@ -188,7 +188,7 @@ class Launch:
         if not self._elsewhere or time.monotonic() - self._looked < POLL:
             return False
         self._looked = time.monotonic()
-        free = [key for key in self._elsewhere if self.leases.take(_lease(self.plan.jobs[key]))]
+        free = [key for key in self._elsewhere if self.leases.take(self.plan.jobs[key].lease)]
         self._elsewhere = [key for key in self._elsewhere if key not in set(free)]
         for key in free:
             self.scheduler.again(key)
@@ -216,7 +216,7 @@ class Launch:
             self.scheduler.succeed(job.key)
         else:
             lost = self.scheduler.fail(job.key, failed, attempts=0)
-        self.leases.release(_lease(job))
+        self.leases.release(job.lease)
         ended = Outcome(job.key, "failed" if lost else "done", failed)
         self.progress.ended(job, ended, lost)
         return True
@@ -233,14 +233,3 @@ class Launch:
             for key in self._unneeded:
                 self._artifacts.drop(self.plan.jobs[key].kind, key)
             self._unneeded.clear()
-
-
-def _lease(job: Job) -> str:
-    """Return what a job's lease is called: after the network that it makes.
-
-    Trials of two sweeps that ask for other attacks on one network make that network both.
-    """
-    stage = job.stage
-    if isinstance(stage, Trial) and isinstance(stage.network, Finetuned):
-        return stage.network.key
-    return stage.key

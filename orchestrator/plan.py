@@ -53,6 +53,16 @@ class Job:
         return self.stage.kind
 
     @property
+    def lease(self) -> str:
+        """What its lease is called: the key of the network that it makes.
+
+        Trials of two sweeps that ask for other attacks on one network make that network both.
+        """
+        stage = self.stage
+        made = stage.network if isinstance(stage, Trial) else stage
+        return made.key if isinstance(made, Finetuned) else stage.key
+
+    @property
     def architecture(self) -> str:
         """The architecture that the job works on."""
         return dense_of(self.stage).architecture
@@ -77,6 +87,7 @@ class Plan:
 
     sweep: Sweep
     jobs: Mapping[str, Job]
+    seeds: tuple[int, ...]
 
     @cached_property
     def trials(self) -> dict[str, Job]:
@@ -117,12 +128,12 @@ class Plan:
         return [{"trial_id": key, **(job.labels or {})} for key, job in self.trials.items()]
 
 
-def make_plan(sweep: Sweep) -> Plan:
-    """Return the plan of a sweep.
+def make_plan(sweep: Sweep, count: int | None = None) -> Plan:
+    """Return the plan of a sweep; at its first ``count`` seeds, where they are to be added.
 
     Raises `SweepFileError` for cells that cannot be, and where two cells are the same trial.
     """
-    cells = Cells(sweep)
+    cells = Cells(sweep, sweep.blocks(count))
     if faults := contradictions(cells):
         raise SweepFileError([f"{sweep.name}: {fault}" for fault in faults])
     jobs: dict[str, Job] = {}
@@ -143,7 +154,7 @@ def make_plan(sweep: Sweep) -> Plan:
         if isinstance(job.stage, Rewound):
             dense = jobs[job.stage.network.key]
             jobs[dense.key] = replace(dense, rewinds=(*dense.rewinds, job.stage))
-    return Plan(sweep, jobs | trials)
+    return Plan(sweep, jobs | trials, cells.seeds)
 
 
 def _enter(trial: Trial, labels: Mapping[str, Value], jobs: dict[str, Job]) -> Job:

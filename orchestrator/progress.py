@@ -16,7 +16,9 @@ from rich.text import Text
 from orchestrator.orders import Outcome
 from orchestrator.plan import Job, Plan
 
-KINDS = ("dense", "sensitivity", "scores", "prune", "trial")
+KINDS = ("dense", "rewind", "sensitivity", "scores", "prune", "trial")
+SAME_ERRORS = 3
+"""Failures with one error that are printed; further ones are counted."""
 LINE_EVERY = 10.0
 """Seconds between two plain lines."""
 
@@ -76,6 +78,7 @@ class Display:
         self.tally = Tally(plan)
         self.console = console
         self._live: Live | None = None
+        self._errors: Counter[str] = Counter()
         self._last_line = 0.0
 
     def __enter__(self) -> Display:
@@ -124,10 +127,19 @@ class Display:
                 tally.failed[tally.plan.jobs[key].kind] += 1
                 if key != job.key:
                     tally.weight_left[tally.plan.jobs[key].kind] -= tally.plan.jobs[key].weight
-            self.console.print(
-                Text(f"failed: {job.kind} {job.architecture} {job.key}: {outcome.error}", "red")
-            )
+            self._say_failed(job, outcome.error or "unknown")
         self._tell()
+
+    def _say_failed(self, job: Job, error: str) -> None:
+        """Print a failure; of ten thousand alike the first few, as the display counts them all."""
+        self._errors[error] += 1
+        if self._errors[error] > SAME_ERRORS:
+            return
+        more = "; further ones like it are only counted"
+        note = more if self._errors[error] == SAME_ERRORS else ""
+        self.console.print(
+            Text(f"failed: {job.kind} {job.architecture} {job.key}: {error}{note}", "red")
+        )
 
     def _tell(self) -> None:
         if self._live is None and time.monotonic() - self._last_line >= LINE_EVERY:

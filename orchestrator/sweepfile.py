@@ -9,15 +9,18 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from orchestrator.faults import allowed, clean, describe
@@ -28,6 +31,7 @@ from prune_core.fields import (
     AttackName,
     CriterionName,
     GranularityName,
+    Number,
     Share,
     Spec,
     parse_number,
@@ -117,6 +121,32 @@ def _recipes(value: Any) -> Any:
     """Take one recipe as the only level of the factor ``dense``."""
     several = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
     return value if several else {"dense": value}
+
+
+class Until(Spec):
+    """When enough seeds are done."""
+
+    half_width: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        description="of the verdict's 95 % interval, as a share of the variance"
+    )
+    metric: str | None = Field(None, description="the verdict's; the report's leading one if none")
+    hours: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="device-hours after which no seed is added either"
+    )
+
+
+class Replication(Spec):
+    """Seeds that are added until the verdict is narrow enough, or the budget is spent."""
+
+    min: int = Field(3, ge=3, description="fewer give no interval")
+    max: int
+    until: Until
+
+    @model_validator(mode="after")
+    def _max_over_min(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max} is under min {self.min}")
+        return self
 
 
 def _seeds(value: Any) -> Any:
@@ -239,10 +269,15 @@ class Sweep(Spec):
         AfterValidator(_distinct_contents),
     ]
     seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...],
-        Field(min_length=1),
+        Annotated[
+            tuple[Annotated[int, Field(ge=0)], ...],
+            Field(min_length=1),
+            AfterValidator(_distinct),
+            Tag("(list)"),
+        ]
+        | Annotated[Replication, Tag("(rule)")],
+        Discriminator(lambda given: "(rule)" if isinstance(given, dict | Spec) else "(list)"),
         BeforeValidator(_seeds),
-        AfterValidator(_distinct),
     ] = (0,)
     threat: Threat
     evaluation: EvaluationRules
@@ -285,6 +320,12 @@ class Sweep(Spec):
         _raise_all(faults)
         return tuple(found)
 
+    def blocks(self, count: int | None = None) -> tuple[int, ...]:
+        """Return the seeds; the first ``count``, at least ``min``, where they are to be added."""
+        if isinstance(self.seeds, Replication):
+            return tuple(range(max(count or 0, self.seeds.min)))
+        return self.seeds
+
     def factors(self) -> dict[str, tuple[Value, ...]]:
         """Return the levels of every factor; the seed is a block, not a factor."""
         return factor_levels({field: getattr(self, field) for field in FACTOR_FIELDS.values()})
@@ -316,11 +357,18 @@ def as_levels(given: Levels) -> tuple[Value, ...]:
     return given if isinstance(given, tuple) else (given,)
 
 
+def _all_seeds(seeds: tuple[int, ...] | Replication) -> tuple[int, ...]:
+    return tuple(range(seeds.max)) if isinstance(seeds, Replication) else seeds
+
+
 def _known_levels(
     rule: Mapping[str, Levels], data: Mapping[str, Any]
 ) -> tuple[dict[str, Levels], list[str]]:
     """Check that a rule names factors and levels of the sweep; ``8/10`` finds the level 0.8."""
-    levels: dict[str, tuple[Any, ...]] = {**factor_levels(data), "seed": data.get("seeds", ())}
+    levels: dict[str, tuple[Any, ...]] = {
+        **factor_levels(data),
+        "seed": _all_seeds(data.get("seeds", ())),
+    }
     found: dict[str, Levels] = {}
     faults: list[str] = []
     for factor, given in rule.items():

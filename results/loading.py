@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -54,6 +56,15 @@ class Loaded:
         found = found[found["trial_id"].isin(labels.index)].reset_index(drop=True)
         for column in labels.columns:
             found[column] = found["trial_id"].map(labels[column])
+        return found
+
+    @cached_property
+    def replication(self) -> dict[str, Any]:
+        """By which rule seeds were added, and what it saw; empty where none were."""
+        if self.sweep is None:
+            return {}
+        data = self.storage.read("sweeps", self.sweep, "replication.json")
+        found: dict[str, Any] = json.loads(data) if data else {}
         return found
 
     @property

@@ -141,15 +141,19 @@ class Storage:
         names = (posixpath.basename(str(path).rstrip("/")) for path in found)
         return sorted(name for name in names if not name.startswith("."))
 
-    def files(self, *parts: str) -> set[str]:
-        """Return all files below a folder, as paths relative to it; one listing, however many."""
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """Return the bytes of all files below a folder, by path relative to it; one listing."""
         path = self.path(*parts)
         try:
             with self.faults(path):
-                found = self.fs.find(path)
+                found = self.fs.find(path, detail=True)
         except (FileNotFoundError, NotADirectoryError):
-            return set()
-        return {posixpath.relpath(str(file), path) for file in found}
+            return {}
+        base = path.lstrip("/")  # an object store's listing has no leading slash
+        return {
+            posixpath.relpath(str(file).lstrip("/"), base): int(facts["size"])
+            for file, facts in found.items()
+        }
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> None:
         """Move a file; one that is gone already is no error."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from results.loading import Loaded
 from results.schema import metric_label
 from results.subfactors import Parts, parts, trained
 from results.verdict import PAIR, Verdict, verdict
+from results.words import percent
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def summarise(tables: Loaded, metric: str | None = None) -> Summary:
         names = ", ".join(sorted(done["dataset"].unique()))
         raise AnalysisError(f"several data sets ({names}): report one sweep at a time")
     after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
-    headline = _headline(done, after, metric)
+    headline = leading_metric(done, metric)
     ordered = [headline, *(name for name in after if name != headline)]
-    caveats = _counts(trials, tables.missing)
+    caveats = [*_counts(trials, tables.missing), *stopping_rule(tables.replication)]
     verdicts = []
     for name in ordered:
         try:
@@ -93,12 +95,37 @@ def _parts(trials: pd.DataFrame, metrics: list[str]) -> Iterator[Parts]:
             return  # most sweeps cross no parts; one that does says so for every metric
 
 
-def _headline(done: pd.DataFrame, after: list[str], metric: str | None) -> str:
+def leading_metric(done: pd.DataFrame, metric: str | None = None) -> str:
+    """Return the metric that the verdict is on: the strongest attack's, unless one is given."""
+    after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
     if metric is not None:
         if metric not in after:
             raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(after)}")
         return metric
     return str(done[after].mean().idxmin())
+
+
+def stopping_rule(record: Mapping[str, Any]) -> list[str]:
+    """Say by which rule seeds were added, and what each look found; nothing where none were."""
+    if not record:
+        return []
+    rule, looks = record["rule"], record["looks"]
+    widths = ", ".join(f"{look['seeds']}: {percent(look['half_width'])}" for look in looks)
+    hours = rule["until"]["hours"]
+    budget = f"at most {rule['max']}" + (f" and {hours:g} device-hours" if hours else "")
+    ended = {
+        "narrow": "it ended there because the interval was narrow enough",
+        "max": "it ended there because the most seeds were done",
+        "hours": "it ended there because the device-hours were spent",
+    }.get(record["ended"] or "", "it has not ended yet")
+    said = (
+        f"Seeds were added, from {rule['min']} to {budget}, until the 95 % interval of the "
+        f"verdict on {metric_label(record['metric'])} was no more than "
+        f"{percent(rule['until']['half_width'])} of the variance to either side; half-widths by "
+        f"number of seeds were {widths}; {ended}. An interval that decides when to stop is a "
+        "little too narrow: see benchmarks/calibration.py."
+    )
+    return [said]
 
 
 def _counts(trials: pd.DataFrame, missing: int) -> list[str]:

@@ -104,7 +104,9 @@ def test_a_driver_that_cannot_write_ends_in_good_order_and_goes_on_later(
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_job_that_could_never_start_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"dense job takes .'CPU': 64.0.; .* the cluster has 2 CPUs"):
+    with pytest.raises(
+        ResourceError, match=r"dense job takes .'CPU': 64.0.; .* the cluster has 2 CPUs"
+    ):
         run_sweep(sweep_text(resources="{cpus: 64}"), tmp_path, executor="ray")
 
 
