@@ -1,10 +1,10 @@
-"""Faults made to happen, on a several-node Ray cluster on this machine: what is in the tables after?
+"""Faults made to happen, on a Ray cluster of several nodes on this machine, and what they leave.
 
     python benchmarks/chaos.py [FAULT ...]
 
-Every fault strikes a sweep of 24 trials (45 jobs) at a random moment; then the same command is given
-until all is done. The table ``trials`` must equal an undisturbed run's, bit for bit, but for times:
-no row lost, none doubled, no finished job run again.
+Every fault strikes a sweep of 24 trials (45 jobs) at work; then the same command is given until
+all is done. The table ``trials`` must equal an undisturbed run's, bit for bit, but for times: no
+row lost, none doubled, no finished job run again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command line. Each command is a few lines over the library; see ``mrsweep COMMAND --help``.
 
-Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wrong.
+Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wrong, 130 stopped.
 """
 
 from __future__ import annotations
@@ -92,7 +92,12 @@ def run(
     if dry_run:
         commands.rehearse(file, storage, how, _console())
         return
-    done = commands.run(file, storage, how, _console())
+    try:
+        done = commands.run(file, storage, how, _console())
+    except KeyboardInterrupt:
+        message = "\nInterrupted. The same command goes on where this stopped."
+        Console(stderr=True).print(message)
+        raise typer.Exit(130) from None
     raise typer.Exit(0 if done else 1)
 
 
@@ -179,6 +184,3 @@ def main() -> None:
     except commands.wrong_requests() as error:
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        Console(stderr=True).print("\nInterrupted. The same command goes on where this stopped.")
-        raise SystemExit(130) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -189,17 +191,103 @@ def test_a_crash_between_the_steps_of_compaction_loses_and_doubles_nothing(
     assert tables.read("trials")["seed"].tolist() == [0, 1, 2]
 
 
-def test_a_damaged_or_newer_file_is_named(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_newer_file_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = Tables(storage)
-    storage.write(b"PAR1 broken", "tables", "jobs", "x.parquet")
-    with pytest.raises(TableError, match=r"x.parquet cannot be read .* move it away"):
-        tables.read("jobs")
     tables.write("trials", "k", [trial("k")])
     monkeypatch.setattr(results.store, "VERSION", VERSION - 1)
     with pytest.raises(TableError, match="install a newer one"):
         tables.read("trials")
+
+
+def test_a_damaged_file_is_named_and_left_out(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = Tables(storage)
+    tables.write("jobs", "k-1", [{"key": "k", "attempt": 1}])
+    storage.write(b"PAR1 broken", "tables", "jobs", "x-1.parquet")
+    assert tables.read("jobs")["key"].tolist() == ["k"]
+    assert "x-1.parquet: it cannot be read" in caplog.text
+    assert storage.exists("tables", "jobs", "x-1.parquet")  # a reader moves nothing
+
+
+def test_who_writes_sets_it_aside_and_writes_anew(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = Tables(storage, mend=True)
+    for key in ("a", "b"):
+        tables.write("trials", key, [trial(key)])
+    whole = storage.read("tables", "trials", "a.parquet")
+    storage.write(whole[: len(whole) // 2], "tables", "trials", "a.parquet")
+    assert tables.find("trials", "a") is None
+    assert storage.names("damaged", "trials") == ["a.parquet"]
+    assert "moved to damaged/trials" in caplog.text
+    tables.write("trials", "a", [trial("a")])
+    assert tables.read("trials")["trial_id"].tolist() == ["a", "b"]
+
+
+def test_compaction_keeps_a_damaged_file(storage: Storage) -> None:
+    tables = Tables(storage)
+    for key in ("a", "b"):
+        tables.write("trials", key, [trial(key)])
+    storage.write(b"broken", "tables", "trials", "c.parquet")
+    assert tables.compact("trials") == 2
+    assert storage.read("tables", "trials", "c.parquet") == b"broken"
+    assert tables.keys("trials") == {"a", "b", "c"}
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(storage: Storage) -> None:
+    """Every 37th byte of a file, two bits each; checksums cover what statistics do not."""
+    tables = Tables(storage)
+    tables.write("trials", "k", [{**trial("k"), "finetuned_pgd_20": 0.4}])
+    whole, good = storage.read("tables", "trials", "k.parquet"), tables.arrow("trials")
+    noticed = 0
+    for place in range(0, len(whole), 37):
+        for bit in (0x01, 0x80):
+            data = bytearray(whole)
+            data[place] ^= bit
+            storage.write(bytes(data), "tables", "trials", "k.parquet")
+            found = tables.arrow("trials")
+            noticed += found.num_rows == 0
+            assert found.num_rows == 0 or found.equals(good)
+    assert noticed > len(whole) / 37
+
+
+def test_a_table_of_an_older_mrsweep_reads_with_nulls(storage: Storage) -> None:
+    tables = Tables(storage)
+    tables.write("jobs", "k-1", [{"key": "k", "attempt": 1, "status": "done"}])
+    path = storage.path("tables", "jobs", "k-1.parquet")
+    old = pq.read_table(path).drop_columns(["seconds", "gpus"])
+    pq.write_table(old.replace_schema_metadata(None), path)
+    tables.write("jobs", "l-1", [{"key": "l", "attempt": 1, "seconds": 2.0}])
+    found = tables.read("jobs", ["key", "seconds"])
+    assert found["key"].tolist() == ["k", "l"]
+    assert found["seconds"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("parts", [("..", "x"), ("a/../../x",), ("a", ""), ("a\\b",)])
+def test_no_path_leads_out_of_the_root(storage: Storage, parts: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no path below a storage root"):
+        storage.write(b"x", *parts)
+
+
+def test_one_of_many_creates_a_file(storage: Storage) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda n: storage.create(str(n).encode(), "leases", "k"), range(16)))
+    assert sum(made) == 1
+    assert storage.read("leases", "k") == str(made.index(True)).encode()
+    assert storage.names("leases") == ["k"]
+
+
+def test_where_files_cannot_be_linked_one_still_creates(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: str) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(storage.fs, "link", unable)
+    assert storage.create(b"1", "leases", "k")
+    assert not storage.create(b"2", "leases", "k")
+    assert storage.read("leases", "k") == b"1"
 
 
 @pytest.fixture

@@ -1,0 +1,167 @@
+"""Ctrl-C, two drivers, a storage root that fails: nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from orchestrator import rows
+from orchestrator.launch import Launch
+from results.storage import Storage, StorageIOError
+
+from conftest import run_sweep, sweep_text
+from test_launch import jobs, trials
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("undisturbed")
+    run_sweep(sweep_text(), root)
+    return root
+
+
+def start(root: Path) -> subprocess.Popen[str]:
+    """The command, without Ray, on the tiny sweep."""
+    file = root.parent / "tiny.yaml"
+    file.write_text(sweep_text())
+    command = [sys.executable, "-m", "orchestrator", "run", str(file), "--storage", str(root)]
+    return subprocess.Popen(
+        [*command, "--executor", "inline", "--device", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def wait_for_jobs(root: Path, driver: subprocess.Popen[str], count: int) -> None:
+    limit = time.monotonic() + 120
+    while len(list(root.glob("tables/jobs/*.parquet"))) < count:
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def nothing_in_hand(root: Path) -> bool:
+    return not [*root.glob("leases/*"), *root.glob("drivers/*")]
+
+
+def test_the_first_interruption_lets_running_jobs_end(tmp_path: Path, undisturbed: Path) -> None:
+    root = tmp_path / "root"
+    driver = start(root)
+    wait_for_jobs(root, driver, 2)
+    os.kill(driver.pid, signal.SIGINT)
+    text, _ = driver.communicate(timeout=120)
+    assert "Stopping: " in text
+    assert "the same command goes on" in text
+    assert "trials are left" in text
+    assert nothing_in_hand(root)
+    assert set(jobs(root)["status"]) == {"done"}
+    ended = len(jobs(root))
+    assert ended < 14
+    run_sweep(sweep_text(), root)
+    pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
+    assert jobs(root)["key"].is_unique
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_the_second_stops_at_once_and_so_does_termination(
+    signals: tuple[int, ...], tmp_path: Path, undisturbed: Path
+) -> None:
+    root = tmp_path / "root"
+    driver = start(root)
+    wait_for_jobs(root, driver, 3)
+    for number in signals:
+        os.kill(driver.pid, number)
+        time.sleep(0.05)
+    text, _ = driver.communicate(timeout=30)
+    assert driver.returncode == 130, text
+    assert "The same command goes on where this stopped" in text
+    assert nothing_in_hand(root)
+    run_sweep(sweep_text(), root)
+    pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
+    assert jobs(root)["key"].is_unique
+
+
+def test_two_drivers_at_once_do_every_job_once(tmp_path: Path, undisturbed: Path) -> None:
+    root = tmp_path / "root"
+    drivers = [start(root), start(root)]
+    for driver in drivers:
+        text, _ = driver.communicate(timeout=200)
+        assert "Traceback" not in text
+        assert "8/8 trials" in text
+    pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
+    assert len(jobs(root)) == 14
+    assert jobs(root)["key"].is_unique
+    assert nothing_in_hand(root)
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "No space left"),
+                                              (errno.EROFS, "Read-only file system")])  # fmt: skip
+def test_a_storage_root_that_fails_is_no_trial_s_fault(
+    number: int, said: str, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the fifth job on nothing can be written: no failed row, and no work that is lost."""
+    root, plain = tmp_path / "root", Storage.write
+
+    def failing(self: Storage, data: bytes, *parts: str) -> None:
+        if len(list(root.glob("tables/jobs/*.parquet"))) >= 5 and parts[0] in (
+            "tables",
+            "artifacts",
+        ):
+            raise StorageIOError(number, os.strerror(number))
+        plain(self, data, *parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "write", failing)
+        with pytest.raises(StorageIOError, match=said):
+            run_sweep(sweep_text(), root)
+    assert set(jobs(root)["status"]) == {"done"}
+    before = set(jobs(root)["key"])
+    run_sweep(sweep_text(), root)
+    pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
+    assert jobs(root)["key"].is_unique
+    assert before < set(jobs(root)["key"])
+
+
+def test_a_clock_that_jumps_changes_no_result_and_no_duration(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, calls = rows.now, 0
+
+    def jumping():
+        nonlocal calls
+        calls += 1
+        return now() + pd.Timedelta(days=400 if calls % 2 else -400).to_pytimedelta()
+
+    monkeypatch.setattr(rows, "now", jumping)
+    run_sweep(sweep_text(), tmp_path)
+    pd.testing.assert_frame_equal(trials(tmp_path), trials(undisturbed))
+    found = jobs(tmp_path)
+    assert found["seconds"].between(0, 100).all()
+    assert not (found["end"] - found["start"]).dt.total_seconds().between(0, 100).all()
+
+
+def test_what_another_driver_failed_is_failed_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not tried again: its row was written after this driver looked."""
+    text = sweep_text(criteria="['outside:raises']", seeds="1", finetuning="{none: {epochs: 0}}")
+    from orchestrator.plan import make_plan
+    from orchestrator.sweepfile import parse_sweep
+
+    from conftest import Silent
+
+    late = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
+    run_sweep(text, tmp_path)
+    from orchestrator import inline
+
+    with late.leases:
+        inline.execute(late)
+    assert late.finished
+    assert jobs(tmp_path).query("kind == 'dense'")["attempt"].tolist() == [1]

@@ -1,0 +1,85 @@
+"""Shares of machines: what the file says, what was measured, and more after memory ran out."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.orders import Share
+from orchestrator.plan import Plan, make_plan
+from orchestrator.shares import Shares, likeness
+from orchestrator.sweepfile import SweepFileError, parse_sweep
+
+from conftest import sweep_text
+
+GB = 10**9
+
+
+def planned(resources: str) -> Plan:
+    return make_plan(parse_sweep(sweep_text(resources=resources)))
+
+
+def job_of(plan: Plan, kind: str, finetuning: str = "standard"):
+    jobs = (job for job in plan.jobs.values() if job.kind == kind)
+    return next(
+        j for j in jobs if (j.labels or {"finetuning": finetuning})["finetuning"] == finetuning
+    )
+
+
+def test_the_narrowest_rule_holds() -> None:
+    plan = planned(
+        "{cpus: 2, gpus: 0.5, memory: 4 GiB, time_limit: 12h, "
+        "architectures: {resnet8: {gpus: 0.25, accelerator: A100}}, "
+        "kinds: {dense: {gpus: 1, accelerator: H100, time_limit: 2d}, prune: {gpus: 0}}}"
+    )
+    shares = Shares(plan.sweep.resources, on_gpu=True)
+    assert shares.of(job_of(plan, "dense")) == Share(2, 1, 4 * 2**30, "H100")
+    assert shares.of(job_of(plan, "prune")) == Share(2, 0, 4 * 2**30, None)
+    assert shares.of(job_of(plan, "trial")) == Share(2, 0.25, 4 * 2**30, "A100")
+    assert shares.takes(job_of(plan, "dense")).time_limit == 2 * 86_400
+    assert shares.takes(job_of(plan, "trial")).time_limit == 12 * 3600
+    assert Shares(plan.sweep.resources, on_gpu=False).of(job_of(plan, "dense")).gpus == 0
+
+
+def test_auto_is_a_whole_gpu_until_measured_then_what_was_needed() -> None:
+    plan = planned("{gpus: auto}")
+    shares = Shares(plan.sweep.resources, on_gpu=True)
+    trial, dense = job_of(plan, "trial"), job_of(plan, "dense")
+    assert shares.of(trial).gpus == 1
+    shares.learn(likeness(trial), 10 * GB, 80 * GB)
+    assert shares.of(trial).gpus == pytest.approx(0.2)  # 1.25 x 10 / 80 = 0.16, in steps of 0.05
+    shares.learn(likeness(trial), 5 * GB, 80 * GB)
+    assert shares.of(trial).gpus == pytest.approx(0.2)  # the highest peak holds
+    assert shares.of(dense).gpus == 1  # of another kind
+    assert shares.of(job_of(plan, "trial", "none")).gpus == 1  # trains nothing: another likeness
+    shares.learn_all(
+        [{"kind": "dense", "architecture": "resnet8", "batch_size": likeness(dense)[2],
+          "peak_memory": 79 * GB, "device_memory": 80 * GB}]
+    )  # fmt: skip
+    assert shares.of(dense).gpus == 1
+
+
+def test_memory_that_ran_out_doubles_the_share() -> None:
+    plan = planned("{gpus: 0.4, memory: 2 GB}")
+    shares, trial = Shares(plan.sweep.resources, on_gpu=True), job_of(plan, "trial")
+    assert [shares.of(trial, grown).gpus for grown in range(3)] == [0.4, 0.8, 1.0]
+    assert [shares.of(trial, grown).memory for grown in range(2)] == [2 * GB, 4 * GB]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{gpus: 1.5}", "less than or equal to 1"),
+        ("{memory: 4}", None),
+        ("{memory: 4 parsecs}", "write 4 GiB; units: KiB"),
+        ("{time_limit: soon}", "write 90m or 12h"),
+        ("{kinds: {trials: {cpus: 1}}}", "'trial'"),
+        ("{architectures: {resnet9: {cpus: 1}}}", "resnet9"),
+        ("{cpu: 1}", "did you mean 'cpus'"),
+    ],
+)
+def test_wrong_resources_are_refused(given: str, said: str | None) -> None:
+    if said is None:
+        assert planned(given).sweep.resources.memory == 4
+        return
+    with pytest.raises(SweepFileError, match=said):
+        planned(given)
