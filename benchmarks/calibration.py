@@ -1,15 +1,19 @@
 """Do 95 % intervals cover the truth 95 % of the time? Simulated sweeps with known shares.
 
 Seed blocks, seed x factor noise and residual noise, as sweeps have them; a balanced design of 96
-cells. Run: python benchmarks/calibration.py
+cells. Run: python benchmarks/calibration.py; with `stopping` for seeds that are added until the
+interval is narrow enough.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 
+from orchestrator.replication import seeds_for
+from orchestrator.sweepfile import Replication, Until
 from results.decomposition import decompose_design
 from results.design import Array, Design
 from results.verdict import compare_main_effects
@@ -90,8 +94,45 @@ def rows() -> Iterator[str]:
             yield f"| {seeds} | {name} | {cover} | {100 * wrong / TRIES:.1f} |"
 
 
+def stopped() -> Iterator[str]:
+    """Go through the rows of seeds that are added from 3 to 20, by the half-width wanted."""
+    for half_width in (0.10, 0.05, 0.02):
+        rule = Replication(min=3, max=20, until=Until(half_width=half_width))
+        for name, truth in TRUTHS.items():
+            rng = np.random.default_rng(7)
+            covered, used, wrong = 0, [], 0
+            for _ in range(TRIES):
+                base = cells(rng, truth)
+                criterion, finetuning = shares(base)
+                whole, count = sweeps(rng, base, rule.max), rule.min
+                while True:
+                    design = Design(
+                        NAMES, LEVELS, tuple(range(count)), whole.values[..., :count], ()
+                    )
+                    winner, _, low, high = compare_main_effects(design, 0.95)
+                    width = (high - low) / 2
+                    if width <= half_width or count >= rule.max:
+                        break
+                    count = seeds_for(rule, count, width)
+                covered += low <= finetuning - criterion <= high
+                used.append(count)
+                larger = "finetuning" if finetuning > criterion else "criterion"
+                equal = abs(finetuning - criterion) < 1e-9
+                wrong += winner != "undecided" and (equal or winner != larger)
+            yield (
+                f"| {half_width:.2f} | {name} | {100 * covered / TRIES:.1f} | "
+                f"{100 * wrong / TRIES:.1f} | {np.mean(used):.1f} |"
+            )
+
+
 def main() -> None:
     """Print the table."""
+    if "stopping" in sys.argv[1:]:
+        print("| half-width wanted | truth | difference, % | false verdicts, % | mean seeds |")
+        print("| --- | --- | --- | --- | --- |")
+        for row in stopped():
+            print(row, flush=True)
+        return
     print("| seeds | truth | difference, % | criterion, % | fine-tuning, % | false verdicts, % |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows():

@@ -47,7 +47,7 @@ def seeds_to_add(plan: Plan, storage: Storage) -> int:
     look = {"seeds": count, "half_width": round(width, 4), "device_hours": round(hours, 3)}
     record = _record(sweep.name, storage)
     before = [other for other in record.get("looks", []) if other["seeds"] < count]
-    more = 0 if ended else _seeds_for(rule, count, width) - count
+    more = 0 if ended else seeds_for(rule, count, width) - count
     _write(sweep.name, storage, {
         "rule": rule.model_dump(mode="json"), "metric": found.metric, "looks": [*before, look],
         "ended": ended, "seeds": count + more,
@@ -71,7 +71,7 @@ def _reason(rule: Replication, count: int, width: float, hours: float) -> str | 
     return "max" if count >= rule.max else None
 
 
-def _seeds_for(rule: Replication, count: int, width: float) -> int:
+def seeds_for(rule: Replication, count: int, width: float) -> int:
     """Return the seeds to go on with; widths go roughly with the root of their number."""
     wanted = math.ceil(count * (width / rule.until.half_width) ** 2)
     return max(count + 1, min(wanted, math.floor(count * FASTEST), rule.max))

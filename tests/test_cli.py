@@ -11,6 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from orchestrator.leases import Leases
+from orchestrator.plan import make_plan
+from orchestrator.sweepfile import read_sweep
+from results.storage import Storage
+
 from conftest import run_sweep, sweep_text
 from rows import ROWS
 
@@ -135,6 +140,40 @@ def test_plan_before_and_after(file: Path, done: Path, tmp_path: Path) -> None:
     after = mrsweep("plan", done.parent / "tiny.yaml", "--storage", done)
     rows = [line.split() for line in after.stdout.splitlines()]
     assert ["trial", "12", "0", "0"] in rows
+
+
+def test_a_dry_run_checks_everything_and_writes_nothing(file: Path, tmp_path: Path) -> None:
+    dry = mrsweep("run", file, "--storage", tmp_path / "none", "--dry-run", "--device", "cpu")
+    assert dry.returncode == 0, dry.stderr
+    assert "Nothing was run, and nothing written." in dry.stdout
+    assert "tiny: 8 trials" in dry.stdout
+    assert "time limit" in dry.stdout
+    assert not (tmp_path / "none").exists()
+    bad = mrsweep("run", file, "--dry-run", "--device", "cuda:99")
+    assert bad.returncode == 2
+    assert "Traceback" not in bad.stderr
+
+
+def test_a_log_that_cannot_be_written_is_refused(file: Path, tmp_path: Path) -> None:
+    bad = mrsweep("run", file, "--storage", tmp_path / "none", "--log", tmp_path / "no" / "x.jsonl")
+    assert bad.returncode == 2
+    assert "x.jsonl: No such file or directory" in bad.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_status_says_rate_and_what_runs(done: Path) -> None:
+    with Leases(Storage(str(done))) as mine:
+        more = done.parent / "more.yaml"
+        more.write_text(sweep_text(name="more", seeds="4"))
+        dense = next(iter(make_plan(read_sweep(more)).jobs))
+        key = [k for k, j in make_plan(read_sweep(more)).jobs.items() if j.kind == "dense"][-1]
+        assert mine.take(key)
+        assert mine.take(dense)  # done long ago: not running, whoever has its lease
+        text = mrsweep("status", more, "--storage", done).stdout
+    assert "16 trials: 12 done, 0 failed, 4 left" in text
+    assert "running: 1 (1 x dense resnet8)" in text
+    assert "jobs at once: " in text
+    assert "time left, so many at once: about 0.00 hours" in text
 
 
 def test_status_counts(done: Path) -> None:

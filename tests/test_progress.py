@@ -104,3 +104,27 @@ def test_on_a_terminal_it_is_one_picture(plan: Plan) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])
 def test_clock(seconds: float, words: str) -> None:
     assert progress._clock(seconds) == words
+
+
+def test_ten_thousand_failures_alike_are_a_few_lines_and_a_picture_of_one_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = make_plan(parse_sweep(sweep_text(criteria="[random, l1, l2, lamp]", seeds="625")))
+    monkeypatch.setattr(progress, "LINE_EVERY", 1e9)
+    shown, text = display(plan)
+    small, _ = display(make_plan(parse_sweep(sweep_text())))
+    with shown:
+        for key, job in plan.trials.items():
+            shown.started(job)
+            error = "boom" if job.labels["criterion"] != "l1" else "bang"
+            shown.ended(job, Outcome(key, "failed", error, "error"), {key})
+    assert len(plan.trials) == 5000
+    assert text.getvalue().count("failed: trial") == 2 * progress.SAME_ERRORS
+    assert text.getvalue().count("further ones like it are only counted") == 2
+    assert "5000 trials failed" in text.getvalue().splitlines()[-1]
+    pictures = []
+    for which in (shown, small):
+        console = Console(file=io.StringIO(), width=120)
+        console.print(which._picture())
+        pictures.append(console.file.getvalue().count("\n"))
+    assert pictures[0] == pictures[1] <= 8

@@ -39,7 +39,7 @@ def rule(half_width: float = 0.1, maximum: int = 20, hours: float | None = None)
 def test_seeds_grow_as_the_width_asks(
     count: int, width: float, given: Replication, seeds: int
 ) -> None:
-    assert replication._seeds_for(given, count, width) == seeds
+    assert replication.seeds_for(given, count, width) == seeds
 
 
 def test_it_ends_when_narrow_or_spent() -> None:
