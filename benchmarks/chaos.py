@@ -128,9 +128,9 @@ class Ground:
         """Wait until so many jobs have ended."""
         limit = time.monotonic() + LONGEST
         while self.rows("jobs") < jobs and driver.poll() is None:
-            if time.monotonic() > limit:
-                raise TimeoutError(driver)
+            expect(time.monotonic() < limit, f"stuck: {driver.args}")
             time.sleep(0.02)
+        expect(driver.poll() is None, f"ended too early: {driver.communicate()[0]}")
 
     def finish(self) -> None:
         """Give the command until all is done."""
