@@ -130,7 +130,8 @@ class Ground:
         while self.rows("jobs") < jobs and driver.poll() is None:
             expect(time.monotonic() < limit, f"stuck: {driver.args}")
             time.sleep(0.02)
-        expect(driver.poll() is None, f"ended too early: {driver.communicate()[0]}")
+        if driver.poll() is not None:
+            raise RuntimeError(f"ended too early: {driver.communicate()[0]}")
 
     def finish(self) -> None:
         """Give the command until all is done."""
