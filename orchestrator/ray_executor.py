@@ -41,14 +41,20 @@ def execute(launch: Launch, workers: int | None, address: str | None) -> None:
     jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
     started = not ray.is_initialized()
     if started:
-        ray.init(
-            address=address or "local",
-            num_cpus=None if address else math.ceil(jobs * cpus),
-            include_dashboard=False if not address else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
-        )
+        try:
+            ray.init(
+                address=address or "local",
+                num_cpus=None if address else math.ceil(jobs * cpus),
+                include_dashboard=False if not address else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": {"PYTHONPATH": path}},
+            )
+        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+            raise ResourceError(
+                f"no Ray cluster answers at {address!r} ({error}): check the address, that "
+                "`ray status` works there, and that this machine has the cluster's token"
+            ) from error
     try:
         _check_resources(launch)
         with tempfile.TemporaryDirectory(prefix="mrsweep-tune-") as scratch:
