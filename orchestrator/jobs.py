@@ -15,6 +15,7 @@ from torch import nn
 
 from orchestrator import rows
 from orchestrator.hanging import time_limit
+from orchestrator.leases import Leases
 from orchestrator.making import Maker
 from orchestrator.memory import PeakMemory, device_memory, device_name
 from orchestrator.orders import Cause, Order, Outcome
@@ -53,6 +54,11 @@ def perform(order: Order, node: str | None = None) -> Outcome:
     _prepare_process(order)
     memory = PeakMemory(order.device)
     maker = Maker(Storage(order.root), torch.device(order.device), order.keep)
+    try:
+        if met := _met(order, maker):
+            return met
+    except StorageIOError as error:
+        return Outcome(job.key, "failed", str(error), "storage")
 
     def write_row(status: str, cause: Cause | None, error: str | None) -> None:
         row = rows.job_row(
@@ -94,6 +100,26 @@ def perform(order: Order, node: str | None = None) -> Outcome:
         device_memory(order.device),
         node,
     )
+
+
+def _met(order: Order, maker: Maker) -> Outcome | None:
+    """Take the job's lease; say what follows where another driver has it, or did the job."""
+    job = order.job
+    if order.driver is None:
+        return None
+    if not Leases(maker.artifacts.storage, order.driver).take(job.lease):
+        return Outcome(job.key, "elsewhere")
+    if not order.first:
+        return None
+    if isinstance(job.stage, Trial):
+        own = maker.artifacts.storage.exists("tables", "trials", f"{job.key}.parquet")
+        row = (maker.tables.find("trials", job.key) or [{}])[0] if own else {}
+        done = row.get("status") == "done"
+    else:
+        done = maker.artifacts.has(job.kind, job.key) and all(
+            maker.tables.find("evaluations", evaluation.key) for evaluation in job.evaluations
+        )
+    return Outcome(job.key, "done") if done else None
 
 
 def _cause(error: Exception) -> Cause:

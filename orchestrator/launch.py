@@ -106,11 +106,11 @@ class Launch:
             if job is None:
                 if not self._look_elsewhere():
                     return None
-            elif not self.leases.take(job.lease):
-                self.scheduler.defer(job.key)
-                self._elsewhere.append(job.key)
+            elif not self.leases.free(job.lease):
+                self._leave(job)
             elif not self._done_meanwhile(job):
                 order = self._order(job)
+                self.leases.expect(job.lease)
                 self._running[job.key] = (order, now())
                 self.progress.started(job)
                 return order
@@ -124,6 +124,10 @@ class Launch:
         """
         job = self.plan.jobs[outcome.key]
         self._running.pop(job.key, None)
+        if outcome.status == "elsewhere":
+            self._leave(job)
+            self.progress.ended(job, outcome, lost=())
+            return
         self.shares.learn(likeness(job), outcome.peak_memory, outcome.device_memory)
         if outcome.status == "done":
             self.scheduler.succeed(job.key)
@@ -181,14 +185,21 @@ class Launch:
             share=share,
             time_limit=self.shares.takes(job).time_limit,
             avoid=self._hung_on.get(job.key, ()),
+            driver=self.leases.driver,
+            first=self.scheduler.tries(job.key) == 1,
         )
+
+    def _leave(self, job: Job) -> None:
+        """Leave a job to the driver that has it in hand."""
+        self.scheduler.defer(job.key)
+        self._elsewhere.append(job.key)
 
     def _look_elsewhere(self) -> bool:
         """Put what another driver has given up or finished back in line; say whether any was."""
         if not self._elsewhere or time.monotonic() - self._looked < POLL:
             return False
         self._looked = time.monotonic()
-        free = [key for key in self._elsewhere if self.leases.take(self.plan.jobs[key].lease)]
+        free = [key for key in self._elsewhere if self.leases.free(self.plan.jobs[key].lease)]
         self._elsewhere = [key for key in self._elsewhere if key not in set(free)]
         for key in free:
             self.scheduler.again(key)
@@ -216,7 +227,6 @@ class Launch:
             self.scheduler.succeed(job.key)
         else:
             lost = self.scheduler.fail(job.key, failed, attempts=0)
-        self.leases.release(job.lease)
         ended = Outcome(job.key, "failed" if lost else "done", failed)
         self.progress.ended(job, ended, lost)
         return True

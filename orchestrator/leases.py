@@ -31,13 +31,23 @@ TRIES = 10
 
 
 class Leases:
-    """The leases of one driver; a context manager round its work."""
+    """The leases of one driver; a context manager round its work.
 
-    def __init__(self, storage: Storage, beat: float = BEAT, expiry: float = EXPIRY):
+    A lease is taken where the job is done, when it begins: jobs that wait for a place hold none, or
+    two drivers could wait for each other's. So workers take leases in their driver's name.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        driver: str | None = None,
+        beat: float = BEAT,
+        expiry: float = EXPIRY,
+    ):
         self._storage = storage
-        self.driver = uuid.uuid4().hex[:16]
+        self.driver = driver or uuid.uuid4().hex[:16]
         self._beat, self._expiry = beat, expiry
-        self._held: set[str] = set()
+        self._expected: set[str] = set()
         self._seen: dict[str, tuple[int, float]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
@@ -51,7 +61,7 @@ class Leases:
         self._over.set()
         self._thread.join()
         try:
-            for name in list(self._held):
+            for name in list(self._expected):
                 self.release(name)
             self._storage.remove("drivers", f"{self.driver}.json")
         except StorageIOError as fault:
@@ -60,8 +70,6 @@ class Leases:
 
     def take(self, name: str) -> bool:
         """Take a lease; False while another driver that lives has it."""
-        if name in self._held:
-            return True
         mine = json.dumps({"driver": self.driver}).encode()
         for _ in range(TRIES):
             if self._storage.create(mine, "leases", f"{name}.json"):
@@ -69,19 +77,30 @@ class Leases:
             holder = self._holder(name)
             if holder is None:
                 continue  # given back in between
+            if holder == self.driver:
+                break
             if self.alive(holder) or not self._take_over(name, holder, mine):
                 return False
             break
         else:
             return False
-        self._held.add(name)
+        self._expected.add(name)
         return True
 
+    def expect(self, name: str) -> None:
+        """Note that a worker may take a lease in this driver's name."""
+        self._expected.add(name)
+
+    def free(self, name: str) -> bool:
+        """Say whether no other driver that lives has a lease."""
+        holder = self._holder(name)
+        return holder in (None, self.driver) or not self.alive(str(holder))
+
     def release(self, name: str) -> None:
-        """Give a lease back."""
-        if name in self._held:
+        """Give a lease back, if this driver has it."""
+        self._expected.discard(name)
+        if self._holder(name) == self.driver:
             self._storage.remove("leases", f"{name}.json")
-            self._held.discard(name)
 
     def alive(self, driver: str) -> bool:
         """Say whether a driver still works, as far as can be told."""

@@ -45,6 +45,10 @@ class Order:
     """Seconds after which the job is taken to hang."""
     avoid: tuple[str, ...] = ()
     """Nodes of the cluster that it hung on."""
+    driver: str | None = None
+    """Whose lease the job is done under; under none where it is left out."""
+    first: bool = False
+    """Whether the driver's first attempt: what is done by then, another driver did."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Outcome:
     """How one attempt at a job ended."""
 
     key: str
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "elsewhere"]
+    """``elsewhere``: nothing was done, for another driver has the job in hand."""
     error: str | None = None
     cause: Cause | None = None
     seconds: float = 0.0

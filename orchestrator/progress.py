@@ -113,6 +113,8 @@ class Display:
         """Note that an attempt ended, and which jobs failed with it for good."""
         tally = self.tally
         tally.running.pop(job.key, None)
+        if outcome.status == "elsewhere":
+            return
         tally.busy[job.kind] += outcome.seconds
         tally.weight_left[job.kind] -= job.weight
         tally.weight_done[job.kind] += job.weight

@@ -142,6 +142,8 @@ def _trainable(config: dict[str, Any]) -> None:
         attempt=config["attempt"],
         share=Share(**config["share"]),
         time_limit=config["time_limit"],
+        driver=config["driver"],
+        first=config["first"],
     )
     outcome = perform(order, ray.get_runtime_context().get_node_id())
     tune.report({"outcome": json.dumps(asdict(outcome))})
@@ -207,6 +209,8 @@ class _Jobs(Searcher):
             "attempt": order.attempt,
             "share": asdict(order.share),
             "time_limit": order.time_limit,
+            "driver": order.driver,
+            "first": order.first,
             "avoid": self._nodes_to_avoid(order.avoid),
         }
 
