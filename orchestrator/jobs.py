@@ -20,6 +20,7 @@ from orchestrator.making import Maker
 from orchestrator.memory import PeakMemory, device_memory, device_name
 from orchestrator.orders import Cause, Order, Outcome
 from orchestrator.plan import Job
+from orchestrator.survey import ended_meanwhile
 from prune_core import sanity
 from prune_core.evaluation import evaluate
 from prune_core.folding import Twin
@@ -109,17 +110,8 @@ def _met(order: Order, maker: Maker) -> Outcome | None:
         return None
     if not Leases(maker.artifacts.storage, order.driver).take(job.lease):
         return Outcome(job.key, "elsewhere")
-    if not order.first:
-        return None
-    if isinstance(job.stage, Trial):
-        own = maker.artifacts.storage.exists("tables", "trials", f"{job.key}.parquet")
-        row = (maker.tables.find("trials", job.key) or [{}])[0] if own else {}
-        done = row.get("status") == "done"
-    else:
-        done = maker.artifacts.has(job.kind, job.key) and all(
-            maker.tables.find("evaluations", evaluation.key) for evaluation in job.evaluations
-        )
-    return Outcome(job.key, "done") if done else None
+    ended = ended_meanwhile(job, maker.artifacts.storage, maker.tables) if order.first else None
+    return ended if ended is not None and ended.status == "done" else None
 
 
 def _cause(error: Exception) -> Cause:

@@ -17,7 +17,7 @@ from orchestrator.plan import Job, Plan
 from orchestrator.rows import failed_row, job_row, now
 from orchestrator.scheduler import Scheduler
 from orchestrator.shares import Shares, likeness
-from orchestrator.survey import survey
+from orchestrator.survey import ended_meanwhile, survey
 from prune_core.stages import Trial
 from results.storage import Storage, StorageIOError
 from results.store import Tables
@@ -209,25 +209,14 @@ class Launch:
         """Note a job as ended that another driver did since this one looked."""
         if self.scheduler.tries(job.key) > 1:
             return False  # an attempt of ours; what it left unfinished is ours to finish
-        failed: str | None = None
-        if isinstance(job.stage, Trial):
-            if not self.storage.exists("tables", "trials", f"{job.key}.parquet"):
-                return False
-            row = (self.tables.find("trials", job.key) or [{}])[0]
-            failed = row.get("error") if row.get("status") == "failed" else None
-            if row.get("status") != "done" and (self.retry_failed or failed is None):
-                return False
-        else:
-            if not self._artifacts.has(job.kind, job.key):
-                return False
-            if not all(self.tables.find("evaluations", e.key) for e in job.evaluations):
-                return False
+        ended = ended_meanwhile(job, self.storage, self.tables)
+        if ended is None or (ended.status == "failed" and self.retry_failed):
+            return False
         lost: Collection[str] = ()
-        if failed is None:
+        if ended.status == "done":
             self.scheduler.succeed(job.key)
         else:
-            lost = self.scheduler.fail(job.key, failed, attempts=0)
-        ended = Outcome(job.key, "failed" if lost else "done", failed)
+            lost = self.scheduler.fail(job.key, ended.error or "unknown", attempts=0)
         self.progress.ended(job, ended, lost)
         return True
 

@@ -6,7 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from orchestrator.artifacts import Artifacts
+from orchestrator.orders import Outcome
 from orchestrator.plan import Job, Plan
+from prune_core.stages import Trial
 from results.storage import Storage
 from results.store import Tables
 
@@ -45,6 +47,20 @@ class Finished:
         if self._evaluated is None:
             self._evaluated = self._tables.keys("evaluations")
         return all(evaluation.key in self._evaluated for evaluation in job.evaluations)
+
+
+def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> Outcome | None:
+    """Return how a job ended that was to do when this driver looked; None if it is to do still."""
+    if not isinstance(job.stage, Trial):
+        measured = (tables.find("evaluations", evaluation.key) for evaluation in job.evaluations)
+        there = Artifacts(storage).has(job.kind, job.key) and all(measured)
+        return Outcome(job.key, "done") if there else None
+    if not storage.exists("tables", "trials", f"{job.key}.parquet"):
+        return None  # a row of before is no news
+    row = (tables.find("trials", job.key) or [{}])[0]
+    if row.get("status") == "failed":
+        return Outcome(job.key, "failed", row["error"])
+    return Outcome(job.key, "done") if row.get("status") == "done" else None
 
 
 def survey(plan: Plan, storage: Storage, retry_failed: bool = False, mend: bool = False) -> State:
