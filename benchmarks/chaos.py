@@ -4,7 +4,7 @@
 
 Every fault strikes a sweep of 24 trials (45 jobs) at work; then the same command is given until
 all is done. The table ``trials`` must equal an undisturbed run's, bit for bit, but for times: no
-row lost, none doubled, no finished job run again.
+row lost, none doubled, no finished job run again. The faults of a store need the right to mount.
 """
 
 from __future__ import annotations

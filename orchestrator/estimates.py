@@ -28,6 +28,11 @@ def jobs_table(tables: Tables) -> pd.DataFrame:
     )
 
 
+def device_seconds(jobs: pd.DataFrame) -> pd.Series:
+    """Return the seconds that jobs took of a GPU, by their share of it, or else of CPUs."""
+    return jobs["seconds"] * jobs["gpus"].where(jobs["gpus"] > 0, jobs["cpus"]).fillna(1)
+
+
 def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
     """Return what jobs take at the rates of earlier ones.
 

@@ -65,7 +65,8 @@ class Launch:
         self._grown: Counter[str] = Counter()
         self._hung_on: dict[str, tuple[str, ...]] = {}
         self._unneeded: set[str] = set()
-        self._jobs_before = self.tables.arrow("jobs")
+        columns = ["key", "kind", "architecture", "batch_size", "peak_memory", "device_memory"]
+        self._jobs_before = self.tables.arrow("jobs", columns)
         tried = Counter(self._jobs_before["key"].to_pylist())
         self.scheduler = Scheduler(self.plan, self.state.needed, tried)
 
@@ -88,8 +89,7 @@ class Launch:
     def shares(self) -> Shares:
         """What jobs take; asked for once the device is settled."""
         shares = Shares(self.plan.sweep.resources, self.device.startswith("cuda"))
-        columns = ["kind", "architecture", "batch_size", "peak_memory", "device_memory"]
-        shares.learn_all(self._jobs_before.select(columns).to_pylist())
+        shares.learn_all(self._jobs_before.to_pylist())
         return shares
 
     def stop(self) -> None:

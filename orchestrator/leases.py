@@ -92,9 +92,18 @@ class Leases:
         self._expected.add(name)
 
     def free(self, name: str) -> bool:
-        """Say whether no other driver that lives has a lease."""
+        """Say whether no other driver that lives has a lease; one of a dead driver is removed.
+
+        Only who has watched for a while knows that a driver elsewhere is dead: no worker that has
+        just begun does.
+        """
         holder = self._holder(name)
-        return holder in (None, self.driver) or not self.alive(str(holder))
+        if holder in (None, self.driver):
+            return True
+        if self.alive(str(holder)) or not self.take(name):
+            return False
+        self.release(name)
+        return True
 
     def release(self, name: str) -> None:
         """Give a lease back, if this driver has it."""

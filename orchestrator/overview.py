@@ -10,7 +10,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.estimates import at_once, jobs_table, rates, seconds_left
+from orchestrator.estimates import at_once, device_seconds, jobs_table, rates, seconds_left
 from orchestrator.leases import EXPIRY, running
 from orchestrator.plan import Plan
 from orchestrator.shares import Shares
@@ -31,7 +31,9 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
     console.print(f"{plan.sweep.name}: {len(plan.trials)} trials ({shape})", highlight=False)
     total = Counter(job.kind for job in plan.jobs.values())
     left = Counter(plan.jobs[key].kind for key in state.needed)
-    seconds = seconds_left(rates(jobs_table(Tables(storage)), plan), plan, state.needed)
+    jobs = jobs_table(Tables(storage))
+    rate = rates(jobs.assign(seconds=device_seconds(jobs)), plan)
+    seconds = seconds_left(rate, plan, state.needed)
     table = _table("jobs", "planned", "left", "hours left")
     for kind in KINDS:
         known = seconds.get(kind)
@@ -39,13 +41,13 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
         table.add_row(kind, str(total[kind]), str(left[kind]), hours)
     hours_known = [value / 3600 for value in seconds.values() if value is not None]
     if hours_known and len(hours_known) == len(seconds):
-        jobs = (str(len(plan.jobs)), str(len(state.needed)))
-        table.add_row("all", *jobs, f"{sum(hours_known):.3f}")
+        counts = (str(len(plan.jobs)), str(len(state.needed)))
+        table.add_row("all", *counts, f"{sum(hours_known):.3f}")
     console.print(table)
     if state.needed:
         console.print(
-            "Hours are those that jobs have a device to themselves or share one, at the rates of "
-            "earlier jobs in this storage." if hours_known else
+            "Hours are device-hours, shares of a GPU counted as such, at the rates of earlier jobs "
+            "in this storage." if hours_known else
             "No job of these kinds ran in this storage yet, so nothing is known of their hours."
         )  # fmt: skip
     _show_disk(plan, storage, total, console)

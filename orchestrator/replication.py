@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any
 
-from orchestrator.estimates import jobs_table
+from orchestrator.estimates import device_seconds, jobs_table
 from orchestrator.plan import Plan
 from orchestrator.sweepfile import Replication, Sweep
 from results.storage import Storage
@@ -59,8 +59,7 @@ def device_hours(plan: Plan, storage: Storage) -> float:
     """Return what the jobs of a plan took so far, of devices or of shares of them."""
     jobs = jobs_table(Tables(storage))
     own = jobs[jobs["key"].isin(set(plan.jobs))]
-    share = own["gpus"].where(own["gpus"] > 0, own["cpus"]).fillna(1)
-    return float((own["seconds"] * share).sum()) / 3600
+    return float(device_seconds(own).sum()) / 3600
 
 
 def _reason(rule: Replication, count: int, width: float, hours: float) -> str | None:

@@ -100,8 +100,12 @@ def test_a_driver_elsewhere_is_dead_once_its_heart_stands_still(
     for jump in (-1e9, 1e9):
         monkeypatch.setattr(leases.time, "time", lambda jump=jump: jump)
         assert not mine.take("k")
+    worker = Leases(storage, mine.driver)  # has only just begun to watch
+    assert not worker.take("k")
     clock[0] += 2
-    assert mine.take("k")
+    assert not worker.take("k")
+    assert mine.free("k")
+    assert worker.take("k")
 
 
 def test_of_two_that_find_a_dead_driver_one_takes_over(

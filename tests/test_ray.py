@@ -8,15 +8,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from orchestrator.launch import Launch, ResourceError
-from orchestrator.orders import Outcome
+from orchestrator.orders import Outcome, Share
+from orchestrator.plan import make_plan
+from orchestrator.sweepfile import parse_sweep
+from results.storage import Storage
 
-from conftest import run_sweep, sweep_text
+from conftest import Silent, run_sweep, sweep_text
 from test_launch import jobs, trials
 
 
@@ -45,6 +49,19 @@ def dies_once(layer):
     if not mark.exists():
         mark.write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
+    return layer.weight.abs().sum(1)
+"""
+
+
+HANGER = """
+import time
+from pathlib import Path
+
+def hangs_once(layer):
+    mark = Path(__file__).with_name("hung")
+    if not mark.exists():
+        mark.write_text("")
+        time.sleep(600)
     return layer.weight.abs().sum(1)
 """
 
@@ -156,3 +173,60 @@ def test_a_killed_driver_goes_on_where_it_was(
     ran_again = after[~after["key"].isin(before["key"])]
     assert not set(ran_again["key"]) & finished
     assert after[after["status"] == "done"]["key"].is_unique
+
+
+def test_shares_are_counted_as_ray_counts_them() -> None:
+    from orchestrator.ray_executor import _bundle, _placement
+
+    share = Share(cpus=2, gpus=0.25, memory=2**30, accelerator="A100")
+    assert _bundle(share) == {
+        "CPU": 2, "GPU": 0.25, "memory": 2**30, "accelerator_type:A100": 0.001,
+    }  # fmt: skip
+    assert _bundle(Share()) == {"CPU": 1.0}  # no GPU asked for: Ray hides them all
+    here = _placement({"share": asdict(share), "avoid": []})
+    elsewhere = _placement({"share": asdict(share), "avoid": ["n1", "n2"]})
+    assert here.bundles == elsewhere.bundles
+    assert elsewhere._kwargs["bundle_label_selector"] == [{"ray.io/node-id": "!in(n1,n2)"}]
+    assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_job_that_hangs_is_tried_again(
+    tmp_path: Path, ray_session: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Path
+) -> None:
+    """On the only node there is, as there is no other."""
+    (ray_session / "hanger.py").write_text(HANGER)
+    monkeypatch.syspath_prepend(str(ray_session))
+    text = sweep_text(
+        criteria="[random, 'hanger:hangs_once']", seeds="1", resources="{time_limit: 15s}"
+    )
+    run_sweep(text, tmp_path, executor="ray", workers=2)
+    rows = trials(tmp_path)
+    assert Counter(rows["status"]) == {"done": 4}
+    hung = jobs(tmp_path).query("status == 'failed'")
+    assert hung["cause"].tolist() == ["time"]
+    assert "hanger.py" in hung["error"].item()
+    assert hung["node_id"].item()
+    assert 14 < hung["seconds"].item() < 60
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_why_a_worker_died_decides_what_follows(tmp_path: Path) -> None:
+    """Killed for its node's memory: once more, with more of it; then a failed row."""
+    import ray
+
+    from orchestrator.ray_executor import _Jobs
+
+    text = sweep_text(criteria="[l1]", seeds="1", resources="{memory: 1 GiB}")
+    launch = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
+    jobs_of = _Jobs(launch)
+    first = jobs_of.suggest("t1")
+    assert first["share"]["memory"] == 2**30
+    jobs_of.died("t1", ray.exceptions.OutOfMemoryError("the node was running low on memory"))
+    again = jobs_of.suggest("t2")
+    assert (again["key"], again["share"]["memory"]) == (first["key"], 2**31)
+    jobs_of.died("t2", ray.exceptions.OutOfMemoryError("the node was running low on memory"))
+    assert jobs_of.failure is None
+    assert jobs_of.suggest("t3") == "FINISHED"
+    assert jobs(tmp_path)["cause"].tolist() == ["memory", "memory"]
+    assert set(trials(tmp_path)["status"]) == {"failed"}
