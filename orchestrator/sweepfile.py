@@ -226,8 +226,8 @@ Kind = Literal["dense", "rewind", "sensitivity", "scores", "prune", "trial"]
 class Resources(Takes):
     """What jobs take: for all, by architecture, and by kind; the narrowest rule holds."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 1
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 1.0
     architectures: dict[ArchitectureName, Takes] = Field({})
     kinds: dict[Kind, Takes] = Field({})
 
