@@ -25,7 +25,7 @@ from orchestrator.execution import RAY_ENVIRONMENT
 
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 NO_OPS, PLAIN = 10_000, 60
-SPREAD = 0.5
+SPREAD = 0.25
 """Of the logarithm of seconds among jobs of equal work in the simulation; see `overhead`."""
 SWEEP = """
 name: many
