@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.jobs import perform
@@ -110,6 +111,7 @@ def _tune(launch: Launch, scratch: str) -> None:
         tune.with_resources(_trainable, _placement),
         tune_config=tune.TuneConfig(
             search_alg=jobs,
+            scheduler=_Deaths(jobs),
             num_samples=-1,
             # On a GPU a fresh process gives back all of its memory; on a CPU starting one would
             # take longer than most jobs.
@@ -121,7 +123,6 @@ def _tune(launch: Launch, scratch: str) -> None:
             storage_path=scratch,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[_Deaths(jobs)],
         ),
     )
     tuner.fit()
@@ -240,14 +241,19 @@ class _Jobs(Searcher):
         """Restore nothing: see `save`."""
 
 
-class _Deaths(tune.Callback):
-    """Hears from Tune why a worker died, which a Searcher is not told."""
+class _Deaths(FIFOScheduler):
+    """Hears from Tune why a worker died, which a Searcher is not told.
+
+    A callback would hear it too, but for one Tune imports every tracker that is installed.
+    """
 
     def __init__(self, jobs: _Jobs):
+        super().__init__()  # type: ignore[no-untyped-call]  # ray leaves it untyped
         self._jobs = jobs
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        del iteration, trials, info  # Tune's signature
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Take in a death, before the Searcher is told that there was one."""
+        del tune_controller  # Tune's signature
         self._jobs.died(trial.trial_id, trial.get_pickled_error())
 
 
