@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from orchestrator.replication import seeds_for
-from orchestrator.sweepfile import Replication, Until
+from orchestrator.running import Replication, Until
 from results.decomposition import decompose_design
 from results.design import Array, Design
 from results.verdict import compare_main_effects

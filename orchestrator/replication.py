@@ -11,7 +11,8 @@ from typing import Any
 
 from orchestrator.estimates import device_seconds, jobs_table
 from orchestrator.plan import Plan
-from orchestrator.sweepfile import Replication, Sweep
+from orchestrator.running import Replication
+from orchestrator.sweepfile import Sweep
 from results.storage import Storage
 from results.store import Tables
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.orders import Share
 from orchestrator.plan import Job
-from orchestrator.sweepfile import Resources, Takes
+from orchestrator.running import Resources, Takes
 from prune_core.stages import Trial
 
 MARGIN = 1.25

@@ -12,7 +12,8 @@ import results
 from orchestrator import replication
 from orchestrator.plan import make_plan
 from orchestrator.replication import planned_seeds, seeds_to_add
-from orchestrator.sweepfile import Replication, SweepFileError, Until, parse_sweep
+from orchestrator.running import Replication, Until
+from orchestrator.sweepfile import SweepFileError, parse_sweep
 from results.storage import Storage
 from results.summary import summarise
 
