@@ -111,7 +111,7 @@ def _tune(launch: Launch, scratch: str) -> None:
         tune.with_resources(_trainable, _placement),
         tune_config=tune.TuneConfig(
             search_alg=jobs,
-            scheduler=_Deaths(jobs),
+            scheduler=_Endings(jobs),
             num_samples=-1,
             # On a GPU a fresh process gives back all of its memory; on a CPU starting one would
             # take longer than most jobs.
@@ -168,7 +168,7 @@ class _Jobs(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take in a job that said how it ended; of others `_Deaths` hears why."""
+        """Take in a job that said how it ended; of others `_Endings` hears why."""
         if not error and result and "outcome" in result:
             self._end(trial_id, lambda _: self._launch.report(_outcome(result)))
         elif not error:
@@ -241,8 +241,8 @@ class _Jobs(Searcher):
         """Restore nothing: see `save`."""
 
 
-class _Deaths(FIFOScheduler):
-    """Hears from Tune why a worker died, which a Searcher is not told.
+class _Endings(FIFOScheduler):
+    """Hears from Tune why a worker died, which a Searcher is not told; lets go of what has ended.
 
     A callback would hear it too, but for one Tune imports every tracker that is installed.
     """
@@ -250,11 +250,30 @@ class _Deaths(FIFOScheduler):
     def __init__(self, jobs: _Jobs):
         super().__init__()  # type: ignore[no-untyped-call]  # ray leaves it untyped
         self._jobs = jobs
+        self._ended: Any = None
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Take in a death, before the Searcher is told that there was one."""
         del tune_controller  # Tune's signature
         self._jobs.died(trial.trial_id, trial.get_pickled_error())
+        self._let_go(trial)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Take in that a trial ended; its outcome the Searcher is given."""
+        del tune_controller, result  # Tune's signature
+        self._let_go(trial)
+
+    def _let_go(self, trial: Any) -> None:
+        """Drop what ended trials weigh: Tune keeps every one, and a sweep has 100,000.
+
+        Tune still has to do with the one that ends now; the one before it is done with.
+        """
+        done, self._ended = self._ended, trial
+        if done is not None:
+            done.config.clear()
+            done.evaluated_params, done.experiment_tag = {}, ""
+            known = done.run_metadata
+            known.last_result, known.metric_analysis, known.metric_n_steps = {"done": True}, {}, {}
 
 
 def _outcome(result: dict[str, Any]) -> Outcome:
