@@ -77,7 +77,7 @@ def plain_tune() -> float:
     """Return trials a second of Ray Tune with its defaults, on trials that do nothing."""
     code = (
         "import time, ray; from ray import tune; "
-        "ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False); "
+        "ray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False); "
         "began = time.perf_counter(); "
         f"tune.Tuner(lambda config: tune.report({{'x': 1}}), "
         f"tune_config=tune.TuneConfig(num_samples={PLAIN}), "

@@ -5,24 +5,25 @@ exactly into main effects and interactions, :math:`y_{\cdot s} = \sum_T e_{Ts}`;
 different terms are orthogonal. A term's variance between the cells' *expected* values is estimated
 without bias by the mean inner product of its effects at two *different* seeds, in which noise
 cancels: :math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares
-are :math:`V_T / \sum_T V_T`. Intervals are delete-one-seed jackknife intervals with Student's t and
-S - 1 degrees of freedom (Arvesen, 1969; Efron and Stein, 1981): networks of one seed are dependent,
-and seeds are what is independent.
+are :math:`V_T / V`, of the variance of all cells, estimated alike. Where cells are missing, effects
+are those of least squares; see `results.incomplete`. Intervals: see `results.intervals`.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from results import incomplete
 from results.design import AnalysisError, Array, Design, make_design, terms
-from results.intervals import jackknife_interval
+from results.intervals import share_interval
 
 MIN_SEEDS = 2
 """Fewer cannot tell an effect from noise; intervals need one more."""
+REST = "shared"
+"""The row of what least squares can give to no one term; none in a complete design."""
 
 
 def decompose(
@@ -36,7 +37,7 @@ def decompose(
 
     Args:
         trials: rows of ``trials``, of one data set.
-        metric: a column such as ``finetuned_pgd_20``.
+        metric: a column such as ``finetuned_pgd_20``, or ``gain_pgd_20``: fine-tuned less pruned.
         factors: columns to decompose by; those with more than one level where left out.
         block: the column whose levels are independent repetitions.
         confidence: of the intervals.
@@ -45,7 +46,8 @@ def decompose(
         A row a term: ``term`` (``criterion``, ``criterion:finetuning``, ...), ``order`` (0 for
         ``seed`` and ``noise``, which are no part of the whole), ``share`` of the variance between
         cells with ``low`` and ``high``, and ``points``, the effect's root mean square in accuracy
-        points. Unbiased shares of absent effects scatter around 0 and may lie below it.
+        points. Unbiased shares of absent effects scatter around 0 and may lie below it. Where cells
+        are missing, terms go up to three factors and a row ``shared`` has what is left.
 
     Raises:
         AnalysisError: with fewer than two seeds or no varying factor.
@@ -55,21 +57,22 @@ def decompose(
 
 
 def decompose_design(design: Design, block: str = "seed", confidence: float = 0.95) -> pd.DataFrame:
-    """Return the decomposition of a complete design; see `decompose`."""
+    """Return the decomposition of a design; see `decompose`."""
     grams = term_grams(design)
+    total = total_gram(design)
     names = list(grams)
-    stack = np.stack([grams[name] for name in names])
-    components, shares = variances(stack), variance_shares(stack)
-    low, high = jackknife_interval(
-        lambda keep: variance_shares(stack[:, keep][:, :, keep]),
-        len(design.seeds),
-        shares,
-        confidence,
-    )
+    orders = [name.count(":") + 1 for name in names]
+    stack = np.stack(list(grams.values()))
+    if not design.complete:
+        names, orders = [*names, REST], [*orders, 0]
+        stack = np.concatenate([stack, (total - stack.sum(0))[None]])
+    components, whole = variances(stack), between_cells(total)
+    shares = components / whole
+    low, high = share_interval(stack, total, confidence)
     frame = pd.DataFrame(
         {
             "term": names,
-            "order": [name.count(":") + 1 for name in names],
+            "order": orders,
             "share": shares,
             "low": low,
             "high": high,
@@ -77,9 +80,8 @@ def decompose_design(design: Design, block: str = "seed", confidence: float = 0.
         }
     )
     # Seed and noise stand outside the whole; their size is given against it.
-    whole = components.sum()
-    grand = design.values.mean(axis=tuple(range(design.values.ndim - 1)))
-    noise = float(np.trace(stack.sum(0)) / len(design.seeds) - whole)
+    grand = np.nanmean(design.values, axis=tuple(range(design.values.ndim - 1)))
+    noise = float(np.trace(total) / len(design.seeds) - whole)
     seed = float(grand.var(ddof=1) - noise / design.cells)
     outside = pd.DataFrame(
         {
@@ -94,8 +96,79 @@ def decompose_design(design: Design, block: str = "seed", confidence: float = 0.
     return pd.concat([frame, outside], ignore_index=True)
 
 
-def term_grams(design: Design) -> dict[str, Array]:
-    """Return, for every term, the inner products of its effects between seeds, [S, S] by cell."""
+def total_gram(design: Design) -> Array:
+    """Return the inner products of all cells' deviations between seeds, [S, S] by cell."""
+    _check(design)
+    flat = design.values[design.there]
+    flat = flat - flat.mean(axis=0)
+    return np.asarray(flat.T @ flat / len(flat))
+
+
+def term_grams(design: Design, only: Sequence[str] | None = None) -> dict[str, Array]:
+    """Return, for every term, the inner products of its effects between seeds, [S, S] by cell.
+
+    ``only``: names of main effects; all terms where left out.
+    """
+    _check(design)
+    if not design.complete:
+        return incomplete.term_grams(design, only)
+    found = {}
+    for term, effect in effects(design, only).items():
+        flat = effect.reshape(-1, len(design.seeds))
+        found[_term_name(design, term)] = flat.T @ flat / len(flat)
+    return found
+
+
+def effects(design: Design, only: Sequence[str] | None = None) -> dict[tuple[int, ...], Array]:
+    """Return the exact effects of a complete design by term, axes not in it of length 1.
+
+    Every axis in turn splits what there is into its mean and the deviations from it (Yates's
+    algorithm): the work is that of the array itself, not of the array times the terms.
+    """
+    wanted = [term for term in terms(design.factors) if _varies(design, term)]
+    if only is not None:
+        wanted = [term for term in wanted if _term_name(design, term) in only]
+    axes = {axis for term in wanted for axis in term}
+    order = max((len(term) for term in wanted), default=0)
+    found: dict[tuple[int, ...], Array] = {(): design.values}
+    # The longest axis first: means, which most terms are made of, shrink at once.
+    for axis in sorted(range(len(design.factors)), key=lambda a: -design.values.shape[a]):
+        split: dict[tuple[int, ...], Array] = {}
+        for term, values in found.items():
+            mean = values.mean(axis=axis, keepdims=True)
+            split[term] = mean
+            if axis in axes and len(term) < order:
+                split[tuple(sorted((*term, axis)))] = values - mean
+        found = split
+    return {term: found[term] for term in wanted}
+
+
+def sums_of_squares(design: Design) -> dict[str, float]:
+    """Return each term's sum of squares in the analysis of variance of a complete design."""
+    grams = term_grams(design)
+    size = design.cells / len(design.seeds)
+    return {name: float(gram.sum() * size) for name, gram in grams.items()}
+
+
+def variances(grams: Array) -> Array:
+    """Return each term's unbiased variance between cells, for a stack of grams [..., S, S]."""
+    seeds = grams.shape[-1]
+    total = grams.sum((-1, -2)) - np.trace(grams, axis1=-2, axis2=-1)
+    return np.asarray(total / (seeds * (seeds - 1)))
+
+
+def between_cells(total: Array) -> float:
+    """Return the unbiased variance between all cells, of which shares are.
+
+    Raises `AnalysisError` where there is none: shares of noise mean nothing.
+    """
+    whole = float(variances(total))
+    if whole <= 0:
+        raise AnalysisError("the cells do not differ by more than noise: there is nothing to share")
+    return whole
+
+
+def _check(design: Design) -> None:
     if len(design.seeds) < MIN_SEEDS:
         raise AnalysisError(
             f"{len(design.seeds)} seed cannot tell an effect from noise; "
@@ -103,28 +176,11 @@ def term_grams(design: Design) -> dict[str, Array]:
         )
     if not design.factors or design.cells < MIN_SEEDS:
         raise AnalysisError("no factor has more than one level: there is nothing to decompose")
-    effects: dict[tuple[int, ...], Array] = {}
-    axes = tuple(range(len(design.factors)))
-    effects[()] = design.values.mean(axis=axes, keepdims=True)
-    grams: dict[str, Array] = {}
-    for term in terms(design.factors):
-        marginal = design.values.mean(axis=tuple(a for a in axes if a not in term), keepdims=True)
-        lower = (sub for n in range(len(term)) for sub in itertools.combinations(term, n))
-        effects[term] = marginal - sum(effects[sub] for sub in lower)
-        if all(len(design.levels[axis]) > 1 for axis in term):
-            flat = effects[term].reshape(-1, len(design.seeds))
-            grams[":".join(design.factors[axis] for axis in term)] = flat.T @ flat / len(flat)
-    return grams
 
 
-def variances(grams: Array) -> Array:
-    """Return each term's unbiased variance between cells, for a stack of grams [terms, S, S]."""
-    seeds = grams.shape[-1]
-    total = grams.sum((-1, -2)) - np.trace(grams, axis1=-2, axis2=-1)
-    return np.asarray(total / (seeds * (seeds - 1)))
+def _varies(design: Design, term: tuple[int, ...]) -> bool:
+    return all(len(design.levels[axis]) > 1 for axis in term)
 
 
-def variance_shares(grams: Array) -> Array:
-    """Return each term's share of the variance between cells, for a stack [terms, S, S]."""
-    components = variances(grams)
-    return np.asarray(components / components.sum())
+def _term_name(design: Design, term: tuple[int, ...]) -> str:
+    return ":".join(design.factors[axis] for axis in term)

@@ -1,4 +1,9 @@
-"""Intervals over seeds: the seed is what is independent, so it alone is repeated."""
+"""Intervals over seeds: the seed is what is independent, so it alone is repeated.
+
+Shares are ratios of quadratic forms in the seeds. Their intervals are delete-one-seed jackknife
+intervals with Student's t and S - 1 degrees of freedom (Arvesen, 1969; Efron and Stein, 1981):
+networks of one seed are dependent, and seeds are what is independent.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,21 @@ def mean_interval(values: Array, confidence: float = 0.95) -> tuple[float, float
     error = values.std(ddof=1) / np.sqrt(len(values))
     reach = t_quantile(confidence, len(values) - 1) * error
     return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def share_interval(parts: Array, total: Array, confidence: float) -> tuple[Array, Array]:
+    """Return the intervals of shares: of ``parts`` [..., S, S] in ``total`` [S, S], both grams."""
+
+    def shares(keep: Index) -> Array:
+        return _pairs(parts[..., keep, :][..., keep]) / _pairs(total[keep][:, keep])
+
+    seeds = len(total)
+    return jackknife_interval(shares, seeds, shares(np.arange(seeds)), confidence)
+
+
+def _pairs(grams: Array) -> Array:
+    """Return the sum over pairs of different seeds."""
+    return np.asarray(grams.sum((-1, -2)) - np.trace(grams, axis1=-2, axis2=-1))
 
 
 def jackknife_interval(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from results.comparison import compare_main_effects
 from results.decomposition import decompose_design
 from results.design import AnalysisError, make_design, varying_factors
 from results.schema import SUBFACTORS, metric_label
-from results.verdict import compare_main_effects
 from results.words import interval, listed, percent
 
 

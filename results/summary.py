@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.comparison import PAIR
 from results.contrasts import level_means, paired_difference
 from results.decomposition import decompose
 from results.design import AnalysisError, metrics_of, varying_factors
@@ -15,7 +16,7 @@ from results.intervals import mean_interval
 from results.loading import Loaded
 from results.schema import metric_label
 from results.subfactors import Parts, parts, trained
-from results.verdict import PAIR, Verdict, verdict
+from results.verdict import Verdict, verdict
 from results.words import percent
 
 

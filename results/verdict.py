@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from results.decomposition import decompose_design, term_grams, variance_shares
-from results.design import AnalysisError, Array, Design, make_design
-from results.intervals import Index, jackknife_interval, t_quantile
+from results.comparison import (
+    PAIR,
+    UNDECIDED,
+    compare_main_effects,
+    flagged,
+    seeds_to_decide,
+    winner_without,
+    without_each_level,
+)
+from results.decomposition import decompose_design
+from results.design import AnalysisError, make_design, with_metric
 from results.schema import metric_label
 from results.words import interval, percent
-
-PAIR = ("finetuning", "criterion")
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Verdict:
     notes: tuple[str, ...]
     depends_on: tuple[str, ...]
     """Each level without which the conclusion would be another, and what it would be."""
-    levels_left_out: int
-    """How many levels could be left out in turn to find that."""
+    without: pd.DataFrame
+    """The comparison with each level left out; see `comparison.without_each_level`."""
     seeds_to_decide: int | None
     """Roughly how many seeds would decide an undecided question; None where it is decided."""
     flags: dict[str, int]
@@ -66,19 +70,29 @@ class Verdict:
             f"{share} and the criterion {criterion}; the difference is {gap}, and their "
             f"interaction explains another {percent(self.interaction)}."
         )
-        if self.seeds_to_decide is not None:
-            text += f" About {self.seeds_to_decide} seeds would decide it."
+        if self.winner == UNDECIDED:
+            text += f" {self.power}"
         return text
+
+    @property
+    def power(self) -> str:
+        """How many seeds would decide an undecided question, in words; empty where decided."""
+        if self.winner != UNDECIDED:
+            return ""
+        if self.seeds_to_decide is None:
+            return "The effects are so alike that not even a thousand seeds would decide it."
+        more = self.seeds_to_decide - self.seeds
+        return f"About {self.seeds_to_decide} seeds ({more} more) would decide it."
 
     @property
     def robustness(self) -> str:
         """Whether the conclusion holds when any one level is left out, in words."""
-        if self.levels_left_out == 0:
+        if self.without.empty:
             return "No level can be left out to see whether the conclusion depends on it."
         if not self.depends_on:
             return (
                 "The conclusion stays the same when any one level is left out "
-                f"({self.levels_left_out} tried)."
+                f"({len(self.without)} tried)."
             )
         return "The conclusion depends on single levels: " + "; ".join(self.depends_on) + "."
 
@@ -112,15 +126,16 @@ def verdict(
     Raises `AnalysisError` where the data cannot carry one: without two levels of both factors, or
     with fewer than three seeds.
     """
+    trials = with_metric(trials, metric)
     design = make_design(trials, metric, None, block)
     if absent := [name for name in PAIR if name not in design.factors]:
         raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
     found = compare_main_effects(design, confidence)
-    without = dict(_without_each_level(trials, design, metric, block, confidence))
+    without = without_each_level(design, confidence)
     winner, difference, low, high = found
     table = decompose_design(design, block, confidence)
     values = table.set_index("term")[["share", "low", "high"]].to_dict("index")
-    flagged = _flagged(trials)
+    doubtful = flagged(trials)
     mixed = [term for term in table["term"] if set(term.split(":")) == set(PAIR)]
     return Verdict(
         metric=metric,
@@ -134,97 +149,22 @@ def verdict(
         cells=design.cells,
         notes=design.notes,
         depends_on=tuple(
-            f"without {level}, {_conclusion(other)}"
-            for level, other in without.items()
+            f"without {_name(factor)} {level}, {_conclusion(other)}"
+            for factor, level, other in without[["factor", "level", "winner"]].to_numpy()
             if other != winner
         ),
-        levels_left_out=len(without),
-        seeds_to_decide=_seeds_to_decide(found, len(design.seeds), confidence),
-        flags=dict(Counter(", ".join(trials.loc[flagged, "flags"]).split(", ")))
-        if flagged.any()
+        without=without,
+        seeds_to_decide=seeds_to_decide(found, len(design.seeds), confidence),
+        flags=dict(Counter(", ".join(trials.loc[doubtful, "flags"]).split(", ")))
+        if doubtful.any()
         else {},
-        flagged=int(flagged.sum()),
-        without_flagged=_without(trials, flagged, metric, block, confidence),
+        flagged=int(doubtful.sum()),
+        without_flagged=winner_without(trials, doubtful, metric, block, confidence),
     )
 
 
-def _flagged(trials: pd.DataFrame) -> pd.Series[bool]:
-    if "flags" not in trials:
-        return pd.Series(data=False, index=trials.index)
-    return trials["flags"].notna()
-
-
-def _without(
-    trials: pd.DataFrame, flagged: pd.Series[bool], metric: str, block: str, confidence: float
-) -> str | None:
-    """Return the winner without flagged trials: each counts as one that failed."""
-    if not flagged.any():
-        return None
-    try:
-        sound = trials.assign(**{metric: trials[metric].mask(flagged)})
-        design = make_design(sound, metric, None, block)
-        return compare_main_effects(design, confidence)[0]
-    except ValueError:  # too few are left for a design (AnalysisError), or one level of a factor
-        return None
-
-
-def compare_main_effects(
-    design: Design, confidence: float, pair: tuple[str, str] = PAIR
-) -> tuple[str, float, float, float]:
-    """Return which of two main effects is larger, and the difference of their shares.
-
-    The name of the larger, or undecided; the first's share less the second's, and its interval.
-
-    Raises `AnalysisError` with fewer than three seeds.
-    """
-    if len(design.seeds) <= 2:
-        raise AnalysisError(
-            f"with {len(design.seeds)} of at least 3 seeds no interval can be given, so no verdict"
-        )
-    grams = term_grams(design)
-    stack = np.stack(list(grams.values()))
-    names = list(grams)
-    first, second = (names.index(name) for name in pair)
-
-    def difference(keep: Index) -> Array:
-        shares = variance_shares(stack[:, keep][:, :, keep])
-        return np.asarray(shares[first] - shares[second])
-
-    whole = difference(np.arange(len(design.seeds)))
-    low, high = jackknife_interval(difference, len(design.seeds), whole, confidence)
-    winner = pair[0] if low > 0 else pair[1] if high < 0 else "undecided"
-    return winner, float(whole), float(low), float(high)
-
-
-def _without_each_level(
-    trials: pd.DataFrame, design: Design, metric: str, block: str, confidence: float
-) -> Iterator[tuple[str, str]]:
-    """Leave out each level of each factor in turn; go through the levels and who then wins."""
-    for factor, levels in zip(design.factors, design.levels, strict=True):
-        if factor in PAIR and len(levels) < 3:
-            continue  # one level alone is no factor
-        for level in levels:
-            rest = make_design(trials[trials[factor] != level], metric, None, block)
-            yield f"{_name(factor)} {level}", compare_main_effects(rest, confidence)[0]
-
-
 def _conclusion(winner: str) -> str:
-    return "it is undecided" if winner == "undecided" else f"{_name(winner)} matters more"
-
-
-def _seeds_to_decide(
-    found: tuple[str, float, float, float], seeds: int, confidence: float
-) -> int | None:
-    """Find the number of seeds at which the present difference would clear its interval."""
-    winner, difference, low, high = found
-    if winner != "undecided" or difference == 0:
-        return None
-    error = (high - low) / 2 / t_quantile(confidence, seeds - 1) * np.sqrt(seeds)
-    for more in range(seeds + 1, 1000):
-        reach = t_quantile(confidence, more - 1) * error / np.sqrt(more)
-        if reach < abs(difference):
-            return more
-    return 1000
+    return "it is undecided" if winner == UNDECIDED else f"{_name(winner)} matters more"
 
 
 def _name(factor: str) -> str:

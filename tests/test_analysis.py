@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 import results
-from results.decomposition import decompose_design
+from results import incomplete
+from results.comparison import compare_main_effects
+from results.decomposition import decompose_design, sums_of_squares, term_grams
 from results.design import AnalysisError, Design, make_design
 from results.intervals import mean_interval, t_quantile
-from results.verdict import compare_main_effects
 from results.words import number, percent
 
 LEVELS = {
@@ -79,6 +80,19 @@ def test_decomposition_against_explicit_projections() -> None:
     assert found.loc[list(slow), "share"].sum() == pytest.approx(1)
 
 
+def test_sums_of_squares_are_those_of_an_analysis_of_variance() -> None:
+    """Against statsmodels, type II, on the same balanced data."""
+    import statsmodels.api as sm
+    from statsmodels.formula.api import ols
+
+    trials = sweep(noise=0.02)
+    fit = ols(f"finetuned_pgd_20 ~ C(seed) + {' * '.join(f'C({f})' for f in LEVELS)}", trials).fit()
+    theirs = sm.stats.anova_lm(fit, typ=2)["sum_sq"]
+    for term, ours in sums_of_squares(make_design(trials, "finetuned_pgd_20")).items():
+        name = ":".join(f"C({factor})" for factor in term.split(":"))
+        assert ours == pytest.approx(theirs[name], abs=1e-9)
+
+
 def test_without_noise_the_shares_are_those_of_the_cells() -> None:
     trials = sweep(noise=0)
     found = results.decompose(trials, "finetuned_pgd_20").set_index("term")["share"]
@@ -138,14 +152,14 @@ def test_the_verdict_says_which_and_by_how_much() -> None:
     assert "PGD-20 accuracy" in found.sentence
     assert "between 36 cells at 4 seeds" in found.sentence
     assert found.seeds_to_decide is None
-    assert found.levels_left_out == 10
+    assert len(found.without) == 10
     assert "stays the same when any one level is left out (10 tried)" in found.robustness
 
 
 def test_where_no_level_can_be_left_out_nothing_is_claimed() -> None:
     two = sweep().query("criterion != 'lamp' and finetuning != 'none' and sparsity == 0.5")
     found = results.verdict(two[two["architecture"] == "vgg8"])
-    assert found.levels_left_out == 0
+    assert found.without.empty
     assert "No level can be left out" in found.robustness
 
 
@@ -193,16 +207,78 @@ def test_a_level_without_trials_is_left_out_and_named() -> None:
     trials.loc[trials["criterion"] == "lamp", "status"] = "failed"
     design = make_design(trials, "finetuned_pgd_20")
     assert design.levels[design.factors.index("criterion")] == ("l1", "random")
-    assert design.notes == ("criterion lamp is left out: cells of it are missing",)
+    assert design.notes == ("criterion lamp is left out: it has no trials",)
 
 
-def test_an_excluded_combination_is_left_out_whole() -> None:
-    trials = sweep()
-    gone = (trials["criterion"] == "random") & (trials["finetuning"] == "none")
-    design = make_design(trials[~gone], "finetuned_pgd_20")
-    assert not np.isnan(design.values).any()
+def excluded(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials[~((trials["criterion"] == "random") & (trials["finetuning"] == "none"))]
+
+
+def test_an_excluded_combination_stays_a_hole() -> None:
+    design = make_design(excluded(sweep()), "finetuned_pgd_20")
+    assert design.levels == make_design(sweep(), "finetuned_pgd_20").levels
+    assert (design.cells, design.complete) == (32, False)
     assert len(design.notes) == 1
-    assert "is left out" in design.notes[0]
+    assert "4 of 36 cells were run at no seed" in design.notes[0]
+
+
+def test_with_holes_an_effect_is_what_it_adds_by_least_squares() -> None:
+    """Against residual sums of squares of dummy-coded models, type II, by numpy's lstsq."""
+    design = make_design(excluded(sweep(noise=0.02)), "finetuned_pgd_20")
+    values = design.values[design.there]
+    mean = values.mean(1)
+    place = np.nonzero(design.there)
+    terms = [t for n in (1, 2, 3) for t in itertools.combinations(range(4), n)]
+
+    def residual(model: list[tuple[int, ...]]) -> float:
+        columns = [np.ones((len(mean), 1))]
+        for term in model:
+            level = np.ravel_multi_index([place[a] for a in term],
+                                         [len(design.levels[a]) for a in term])  # fmt: skip
+            columns.append(np.eye(level.max() + 1)[level])
+        matrix = np.concatenate(columns, axis=1)
+        return float(((mean - matrix @ np.linalg.lstsq(matrix, mean, rcond=1e-9)[0]) ** 2).sum())
+
+    found = term_grams(design)
+    assert len(found) == len(terms)
+    for term in terms:
+        lower = [u for u in terms if not set(term) <= set(u)]
+        adds = residual(lower) - residual([*lower, term])
+        name = ":".join(design.factors[a] for a in term)
+        # The gram's mean over all pairs of seeds is the sum of squares of the seeds' mean.
+        assert found[name].mean() * len(mean) == pytest.approx(adds, abs=1e-10)
+    table = decompose_design(design)
+    whole = table[(table["order"] > 0) | (table["term"] == "shared")]
+    assert whole["share"].sum() == pytest.approx(1)
+    assert results.verdict(excluded(sweep())).winner == "finetuning"
+
+
+def test_least_squares_on_a_complete_design_is_the_exact_decomposition() -> None:
+    design = make_design(sweep(noise=0.02), "finetuned_pgd_20")
+    exact = term_grams(design)
+    for name, gram in incomplete.term_grams(design).items():
+        np.testing.assert_allclose(gram, exact[name], atol=1e-12)
+
+
+def test_a_seed_that_hardly_ran_is_left_out() -> None:
+    trials = sweep()
+    late = trials[trials["seed"] == 3].index[8:]
+    design = make_design(trials.drop(index=late), "finetuned_pgd_20")
+    assert design.seeds == (0, 1, 2)
+    assert design.notes == ("seed 3 is left out: it lacks 78% of the cells",)
+
+
+def test_a_gain_is_fine_tuned_less_pruned() -> None:
+    trials = sweep().assign(pruned_pgd_20=0.25)
+    gain, after = (make_design(trials, name) for name in ("gain_pgd_20", "finetuned_pgd_20"))
+    np.testing.assert_allclose(gain.values, after.values - 0.25)
+
+
+def test_cells_that_differ_by_noise_alone_carry_no_shares() -> None:
+    trials = sweep(noise=0)
+    turned = np.where(trials["seed"] % 2, -1, 1)  # what one seed says, the next one denies
+    with pytest.raises(AnalysisError, match="do not differ by more than noise"):
+        results.verdict(trials.assign(finetuned_pgd_20=turned * trials["finetuned_pgd_20"]))
 
 
 @pytest.mark.parametrize(
