@@ -43,7 +43,7 @@ class Design:
     @property
     def there(self) -> NDArray[np.bool_]:
         """Which cells were run, [levels of factor 1, ...]."""
-        return ~np.isnan(self.values).all(axis=-1)
+        return np.asarray(~np.isnan(self.values).all(axis=-1))
 
     @property
     def cells(self) -> int:
