@@ -32,7 +32,11 @@ def compare_main_effects(
             f"with {len(design.seeds)} of at least {MIN_SEEDS} seeds no interval can be given, "
             "so no verdict"
         )
+    if absent := [name for name in pair if name not in design.factors]:
+        raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
     grams = term_grams(design, pair)
+    if absent := [name for name in pair if name not in grams]:
+        raise AnalysisError(f"{' and '.join(absent)} has one level left: nothing to compare")
     total = total_gram(design)
     gap = grams[pair[0]] - grams[pair[1]]
     difference = float(variances(gap) / between_cells(total))
@@ -90,7 +94,7 @@ def winner_without(
     try:
         sound = trials.assign(**{metric: trials[metric].mask(doubtful)})
         return compare_main_effects(make_design(sound, metric, None, block), confidence)[0]
-    except (AnalysisError, KeyError):  # no design is left, or one level of a factor
+    except AnalysisError:  # no design is left, or one level of a factor
         return None
 
 

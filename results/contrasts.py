@@ -36,19 +36,27 @@ def paired_difference(
     by: Sequence[str] = (),
     block: str = "seed",
     confidence: float = 0.95,
+    equal: tuple[str, float] | None = None,
 ) -> pd.DataFrame:
     """Return ``first`` minus ``second`` of a factor, paired by cell and seed, in accuracy points.
 
     One row for each combination of levels of ``by`` (one row in all where it is empty): ``mean``
-    with Student's t interval over the seeds' mean differences, and ``pairs``, how many.
+    with Student's t interval over the seeds' mean differences, and ``pairs``, how many. With
+    ``equal``, pairs that differ by more in that column, such as ``("params_removed", 0.01)``, do
+    not count.
     """
     done = _done(trials, metric)
     cell = [name for name in (*FACTORS, block) if name in done and name != factor]
     wide = done.pivot_table(index=cell, columns=factor, values=metric, observed=True)
     if first not in wide or second not in wide:
         return pd.DataFrame(columns=[*by, "mean", "low", "high", "seeds", "pairs"])
-    gap = (100 * (wide[first] - wide[second])).dropna().rename("_points").reset_index()
-    return _by_levels(gap, by, block, confidence, "pairs")
+    gap = (100 * (wide[first] - wide[second])).dropna()
+    if equal is not None:
+        size = done.pivot_table(index=cell, columns=factor, values=equal[0], observed=True)
+        apart = (size[first] - size[second]).abs().reindex(gap.index)
+        gap = gap[apart <= equal[1]]
+    pairs = gap.rename("_points").reset_index()
+    return _by_levels(pairs, by, block, confidence, "pairs")
 
 
 def _done(trials: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -78,3 +78,18 @@ def _basis(blocks: Iterable[Array], scale: Array | None = None) -> Array:
     basis, triangle, _ = qr(matrix, mode="economic", pivoting=True)
     rank = int((np.abs(np.diag(triangle)) > TOLERANCE * size).sum())
     return np.asarray(basis[:, :rank])
+
+
+def main_effects(design: Design) -> list[Array]:
+    """Return each factor's main effects in the additive model, a factor a [levels, S] array."""
+    main = {term[0]: own for term, own in _columns(design).items() if len(term) == 1}
+    values = design.values[design.there]
+    matrix = np.concatenate([np.ones((len(values), 1)), *main.values()], axis=1)
+    solved = np.linalg.lstsq(matrix, values, rcond=None)[0][1:]
+    found, start = [], 0
+    for axis, levels in enumerate(design.levels):
+        width = len(levels) - 1 if axis in main else 0
+        free = solved[start : start + width]
+        found.append(np.concatenate([free, -free.sum(axis=0, keepdims=True)]))
+        start += width
+    return found

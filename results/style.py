@@ -38,6 +38,8 @@ def styled() -> AbstractContextManager[None]:
 # Okabe and Ito (2008): told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#222222", "#9A9A9A"
+INK, FAINT = "#333333", "#BBBBBB"
+"""Of words, and of what is to stay behind the data."""
 FACTOR_COLOURS = {
     "finetuning": BLUE,
     "criterion": VERMILION,

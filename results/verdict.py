@@ -17,7 +17,7 @@ from results.comparison import (
     without_each_level,
 )
 from results.decomposition import decompose_design
-from results.design import AnalysisError, make_design, with_metric
+from results.design import make_design, with_metric
 from results.schema import metric_label
 from results.words import interval, percent
 
@@ -128,8 +128,6 @@ def verdict(
     """
     trials = with_metric(trials, metric)
     design = make_design(trials, metric, None, block)
-    if absent := [name for name in PAIR if name not in design.factors]:
-        raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
     found = compare_main_effects(design, confidence)
     without = without_each_level(design, confidence)
     winner, difference, low, high = found

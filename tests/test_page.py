@@ -1,0 +1,144 @@
+"""The page in a browser: no error, filters that filter, nothing that overflows."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulated import simulated
+
+from results.explorer import explorer_data
+from results.report import make_report
+from results.summary import Summary, summarise
+
+CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+              None)  # fmt: skip
+browser = pytest.mark.skipif(CHROME is None, reason="no Chromium on this machine")
+HARNESS = """<!doctype html><iframe id="page" style="width:{width}px;height:900px;border:0"
+srcdoc="{page}"></iframe><pre id="found"></pre><script>
+const frame = document.getElementById("page"), errors = [];
+frame.contentWindow.addEventListener("error", event => errors.push(event.message));
+frame.addEventListener("load", () => {{
+  const view = frame.contentDocument, root = view.documentElement;
+  const dots = () => view.querySelectorAll("#chart circle").length;
+  const numbers = () => [...view.querySelectorAll("#numbers tr")].map(row =>
+    [...row.cells].map(cell => cell.textContent).join("|"));
+  const click = (name, value) =>
+    [...view.querySelectorAll(`input[name=${{name}}]`)].find(box => box.value === value).click();
+  const found = {{overflow: root.scrollWidth - root.clientWidth, errors, first: dots()}};
+  found.said = view.getElementById("said").innerText;
+  click("finetuning", "none");
+  found.without = dots();
+  found.numbers = numbers();
+  const by = view.getElementById("by");
+  by.value = "";
+  by.dispatchEvent(new frame.contentWindow.Event("change"));
+  found.alone = dots();
+  const dot = view.querySelector("#chart circle");
+  dot.focus();
+  found.tip = view.getElementById("tip").innerText;
+  found.label = dot.getAttribute("aria-label");
+  for (const level of ["standard", "pgd"]) click("finetuning", level);
+  found.empty = view.getElementById("said").innerText;
+  found.wide = [...view.querySelectorAll("main *")].filter(node =>
+    !node.closest(".scroll, svg, .skip, pre") &&
+    node.getBoundingClientRect().right > root.clientWidth + 1).map(node => node.tagName);
+  document.getElementById("found").textContent = JSON.stringify(found);
+}});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def summary() -> Summary:
+    return summarise(simulated())
+
+
+@pytest.fixture(scope="module")
+def files(summary: Summary) -> dict[str, bytes]:
+    return make_report(summary, "simulated")
+
+
+def visit(page: str, width: int, tmp_path: Path) -> dict[str, Any]:
+    harness = tmp_path / "harness.html"
+    harness.write_text(HARNESS.format(width=width, page=html.escape(page)))
+    found = subprocess.run(
+        [str(CHROME), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+         "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000",
+         "--virtual-time-budget=5000", "--dump-dom", harness.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    written = re.search(r'<pre id="found">(.*?)</pre>', found.stdout, re.DOTALL)
+    assert written is not None
+    assert written[1]
+    return dict(json.loads(html.unescape(written[1])))
+
+
+@browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_in_a_browser(width: int, files: dict[str, bytes], tmp_path: Path) -> None:
+    found = visit(files["index.html"].decode(), width, tmp_path)
+    assert found["errors"] == []
+    assert found["overflow"] <= 0
+    assert found["wide"] == []
+    assert found["first"] == 6  # two sparsities, three fine-tunings
+    assert found["said"] == "216 trials shown."
+    assert found["without"] == 4
+    assert len(found["numbers"]) == 4
+    assert not any("none" in row for row in found["numbers"])
+    assert found["alone"] == 2
+    assert found["tip"] == found["label"]
+    assert re.search(r"sparsity 0.5: [\d.]+ points, 95 % interval .* 72 trials", found["label"])
+    assert found["empty"] == "No trial is left: tick more levels."
+
+
+@browser
+def test_the_explorer_says_what_the_tables_say(
+    summary: Summary, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    page = files["index.html"].decode()
+    found = visit(page, 1280, tmp_path)
+    trained = summary.trials[summary.trials["finetuning"] == "pgd"]
+    mean = 100 * trained[trained["sparsity"] == 0.5][summary.headline].mean()
+    row = next(row for row in found["numbers"] if row.startswith("0.5|pgd|"))
+    assert float(row.split("|")[2]) == pytest.approx(mean, abs=0.051)
+
+
+def test_what_the_page_is_made_of(files: dict[str, bytes], summary: Summary) -> None:
+    page = files["index.html"].decode()
+    assert len(page) < 5_000_000
+    assert not re.search(r'(?:src|href)="(?!#|figures/|data:image/png)', page)
+    assert "http" not in re.sub(r"http://www\.w3\.org/[^\"\s]+", "", page)
+    identities = re.findall(r'\bid="([^"]+)"', page)
+    assert len(identities) == len(set(identities))
+    named = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
+    assert named <= set(identities)
+    for name in ("level_effects", "without_each_level", "rank_flow", "pareto", "seed_spread"):
+        assert f'<figure id="{name}"' in page
+    for name in ("cost_of_choice", "rank_agreement", "pairwise", "pairwise_images"):
+        assert f'<table id="table-{name}"' in page
+
+
+def test_a_design_too_large_to_embed_leaves_the_explorer_out(
+    summary: Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("results.explorer.MOST_VALUES", 300)
+    data = explorer_data(summary.trials, summary.metrics)
+    assert data is not None
+    assert list(json.loads(data)["values"]) == [summary.headline]
+    monkeypatch.setattr("results.explorer.MOST_VALUES", 100)
+    assert explorer_data(summary.trials, summary.metrics) is None
+    assert b"too many cells" in make_report(summary, "simulated")["index.html"]
+
+
+def test_sweeps_are_set_side_by_side(summary: Summary) -> None:
+    files = make_report(summary, "mine", (("theirs", summary),))
+    assert b"Beside other sweeps" in files["index.html"]
+    lines = files["tables/compared.csv"].decode().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["sweep", "mine", "theirs", "mine", "theirs"]
