@@ -79,15 +79,21 @@ class Artifacts:
         if data is None:
             return None
         try:
-            found = json.loads(data)
-            text = found["facts"]
-            if found["digest"] != _digest(text.encode()):
-                raise ValueError("its digest does not match")
-            facts: dict[str, Any] = json.loads(text)
-        except (ValueError, KeyError, TypeError) as error:
+            return _facts(data)
+        except ValueError as error:
             self._set_aside(stage, key, FACTS, str(error))
             return None
-        return facts
+
+    def fault(self, stage: str, key: str, name: str) -> str | None:
+        """Return what is wrong with a file, None where it is whole; nothing is changed."""
+        data = self.storage.read("artifacts", stage, key, name)
+        if data is None or not name.endswith((FACTS, ".safetensors")):
+            return None  # dropped meanwhile, or not an artifact
+        try:
+            _facts(data) if name == FACTS else _unpack(data)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def drop(self, stage: str, key: str, name: str | None = None) -> None:
         """Remove one file of an artifact, or all of it."""
@@ -96,6 +102,19 @@ class Artifacts:
     def _set_aside(self, stage: str, key: str, name: str, why: str) -> None:
         log.warning("%s of %s %s is damaged (%s); it is computed again", name, stage, key, why)
         self.drop(stage, key, name)
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    """Raise ValueError where the data are not exactly what was written."""
+    try:
+        found = json.loads(data)
+        text = found["facts"]
+        if found["digest"] != _digest(text.encode()):
+            raise ValueError("its digest does not match")
+        facts: dict[str, Any] = json.loads(text)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no whole file of facts: {error}") from error
+    return facts
 
 
 def _digest(*parts: bytes) -> str:

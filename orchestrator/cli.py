@@ -52,6 +52,7 @@ class Format(StrEnum):
 
     csv = "csv"
     json = "json"
+    benchmark = "benchmark"
 
 
 @app.command()
@@ -129,9 +130,13 @@ def report(
         str | None, typer.Option(help="The metric that leads; the strongest attack's by default.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Folder for the report instead.")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="Another sweep of this storage root, to set beside it; may be repeated."),
+    ] = None,
 ) -> None:
     """Regenerate a sweep's verdict, figures and tables from Parquet alone."""
-    commands.report(file, storage, metric, to, _console())
+    commands.report(file, storage, metric, to, _console(), tuple(compare or ()))
 
 
 @app.command("list")
@@ -155,8 +160,20 @@ def schema(
 
 @app.command()
 def compact(storage: StorageRoot = "runs") -> None:
-    """Join the small files of every table into one; safe while nothing runs."""
+    """Join the small files of every table into one; sweeps may go on writing meanwhile."""
     commands.compact(storage, _console())
+
+
+@app.command()
+def check(
+    storage: StorageRoot = "runs",
+    artifacts: Annotated[
+        bool, typer.Option("--artifacts", help="Read every artifact too, which takes longer.")
+    ] = False,
+) -> None:
+    """Read everything in storage and name what is damaged or missing; exit code 1 if there is."""
+    if not commands.check(storage, artifacts, _console()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -164,9 +181,11 @@ def export(
     file: File,
     to: Annotated[Path, typer.Option(help="The file to write.")],
     storage: StorageRoot = "runs",
-    format: Annotated[Format, typer.Option(help="csv or json.")] = Format.csv,  # noqa: A002 - the option's name
+    format: Annotated[  # noqa: A002 - the option's name
+        Format, typer.Option(help="csv, json, or benchmark: CSV for the benchmark.")
+    ] = Format.csv,
 ) -> None:
-    """Write a sweep's trials as one CSV or JSON file."""
+    """Write a sweep's trials as one CSV or JSON file, or as adversarial pruning benchmark rows."""
     commands.export(file, to, storage, format.value, _console())
 
 

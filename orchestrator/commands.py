@@ -35,7 +35,7 @@ def wrong_requests() -> tuple[type[Exception], ...]:
     from orchestrator.trackers import TrackerError
     from results.design import AnalysisError
     from results.storage import StorageError
-    from results.store import TableError
+    from results.tablefile import TableError
 
     found: list[type[Exception]] = [SweepFileError, UnknownMethodError, RequestError]
     found += [AnalysisError, StorageError, TableError, ResourceError, TrackerError]
@@ -232,8 +232,15 @@ def status(file: Path, storage: str, console: Console) -> None:
     show_status(planned, root, console)
 
 
-def report(file: Path, storage: str, metric: str | None, to: Path | None, console: Console) -> None:
-    """Write a sweep's report; print its verdict and where it lies."""
+def report(
+    file: Path,
+    storage: str,
+    metric: str | None,
+    to: Path | None,
+    console: Console,
+    compare: tuple[str, ...] = (),
+) -> None:
+    """Write a sweep's report, beside others; print its verdict and where it lies."""
     import results
     from results.report import make_report
     from results.summary import summarise
@@ -242,7 +249,8 @@ def report(file: Path, storage: str, metric: str | None, to: Path | None, consol
     loaded = results.load(storage, sweep.name)
     with console.status("drawing the report"):
         summary = summarise(loaded, metric)
-        files = make_report(summary, sweep.name)
+        others = tuple((name, summarise(results.load(storage, name))) for name in compare)
+        files = make_report(summary, sweep.name, others)
     for name, data in files.items():
         if to is None:
             root.write(data, "sweeps", sweep.name, "report", *name.split("/"))
@@ -309,20 +317,52 @@ def compact(storage: str, console: Console) -> None:
         console.print(f"{table}: {joined} files joined" if joined else f"{table}: nothing to do")
 
 
+def check(storage: str, artifacts: bool, console: Console) -> bool:
+    """Read a storage root whole and print what is wrong; return whether nothing is."""
+    from orchestrator.checking import artifact_faults, table_faults
+    from results.storage import Storage, StorageError
+
+    root = Storage(storage)
+    root.check()
+    if not root.exists("tables"):
+        raise StorageError(f"no tables in {storage!r}: run a sweep with --storage {storage} first")
+    wrong = 0
+    for table, faults in table_faults(root):
+        console.print(f"{table}: {len(faults) or 'no'} faults", highlight=False)
+        wrong += len(faults)
+        for fault in faults:
+            console.print(f"  {fault}", highlight=False, markup=False)
+    if artifacts:
+        files = 0
+        with console.status("reading artifacts"):
+            for path, faults in artifact_faults(root):
+                files += 1
+                wrong += len(faults)
+                for fault in faults:
+                    console.print(f"  {path}: {fault}", highlight=False, markup=False)
+        console.print(f"artifacts: {files} files read", highlight=False)
+    if wrong:
+        console.print("The next run computes again what is damaged.", highlight=False)
+    return wrong == 0
+
+
 def export(file: Path, to: Path, storage: str, kind: str, console: Console) -> None:
     """Write a sweep's trials as one file."""
     import results
+    from results.benchmark import benchmark_table
 
     sweep, _, _ = _open(file, storage)
     trials = results.load(storage, sweep.name).trials
+    if kind == "benchmark":
+        trials = benchmark_table(trials)
     try:
-        if kind == "csv":
+        if kind in ("csv", "benchmark"):
             trials.to_csv(to, index=False)
         else:
             trials.to_json(to, orient="records", date_format="iso", indent=1)
     except OSError as error:
         raise RequestError(f"{to} cannot be written: {error.strerror}") from error
-    console.print(f"{len(trials)} trials written to {to}", highlight=False)
+    console.print(f"{len(trials)} rows written to {to}", highlight=False)
 
 
 def _open(file: Path, storage: str) -> tuple[Sweep, Plan, Storage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -71,6 +72,10 @@ class Loaded:
     def missing(self) -> int:
         """How many planned trials have no row yet."""
         return 0 if self.plan is None else len(self.plan) - len(self.trials)
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return some columns of a table, all rows of the storage root; the others are not read."""
+        return Tables(self.storage).read(table, columns)
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:

@@ -61,9 +61,9 @@ def network_outcomes(
 ) -> Mapping[str, Bits]:
     """Return each final network's outcomes, right 1 and wrong 0 by image; ``worst`` is of all."""
     attack = metric.partition("_")[2]
-    named = evaluations["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
     mine = evaluations[evaluations["network"].isin(done["finetuned_network"])]
-    mine = mine[mine["norm"].notna()] if attack == "worst" else mine[named == attack]
+    named = mine["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
+    mine = mine[mine["norm"].notna() if attack == "worst" else named == attack]
     found: dict[str, Bits] = {}
     for network, packed, count in zip(
         mine["network"], mine["outcomes"], mine["count"], strict=True

@@ -6,12 +6,18 @@ The same definitions type the Parquet files, go into their metadata and into the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-VERSION = 1
+Migration = Callable[[str, pa.Table], pa.Table]
+MIGRATIONS: tuple[Migration, ...] = ()
+"""Step n brings a table of version n + 1 to version n + 2, given its name and rows as written.
+
+A column that is merely new needs none: files from before it read with nulls.
+"""
+VERSION = 1 + len(MIGRATIONS)
 STAGES = ("dense", "pruned", "finetuned")
 FACTORS = (
     "architecture", "dense", "criterion", "sparsity", "allocation", "granularity", "finetuning",
@@ -227,7 +233,13 @@ def tables_markdown() -> str:
     """Return every table's columns as Markdown, for the documents."""
     parts = []
     for table, columns in TABLES.items():
-        parts += [f"### `{table}`", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        parts += [f"## `{table}`", "", f"Key: {', '.join(f'`{name}`' for name in KEY[table])}.", ""]
+        parts += ["| column | type | unit | meaning |", "|---|---|---|---|"]
         parts += [f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} |" for c in columns]
+        if table == "trials":
+            parts.append(
+                "| `<stage>_<attack>` | double | share | test accuracy of the dense, pruned or "
+                "finetuned network, `clean` or under the attack; `worst`: right under all of them |"
+            )
         parts.append("")
     return "\n".join(parts)

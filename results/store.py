@@ -17,25 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from results.schema import KEY, VERSION, arrow_schema, is_metric
+from results.schema import KEY, arrow_schema, is_metric
 from results.storage import Storage, StorageIOError
+from results.tablefile import DamagedError, TableError, parse, stamped
 
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 COMPACTED = "part-"
-NAMES = b"mrsweep.columns"
-"""Metadata: digest of the columns' names, which no checksum of a page covers."""
 COMPACTIONS = 5
 """How often a table may be compacted under a reader's hands before it gives up."""
-
-
-class TableError(RuntimeError):
-    """A table file that this version cannot read; the message names it."""
-
-
-class DamagedError(ValueError):
-    """A file that does not hold what was written."""
 
 
 class Tables:
@@ -101,22 +92,43 @@ class Tables:
     def _whole(self, table: str, wanted: Sequence[str] | None) -> tuple[pa.Table | None, list[str]]:
         """Return a table and the files that it is of; None where there are none."""
         read = self._parts(table, wanted)
+        return self._joined(table, read) if read else (None, [])
+
+    def _joined(self, table: str, read: Mapping[str, pa.Table]) -> tuple[pa.Table, list[str]]:
         names, parts = list(read), list(read.values())
-        if not parts:
-            return None, []
         whole = pa.concat_tables(parts, promote_options="default")
         return _each_once(whole, table, names, parts), names
+
+    def faults(self, table: str) -> list[str]:
+        """Return what is wrong with a table's files, one sentence each; nothing is changed."""
+        found = []
+        for name in self._names(table):
+            path = self.storage.path("tables", table, name)
+            try:
+                self._rows(table, name, None)
+            except (StorageIOError, DamagedError, TableError) as fault:
+                text = str(fault)
+                found.append(text if path in text else f"{path}: {text}")
+            except FileNotFoundError:
+                continue  # compacted meanwhile
+        return found
 
     def compact(self, table: str, limit: int = 1) -> int:
         """Join a table's small files into one, if there are more than ``limit``; return how many.
 
-        A reader of the bare folder may see rows twice while this runs; `read` never does.
+        Safe while sweeps write: a file is removed after its rows are in the joint one, and never
+        changes, but for a failed trial that is tried again: files of failed trials stay. A reader
+        of the bare folder may see rows twice for a moment; `read` never does.
         """
-        if len(self._names(table)) <= limit:
+        names = self._names(table)
+        if len(names) <= limit:
             return 0
-        whole, names = self._whole(table, None)
-        if whole is None:
+        parts = self._parts(table, None)
+        if table == "trials":
+            parts = {name: part for name, part in parts.items() if not _may_change(name, part)}
+        if len(parts) <= 1:
             return 0
+        whole, names = self._joined(table, parts)
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self._put(table, f"{COMPACTED}{digest}.parquet", whole)
         for name in names:
@@ -144,17 +156,19 @@ class Tables:
 
     def _put(self, table: str, name: str, rows: pa.Table) -> None:
         buffer = pa.BufferOutputStream()
-        named = {**(rows.schema.metadata or {}), NAMES: _digest(rows.column_names)}
-        rows = rows.replace_schema_metadata(named)
-        pq.write_table(rows, buffer, compression="zstd", write_page_checksum=True)
+        pq.write_table(stamped(rows), buffer, compression="zstd", write_page_checksum=True)
         self.storage.write(buffer.getvalue().to_pybytes(), "tables", table, name)
+
+    def _rows(self, table: str, name: str, columns: Sequence[str] | None) -> pa.Table:
+        path = self.storage.path("tables", table, name)
+        with self.storage.faults(path), self.storage.fs.open(path, "rb") as file:
+            return parse(file, table, path, columns)
 
     def _file(self, table: str, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Return a file's rows; None where it is damaged, which is said, and mended if it may."""
         path = self.storage.path("tables", table, name)
         try:
-            with self.storage.faults(path), self.storage.fs.open(path, "rb") as file:
-                return _parse(file, table, path, columns)
+            return self._rows(table, name, columns)
         except StorageIOError as fault:
             if fault.errno is not None:
                 raise  # the system's word: it is out of reach, not damaged
@@ -169,42 +183,9 @@ class Tables:
         return None
 
 
-def _digest(names: Iterable[str]) -> bytes:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16].encode()
-
-
-def _names_digest(schema: pa.Schema) -> bytes | None:
-    found: bytes | None = (schema.metadata or {}).get(NAMES)
-    return found
-
-
-def _parse(file: Any, table: str, path: str, columns: Sequence[str] | None) -> pa.Table:
-    """Return the rows of an open file in today's columns; raise `DamagedError` or `TableError`."""
-    try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        version = int((parquet.schema_arrow.metadata or {}).get(b"mrsweep.version", b"0"))
-        if version > VERSION:
-            raise TableError(
-                f"{path} has schema version {version}; this mrsweep reads up to {VERSION}: "
-                "install a newer one"
-            )
-        names = parquet.schema_arrow.names
-        if (written := _names_digest(parquet.schema_arrow)) and written != _digest(names):
-            raise DamagedError("its columns are not those that were written")
-        schema = arrow_schema(table, [name for name in names if is_metric(name)])
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
-        rows = parquet.read([name for name in schema.names if name in names])
-        for field in schema:
-            if field.name not in rows.column_names:  # of an older mrsweep
-                rows = rows.append_column(field, pa.nulls(len(rows), field.type))
-        return rows.select(schema.names).cast(schema)
-    except (pa.ArrowException, ValueError, KeyError) as error:
-        raise DamagedError(f"it cannot be read ({error})") from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise DamagedError(f"it cannot be read ({error})") from error
+def _may_change(name: str, rows: pa.Table) -> bool:
+    """Say whether a writer may still replace a file: that of a failed trial, which is its own."""
+    return not name.startswith(COMPACTED) and "failed" in rows["status"].to_pylist()
 
 
 def _each_once(

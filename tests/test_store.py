@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import results.store
+import results.schema
 from orchestrator.artifacts import CHECKPOINT, NETWORK, Artifacts
 from results.schema import KEY, TABLES, VERSION, arrow_schema, is_metric, metric_label, metric_name
 from results.storage import Storage, StorageError
-from results.store import TableError, Tables
+from results.store import Tables
+from results.tablefile import TableError
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_a_crash_between_the_steps_of_compaction_loses_and_doubles_nothing(
 def test_a_newer_file_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = Tables(storage)
     tables.write("trials", "k", [trial("k")])
-    monkeypatch.setattr(results.store, "VERSION", VERSION - 1)
+    monkeypatch.setattr(results.schema, "VERSION", VERSION - 1)
     with pytest.raises(TableError, match="install a newer one"):
         tables.read("trials")
 
