@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from results.intervals import mean_interval
+from results.intervals import t_quantile
 from results.schema import FACTORS
 
 
@@ -67,12 +68,14 @@ def _by_levels(
     points: pd.DataFrame, by: Sequence[str], block: str, confidence: float, count: str
 ) -> pd.DataFrame:
     """Return the mean of ``_points`` and its interval over seeds, by levels."""
-    groups = points.groupby(list(by), sort=True) if by else [((), points)]
-    rows = []
-    for levels, group in groups:
-        seeds = group.groupby(block)["_points"].mean().to_numpy(dtype=float)
-        low, high = mean_interval(seeds, confidence)
-        named = dict(zip(by, levels if isinstance(levels, tuple) else (levels,), strict=True))
-        measured = {"mean": seeds.mean(), "low": low, "high": high, "seeds": len(seeds)}
-        rows.append({**named, **measured, count: len(group)})
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds", count])
+    within = ["_all"] if not by else list(by)
+    points = points.assign(_all=0) if not by else points
+    means = points.groupby([*within, block], sort=True)["_points"].mean()
+    grouped = means.groupby(level=within, sort=True)
+    table = grouped.agg(mean="mean", seeds="count", _spread="std").reset_index()
+    seeds = table["seeds"].to_numpy()
+    error = table.pop("_spread").to_numpy(dtype=float) / np.sqrt(seeds)
+    reach = np.array([t_quantile(confidence, n - 1) if n > 1 else np.nan for n in seeds]) * error
+    table["low"], table["high"] = table["mean"] - reach, table["mean"] + reach
+    table[count] = points.groupby(within, sort=True).size().to_numpy()
+    return table[[*by, "mean", "low", "high", "seeds", count]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,20 @@ from results.pairwise import judged
 from results.schema import FACTORS
 
 Bits = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Networks, and a row of bits for each: right 1, wrong 0, an image a bit, the highest first."""
+
+    networks: pd.Index[str]
+    packed: Bits
+    images: int
+
+    def right(self, rows: NDArray[np.intp]) -> Array:
+        """Return how many of the networks have each image right, [images]."""
+        bits = np.unpackbits(self.packed[rows], axis=1, count=self.images)
+        return np.asarray(bits.sum(axis=0, dtype=float))
 
 
 def compare_outcomes(
@@ -38,61 +52,66 @@ def compare_outcomes(
     done = trials[(trials["status"] == "done") & trials[metric].notna()]
     if done[factor].nunique() < 2 or done[block].nunique() < 2:
         raise AnalysisError(f"{factor} and {block} need two levels each to be compared by image")
-    bits = network_outcomes(done, evaluations, metric)
+    outcomes = network_outcomes(done, evaluations, metric)
     context = [name for name in FACTORS if name in done and name != factor]
+    placed = done.assign(_row=outcomes.networks.get_indexer(pd.Index(done["finetuned_network"])))
+    rows_of = {
+        level: part.set_index([*context, block])["_row"] for level, part in placed.groupby(factor)
+    }
     rows = []
     for first, second in itertools.combinations(sorted(done[factor].unique()), 2):
-        keyed = [
-            done[done[factor] == level].set_index([*context, block])["finetuned_network"]
-            for level in (first, second)
-        ]
-        both = pd.concat(keyed, axis=1, keys=("first", "second"), join="inner").dropna()
+        both = pd.concat(
+            [rows_of[level] for level in (first, second)],
+            axis=1, keys=("first", "second"), join="inner",
+        )  # fmt: skip
         if both.empty:
             continue
-        row = _compared(both, bits, block, confidence)
+        row = _compared(both, outcomes, block, confidence)
         rows.append({"factor": factor, "first": str(first), "second": str(second), **row})
     columns = ["factor", "first", "second", "mean", "low", "high", "p", "disagree", "images",
                "cells", "seeds"]  # fmt: skip
     return judged(pd.DataFrame(rows, columns=columns))
 
 
-def network_outcomes(
-    done: pd.DataFrame, evaluations: pd.DataFrame, metric: str
-) -> Mapping[str, Bits]:
-    """Return each final network's outcomes, right 1 and wrong 0 by image; ``worst`` is of all."""
+def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> Outcomes:
+    """Return each final network's outcomes by image under an attack; ``worst`` is under all.
+
+    Raises `AnalysisError` where they are missing, or do not add up to the trials' accuracies.
+    """
     attack = metric.partition("_")[2]
-    mine = evaluations[evaluations["network"].isin(done["finetuned_network"])]
+    networks = pd.Index(done["finetuned_network"].unique())
+    mine = evaluations[evaluations["network"].isin(networks)]
     named = mine["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
     mine = mine[mine["norm"].notna() if attack == "worst" else named == attack]
-    found: dict[str, Bits] = {}
-    for network, packed, count in zip(
-        mine["network"], mine["outcomes"], mine["count"], strict=True
-    ):
-        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=int(count))
-        found[network] = bits & found[network] if network in found else bits
-    if lost := set(done["finetuned_network"]) - set(found):
-        raise AnalysisError(f"{len(lost)} networks have no outcomes of {attack} by image")
-    told = done.set_index("finetuned_network")[metric]
-    if any(abs(bits.mean() - told[network]) > 1e-9 for network, bits in found.items()):
-        raise AnalysisError(f"the outcomes by image do not add up to {metric}")
-    if len({len(bits) for bits in found.values()}) > 1:
+    if mine["count"].nunique() > 1:
         raise AnalysisError(f"networks were evaluated on different numbers of images by {attack}")
-    return found
+    lost = len(networks) - mine["network"].nunique()
+    if lost or mine.empty:
+        raise AnalysisError(f"{lost} networks have no outcomes of {attack} by image")
+    images = int(mine["count"].iloc[0])
+    packed = np.full((len(networks), -(-images // 8)), 255, dtype=np.uint8)
+    for _, of_one in mine.groupby("attack"):
+        rows = networks.get_indexer(pd.Index(of_one["network"]))
+        found = np.frombuffer(b"".join(of_one["outcomes"]), dtype=np.uint8)
+        packed[rows] &= found.reshape(len(rows), -1)
+    told = done.drop_duplicates("finetuned_network").set_index("finetuned_network")[metric]
+    accuracy = np.bitwise_count(packed).sum(axis=1) / images
+    if np.abs(accuracy - told.reindex(networks).to_numpy(dtype=float)).max() > 1e-9:
+        raise AnalysisError(f"the outcomes by image do not add up to {metric}")
+    return Outcomes(networks, packed, images)
 
 
 def _compared(
-    both: pd.DataFrame, bits: Mapping[str, Bits], block: str, confidence: float
+    both: pd.DataFrame, outcomes: Outcomes, block: str, confidence: float
 ) -> dict[str, float]:
     from scipy.special import stdtr
 
     gaps, apart = [], []
     for _, pairs in both.groupby(level=block):
-        change = [
-            bits[a].astype(np.int8) - bits[b].astype(np.int8)
-            for a, b in zip(pairs["first"], pairs["second"], strict=True)
-        ]
-        gaps.append(np.mean(change, axis=0))
-        apart.append(np.mean(np.abs(change)))
+        first, second = (pairs[name].to_numpy(dtype=np.intp) for name in ("first", "second"))
+        gaps.append((outcomes.right(first) - outcomes.right(second)) / len(pairs))
+        differ = np.bitwise_count(outcomes.packed[first] ^ outcomes.packed[second])
+        apart.append(differ.sum() / len(pairs) / outcomes.images)
     gap = 100 * np.stack(gaps)  # [seeds, images]
     error = _two_way_error(gap)
     seeds, mean = len(gap), float(gap.mean())
