@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from orchestrator.leases import Leases
 from orchestrator.plan import make_plan
 from orchestrator.sweepfile import read_sweep
+from results.schema import TABLES
 from results.storage import Storage
 
 from conftest import run_sweep, sweep_text
@@ -201,6 +203,43 @@ def test_export_and_compact(done: Path, tmp_path: Path) -> None:
     again = mrsweep("run", file, "--storage", done, "--executor", "inline")
     assert again.returncode == 0
     assert "12 done before, 0 jobs to do" in again.stdout
+
+
+def test_check_names_what_is_damaged(done: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(done, root)
+    whole = mrsweep("check", "--storage", root, "--artifacts")
+    assert whole.returncode == 0, whole.stdout
+    assert whole.stdout.count("no faults") == len(TABLES)
+    network = next(root.glob("artifacts/dense/*/network.safetensors"))
+    data = bytearray(network.read_bytes())
+    data[-5] ^= 1
+    network.write_bytes(bytes(data))
+    for file in root.glob("tables/evaluations/*"):
+        file.unlink()
+    bad = mrsweep("check", "--storage", root, "--artifacts")
+    assert bad.returncode == 1
+    assert "its network has no evaluations" in bad.stdout
+    assert f"dense/{network.parent.name}/network.safetensors: its digest" in bad.stdout
+    assert mrsweep("check", "--storage", tmp_path).returncode == 2
+
+
+def test_a_report_beside_another_sweep(done: Path, tmp_path: Path) -> None:
+    file, to = done.parent / "tiny.yaml", tmp_path / "out"
+    words = ("report", file, "--storage", done, "--to", to, "--compare")
+    assert mrsweep(*words, "tiny").returncode == 0
+    assert "Beside other sweeps" in (to / "index.html").read_text()
+    bad = mrsweep(*words, "nosuch")
+    assert bad.returncode == 2
+    assert "no sweep 'nosuch'" in bad.stderr
+
+
+def test_the_benchmark_takes_no_digits(done: Path, tmp_path: Path) -> None:
+    words = ("--to", tmp_path / "x.csv", "--format", "benchmark")
+    bad = mrsweep("export", done.parent / "tiny.yaml", "--storage", done, *words)
+    assert bad.returncode == 2
+    for fault in ("autoattack among evaluation.attacks", "it takes cifar10 and svhn", "eps 8/255"):
+        assert fault in bad.stderr
 
 
 def test_trial_runs_the_one_selected(file: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -343,3 +344,72 @@ def test_files_hold_no_pickle(artifacts: Artifacts) -> None:
     assert data[8:9] == b"{"  # safetensors: a length, then JSON
     Tables(artifacts.storage).write("trials", "k", [trial("k")])
     assert pq.read_schema(artifacts.storage.path("tables", "trials", "k.parquet"))
+
+
+def test_an_older_table_is_migrated(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version 1 whose seed was called ``run``, read by a version 2 that renames it."""
+    file = Path(storage.path("tables", "trials", "k.parquet"))
+    file.parent.mkdir(parents=True)
+    old = pa.table({"trial_id": ["k"], "status": ["done"], "run": [3], "finetuned_clean": [0.5]})
+    pq.write_table(old.replace_schema_metadata({"mrsweep.version": "1"}), file)
+
+    def rename(table: str, rows: pa.Table) -> pa.Table:
+        names = ["seed" if name == "run" else name for name in rows.column_names]
+        return rows.rename_columns(names) if table == "trials" else rows
+
+    monkeypatch.setattr(results.schema, "MIGRATIONS", (rename,))
+    monkeypatch.setattr(results.schema, "VERSION", 2)
+    tables = Tables(storage)
+    tables.write("trials", "l", [trial("l", seed=4)])
+    assert tables.read("trials")[["trial_id", "seed"]].to_numpy().tolist() == [["k", 3], ["l", 4]]
+    assert tables.read("trials", ["seed"])["seed"].tolist() == [3, 4]
+    assert tables.faults("trials") == []
+
+
+def test_a_failed_trial_stays_out_of_compaction_so_that_its_second_try_is_kept(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(storage)
+    for name, status in (("a", "done"), ("b", "failed"), ("c", "done")):
+        tables.write("trials", name, [trial(name, status)])
+    remove = storage.remove
+
+    def meanwhile(*parts: str) -> None:
+        tables.write("trials", "b", [trial("b", "done")], over="failed")
+        remove(*parts)
+
+    monkeypatch.setattr(storage, "remove", meanwhile)
+    assert tables.compact("trials") == 2
+    assert tables.read("trials")["status"].tolist() == ["done"] * 3
+
+
+def test_compaction_beside_a_writer_loses_and_doubles_nothing(storage: Storage) -> None:
+    """A process writes 300 rows while this one compacts again and again."""
+    code = (
+        "from results.storage import Storage\nfrom results.store import Tables\n"
+        f"tables = Tables(Storage({storage.root!r}))\n"
+        "for n in range(300):\n"
+        "    row = {'trial_id': f'{n:03d}', 'status': 'done', 'seed': n}\n"
+        "    tables.write('trials', f'{n:03d}', [row])\n"
+    )
+    tables = Tables(storage)
+    writer = subprocess.Popen([sys.executable, "-c", code])
+    joined = 0
+    while writer.poll() is None:
+        joined += tables.compact("trials")
+    assert writer.returncode == 0
+    assert joined > 0
+    assert tables.read("trials")["seed"].tolist() == list(range(300))
+
+
+def test_faults_are_named_and_nothing_is_changed(storage: Storage) -> None:
+    tables = Tables(storage)
+    for name in "ab":
+        tables.write("trials", name, [trial(name)])
+    file = Path(storage.path("tables", "trials", "a.parquet"))
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    (fault,) = tables.faults("trials")
+    assert str(file) in fault
+    assert "cannot be read" in fault
+    assert len(storage.names("tables", "trials")) == 2

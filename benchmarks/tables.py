@@ -1,0 +1,106 @@
+"""The tables at scale: 100,000 small files read and compacted beside a writer, a million rows.
+
+Run: python benchmarks/tables.py
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+import results
+from results.schema import arrow_schema
+from results.storage import Storage
+from results.store import Tables
+
+FILES = 100_000
+ROWS = 1_000_000
+BESIDE = 2_000
+"""Rows that another process writes while the table is compacted."""
+
+
+def row(number: int) -> dict[str, object]:
+    """Return a trial's row."""
+    return {
+        "trial_id": f"{number:020d}", "status": "done", "dataset": "digits",
+        "architecture": f"net{number % 4}", "criterion": f"c{number % 10}", "sparsity": 0.5,
+        "finetuning": f"f{number % 7}", "seed": number % 5, "finetuned_network": f"n{number}",
+        "finetuned_clean": 0.5, "finetuned_pgd_20": number % 1000 / 1000,
+    }  # fmt: skip
+
+
+def write(root: str, numbers: range) -> None:
+    """Write rows, a file each."""
+    tables = Tables(Storage(root))
+    for number in numbers:
+        tables.write("trials", f"{number:020d}", [row(number)])
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how long something took."""
+    began = time.perf_counter()
+    yield
+    print(f"| {what} | {time.perf_counter() - began:.1f} s |", flush=True)
+
+
+def small_files(root: str) -> None:
+    """Write, list, read and compact many small files."""
+    with timed(f"{FILES:,} files written by one process"):
+        write(root, range(FILES))
+    tables = Tables(Storage(root))
+    with timed("their keys, as a relaunch lists them"):
+        tables.keys("trials")
+    with timed("three of their columns"):
+        tables.read("trials", ["trial_id", "status", "seed"])
+    beside = multiprocessing.Process(target=write, args=(root, range(FILES, FILES + BESIDE)))
+    beside.start()
+    with timed(f"compacted, while another process writes {BESIDE:,} more"):
+        tables.compact("trials")
+    beside.join()
+    left = len(Storage(root).names("tables", "trials"))
+    rows = tables.read("trials", ["trial_id"])["trial_id"]
+    lost, doubled = FILES + BESIDE - rows.nunique(), int(rows.duplicated().sum())
+    print(f"| files left; rows lost; rows doubled | {left:,}; {lost}; {doubled} |")
+    with timed("three columns of the compacted table"):
+        tables.read("trials", ["trial_id", "status", "seed"])
+
+
+def million_rows(root: str) -> None:
+    """Load a table of a million rows: some columns, and whole."""
+    plain = pa.Table.from_pylist([row(number) for number in range(1000)])
+    many = pa.concat_tables([plain] * (ROWS // 1000))
+    names = [f"{number:020d}" for number in np.random.default_rng(0).permutation(ROWS)]
+    many = many.set_column(0, "trial_id", pa.array(names))
+    schema = arrow_schema("trials", ["finetuned_clean", "finetuned_pgd_20"])
+    for field in schema:
+        if field.name not in many.column_names:
+            many = many.append_column(field, pa.nulls(len(many), field.type))
+    Tables(Storage(root))._put("trials", "part-all.parquet", many.select(schema.names).cast(schema))
+    with timed(f"results.load of {ROWS:,} rows, nothing read yet"):
+        loaded = results.load(root)
+    with timed("four of its columns"):
+        loaded.read("trials", ["criterion", "finetuning", "seed", "finetuned_pgd_20"])
+    with timed(f"all {len(schema.names)} columns"):
+        _ = loaded.trials
+
+
+def main() -> None:
+    """Print the table."""
+    print("| what | measured |\n| --- | --- |")
+    for part in (small_files, million_rows):
+        with tempfile.TemporaryDirectory() as root:
+            part(str(Path(root)))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
