@@ -200,6 +200,8 @@ def main() -> None:
     sys.path.insert(0, str(Path.cwd()))
     try:
         app()
+    except SystemExit:  # how typer ends, --help too: to ask for our errors would import much
+        raise
     except commands.wrong_requests() as error:
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None

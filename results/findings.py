@@ -18,7 +18,7 @@ from results.pairwise import compare_levels
 from results.pareto import pareto_front
 from results.ranks import rank_agreement, rank_flow
 from results.subfactors import Parts, trained
-from results.verdict import Verdict
+from results.verdicts import Verdict
 
 MOST_LEVELS = 8
 """More levels of fine-tuning than this are shown by their parts, where these are crossed."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from results.design import Array
 
@@ -20,6 +19,8 @@ Index = NDArray[np.intp]
 
 def t_quantile(confidence: float, degrees: int) -> float:
     """Return how many standard errors a two-sided Student's t interval reaches."""
+    from scipy.special import stdtrit  # a quarter of a second to import
+
     return float(stdtrit(degrees, (1 + confidence) / 2))
 
 

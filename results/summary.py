@@ -13,7 +13,7 @@ from results.findings import report_tables
 from results.loading import Loaded
 from results.schema import metric_label
 from results.subfactors import Parts, parts
-from results.verdict import Verdict, verdict
+from results.verdicts import Verdict, verdict
 from results.words import percent
 
 
