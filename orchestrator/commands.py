@@ -78,6 +78,7 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
         while (going_on := _run_left(file, planned, root, how, console)) is not None:
             planned = going_on
         after = survey(planned, root)
+        _tidy(root, console)
     except StorageIOError as error:
         raise RequestError(
             f"storage root {storage!r} failed: {error}; what is finished is kept, and the same "
@@ -93,6 +94,20 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
     if left:
         console.print(f"{left} trials are left: the same command goes on with them")
     return not after.failed and not left
+
+
+MANY_FILES = 2000
+"""A table of more files is compacted after a run: reading them takes some milliseconds each."""
+
+
+def _tidy(root: Storage, console: Console) -> None:
+    """Join small files where there are many, so that the next start reads few."""
+    from results.schema import TABLES
+    from results.store import Tables
+
+    with console.status("joining small files of tables"):
+        for table in TABLES:
+            Tables(root).compact(table, MANY_FILES)
 
 
 def _run_left(file: Path, planned: Plan, root: Storage, how: How, console: Console) -> Plan | None:

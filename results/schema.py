@@ -5,6 +5,7 @@ The same definitions type the Parquet files, go into their metadata and into the
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -219,6 +220,11 @@ def metric_label(metric: str) -> str:
 
 def arrow_schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:
     """Return the schema of a table's files, units and meanings in the fields' metadata."""
+    return _arrow_schema(table, tuple(metrics), VERSION)
+
+
+@functools.lru_cache
+def _arrow_schema(table: str, metrics: tuple[str, ...], version: int) -> pa.Schema:
     columns = [
         *TABLES[table],
         *(Column(name, REAL, "share", f"test accuracy: {name}") for name in metrics),
@@ -226,7 +232,7 @@ def arrow_schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:
     fields = [
         pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns
     ]
-    return pa.schema(fields, metadata={"mrsweep.table": table, "mrsweep.version": str(VERSION)})
+    return pa.schema(fields, metadata={"mrsweep.table": table, "mrsweep.version": str(version)})
 
 
 def tables_markdown() -> str:

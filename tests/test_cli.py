@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from orchestrator import commands
 from orchestrator.leases import Leases
 from orchestrator.plan import make_plan
 from orchestrator.sweepfile import read_sweep
@@ -240,6 +242,18 @@ def test_the_benchmark_takes_no_digits(done: Path, tmp_path: Path) -> None:
     assert bad.returncode == 2
     for fault in ("autoattack among evaluation.attacks", "it takes cifar10 and svhn", "eps 8/255"):
         assert fault in bad.stderr
+
+
+def test_a_run_leaves_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sweep(sweep_text(), tmp_path / "root")
+    (tmp_path / "tiny.yaml").write_text(sweep_text())
+    monkeypatch.setattr(commands, "MANY_FILES", 10)
+    how = commands.How(executor="inline", device="cpu")
+    assert commands.run(tmp_path / "tiny.yaml", str(tmp_path / "root"), how, Console(quiet=True))
+    root = Storage(str(tmp_path / "root"))
+    assert len(root.names("tables", "jobs")) == 1
+    assert len(root.names("tables", "trials")) == 8  # so few stay as they are
+    assert commands.run(tmp_path / "tiny.yaml", root.root, how, Console(quiet=True))
 
 
 def test_trial_runs_the_one_selected(file: Path, tmp_path: Path) -> None:
