@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from results.style import styled, term_name
 
+ON_DARK, ON_LIGHT = "#FEFEFE", "#111111"
+"""Not the page's own colours: the cells stay as they are when the page is dark."""
+
 
 def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Figure:
     """Draw the mean of a metric for every pair of levels, in accuracy points."""
@@ -21,7 +24,7 @@ def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Fi
         image = axes.imshow(values, cmap="cividis", aspect="auto")
         middle = (np.nanmin(values) + np.nanmax(values)) / 2
         for (i, j), value in np.ndenumerate(values):
-            colour = "white" if value < middle else "black"
+            colour = ON_DARK if value < middle else ON_LIGHT
             axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour)
         axes.set_xticks(range(wide.shape[1]), [str(level) for level in wide.columns])
         axes.set_yticks(range(wide.shape[0]), [str(level) for level in wide.index])
