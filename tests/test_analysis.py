@@ -141,6 +141,20 @@ def test_intervals_cover_the_truth() -> None:
     assert covered["difference"] / tries <= 0.99
 
 
+def test_equal_effects_are_seldom_told_apart() -> None:
+    """A short form of the calibration: false verdicts where neither is larger, 3 seeds."""
+    rng = np.random.default_rng(5)
+    names = ("criterion", "finetuning")
+    ways = np.array([-1.0, 0.0, 1.0])
+    cells = 0.05 * (ways[:, None] + ways[None, :])[..., None]
+    tries, false = 500, 0
+    for _ in range(tries):
+        values = cells + rng.normal(0, 0.02, (3, 1, 3)) + rng.normal(0, 0.02, (1, 3, 3))
+        design = Design(names, ((0, 1, 2),) * 2, (0, 1, 2), values, ())
+        false += compare_main_effects(design)[0] != "undecided"
+    assert false / tries <= 0.08  # 5 % and three standard errors
+
+
 def test_the_verdict_says_which_and_by_how_much() -> None:
     found = results.verdict(sweep())
     assert found.winner == "finetuning"
@@ -281,12 +295,21 @@ def test_cells_that_differ_by_noise_alone_carry_no_shares() -> None:
         results.verdict(trials.assign(finetuned_pgd_20=turned * trials["finetuned_pgd_20"]))
 
 
+def confounded(trials: pd.DataFrame) -> pd.DataFrame:
+    """Every criterion with a fine-tuning of its own."""
+    own = {"none": "l1", "pgd": "lamp", "standard": "random"}
+    return trials[trials["criterion"] == trials["finetuning"].map(own)]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda t: t.assign(status="failed"), "no finished trial"),
         (lambda t: t.drop(columns="finetuned_pgd_20"), "no metric 'finetuned_pgd_20'"),
         (lambda t: t.assign(finetuned_pgd_20=np.nan), "no finished trial"),
+        (lambda t: t.assign(finetuned_pgd_20=np.inf), "no finished trial"),
+        (lambda t: t.iloc[:0], "no finished trial"),
+        (confounded, "too many cells are missing to tell the effect of"),
         (lambda t: t[t["seed"] == 0], "with 1 of at least 3 seeds"),
         (lambda t: t[t["seed"] < 2], "with 2 of at least 3 seeds"),
         (lambda t: t[t["criterion"] == "l1"], "criterion has one level alone"),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -242,6 +243,19 @@ def test_the_benchmark_takes_no_digits(done: Path, tmp_path: Path) -> None:
     assert bad.returncode == 2
     for fault in ("autoattack among evaluation.attacks", "it takes cifar10 and svhn", "eps 8/255"):
         assert fault in bad.stderr
+
+
+def test_a_table_of_a_newer_version_is_one_message(done: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(done, root)
+    file = next(root.glob("tables/trials/*"))
+    rows = pq.read_table(file)
+    pq.write_table(rows.replace_schema_metadata({"mrsweep.version": "99"}), file)
+    for command in ("report", "status", "run"):
+        bad = mrsweep(command, done.parent / "tiny.yaml", "--storage", root)
+        assert bad.returncode == 2, bad.stdout
+        assert "has schema version 99" in bad.stderr
+        assert "Traceback" not in bad.stderr
 
 
 def test_a_run_leaves_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
