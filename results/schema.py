@@ -205,10 +205,16 @@ def metric_name(stage: str, attack: str) -> str:
     return f"{stage}_{re.sub(r'[^A-Za-z0-9]+', '_', attack)}"
 
 
+@functools.cache
+def _columns(table: str) -> frozenset[str]:
+    return frozenset(known.name for known in TABLES[table])
+
+
 def is_metric(column: str) -> bool:
     """Say whether a column of ``trials`` holds an accuracy."""
-    fixed = {known.name for known in TABLES["trials"]}
-    return column not in fixed and column.startswith(tuple(f"{stage}_" for stage in STAGES))
+    return column not in _columns("trials") and column.startswith(
+        tuple(f"{stage}_" for stage in STAGES)
+    )
 
 
 def metric_label(metric: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 COMPACTED = "part-"
+OWN = "_own"
+BATCH = 1000
+"""Files whose rows are joined at a time."""
 COMPACTIONS = 5
 """How often a table may be compacted under a reader's hands before it gives up."""
 
@@ -89,15 +92,40 @@ class Tables:
             whole = arrow_schema(table).empty_table()
         return whole if columns is None else whole.select(list(columns))
 
-    def _whole(self, table: str, wanted: Sequence[str] | None) -> tuple[pa.Table | None, list[str]]:
-        """Return a table and the files that it is of; None where there are none."""
-        read = self._parts(table, wanted)
-        return self._joined(table, read) if read else (None, [])
+    def _whole(
+        self, table: str, columns: Sequence[str] | None, settled: bool = False
+    ) -> tuple[pa.Table | None, list[str]]:
+        """Return a table and the files that it is of, once more where one vanished meanwhile.
 
-    def _joined(self, table: str, read: Mapping[str, pa.Table]) -> tuple[pa.Table, list[str]]:
-        names, parts = list(read), list(read.values())
-        whole = pa.concat_tables(parts, promote_options="default")
-        return _each_once(whole, table, names, parts), names
+        None where there are none. With ``settled``, files that may still change are left out.
+        """
+        for _ in range(COMPACTIONS):
+            try:
+                return self._batches(table, columns, settled)
+            except FileNotFoundError:
+                continue  # compacted while this read it
+        raise TableError(f"table {table!r} is being compacted again and again; try again later")
+
+    def _batches(
+        self, table: str, columns: Sequence[str] | None, settled: bool
+    ) -> tuple[pa.Table | None, list[str]]:
+        found, batches = [], []
+        names = self._names(table)
+        with ThreadPoolExecutor(8 if self.storage.local else 32) as pool:
+            for start in range(0, len(names), BATCH):
+                batch = names[start : start + BATCH]
+                parts = pool.map(lambda name: self._file(table, name, columns), batch)
+                read = [
+                    (name, part)
+                    for name, part in zip(batch, parts, strict=True)
+                    if part is not None and not (settled and _may_change(name, part))
+                ]
+                found += [name for name, _ in read]
+                if read:
+                    batches.append(_batch(read))
+        if not batches:
+            return None, []
+        return _each_once(pa.concat_tables(batches, promote_options="default"), table), found
 
     def faults(self, table: str) -> list[str]:
         """Return what is wrong with a table's files, one sentence each; nothing is changed."""
@@ -123,30 +151,14 @@ class Tables:
         names = self._names(table)
         if len(names) <= limit:
             return 0
-        parts = self._parts(table, None)
-        if table == "trials":
-            parts = {name: part for name, part in parts.items() if not _may_change(name, part)}
-        if len(parts) <= 1:
+        whole, names = self._whole(table, None, settled=True)
+        if whole is None or len(names) <= 1:
             return 0
-        whole, names = self._joined(table, parts)
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         self._put(table, f"{COMPACTED}{digest}.parquet", whole)
         for name in names:
             self.storage.remove("tables", table, name)
         return len(names)
-
-    def _parts(self, table: str, columns: Sequence[str] | None) -> dict[str, pa.Table]:
-        """Read every file of a table that is whole, once more where one vanished meanwhile."""
-        for _ in range(COMPACTIONS):
-            names = self._names(table)
-            try:
-                with ThreadPoolExecutor(8 if self.storage.local else 32) as pool:
-                    parts = pool.map(lambda name: self._file(table, name, columns), names)
-                    pairs = zip(names, parts, strict=True)
-                    return {name: part for name, part in pairs if part is not None}
-            except FileNotFoundError:
-                continue  # compacted while this read it
-        raise TableError(f"table {table!r} is being compacted again and again; try again later")
 
     def _names(self, table: str) -> list[str]:
         return [n for n in self.storage.names("tables", table) if n.endswith(".parquet")]
@@ -183,22 +195,28 @@ class Tables:
         return None
 
 
+def _batch(read: Sequence[tuple[str, pa.Table]]) -> pa.Table:
+    """Return the rows of many files as one piece: a piece a file would take a hundred times more.
+
+    A column says of each row whether its file is its own, not a compacted one.
+    """
+    marked = [
+        part.append_column(OWN, pa.repeat(not name.startswith(COMPACTED), len(part)))
+        for name, part in read
+    ]
+    return pa.concat_tables(marked, promote_options="default").combine_chunks()
+
+
+def _each_once(whole: pa.Table, table: str) -> pa.Table:
+    """Sort by key; of a key in several files, keep the row in its own (not compacted) file."""
+    keys = list(KEY[table])
+    whole = whole.sort_by([*((key, "ascending") for key in keys), (OWN, "descending")])
+    if whole.num_rows > 1 and not pc.all(whole[OWN]).as_py():
+        first = whole.select(keys).to_pandas().duplicated().to_numpy()
+        whole = whole.filter(pa.array(~first))
+    return whole.drop_columns([OWN])
+
+
 def _may_change(name: str, rows: pa.Table) -> bool:
     """Say whether a writer may still replace a file: that of a failed trial, which is its own."""
     return not name.startswith(COMPACTED) and "failed" in rows["status"].to_pylist()
-
-
-def _each_once(
-    whole: pa.Table, table: str, names: Sequence[str], parts: Iterable[pa.Table]
-) -> pa.Table:
-    """Sort by key; of a key in several files, keep the row in its own (not compacted) file."""
-    own = pa.array(
-        [not name.startswith(COMPACTED) for name, part in zip(names, parts, strict=True)
-         for _ in range(len(part))], pa.bool_())  # fmt: skip
-    keys = list(KEY[table])
-    order = [(key, "ascending") for key in keys] + [("_own", "descending")]
-    whole = whole.append_column("_own", own).sort_by(order)
-    if whole.num_rows > 1 and COMPACTED in {name[: len(COMPACTED)] for name in names}:
-        first = whole.select(keys).to_pandas().duplicated().to_numpy()
-        whole = whole.filter(pa.array(~first))
-    return whole.drop_columns(["_own"])

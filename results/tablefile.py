@@ -64,6 +64,8 @@ def _todays(rows: pa.Table, table: str, columns: Sequence[str] | None) -> pa.Tab
     if columns is not None:
         metrics = arrow_schema(table, [name for name in columns if is_metric(name)])
         wanted = pa.schema([metrics.field(name) for name in columns], metrics.metadata)
+    if rows.schema.equals(wanted):
+        return rows
     for field in wanted:
         if field.name not in rows.column_names:
             rows = rows.append_column(field, pa.nulls(len(rows), field.type))
