@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator import commands
+from orchestrator import commands, housekeeping
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,7 +161,7 @@ def schema(
 @app.command()
 def compact(storage: StorageRoot = "runs") -> None:
     """Join the small files of every table into one; sweeps may go on writing meanwhile."""
-    commands.compact(storage, _console())
+    housekeeping.compact(storage, _console())
 
 
 @app.command()
@@ -172,7 +172,7 @@ def check(
     ] = False,
 ) -> None:
     """Read everything in storage and name what is damaged or missing; exit code 1 if there is."""
-    if not commands.check(storage, artifacts, _console()):
+    if not housekeeping.check(storage, artifacts, _console()):
         raise typer.Exit(1)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator import housekeeping
 from orchestrator.plan import Plan, make_plan
 from orchestrator.sweepfile import FACTOR_FIELDS, Sweep, SweepFileError, read_sweep
 from prune_core.registry import AXES, UnknownMethodError
@@ -78,7 +79,7 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
         while (going_on := _run_left(file, planned, root, how, console)) is not None:
             planned = going_on
         after = survey(planned, root)
-        _tidy(root, console)
+        housekeeping.tidy(root, console)
     except StorageIOError as error:
         raise RequestError(
             f"storage root {storage!r} failed: {error}; what is finished is kept, and the same "
@@ -94,20 +95,6 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
     if left:
         console.print(f"{left} trials are left: the same command goes on with them")
     return not after.failed and not left
-
-
-MANY_FILES = 2000
-"""A table of more files is compacted after a run: reading them takes some milliseconds each."""
-
-
-def _tidy(root: Storage, console: Console) -> None:
-    """Join small files where there are many, so that the next start reads few."""
-    from results.schema import TABLES
-    from results.store import Tables
-
-    with console.status("joining small files of tables"):
-        for table in TABLES:
-            Tables(root).compact(table, MANY_FILES)
 
 
 def _run_left(file: Path, planned: Plan, root: Storage, how: How, console: Console) -> Plan | None:
@@ -317,48 +304,6 @@ def schema(tables: bool) -> None:
     from results.schema import tables_markdown
 
     print(tables_markdown())  # noqa: T201 - machine-readable output
-
-
-def compact(storage: str, console: Console) -> None:
-    """Compact every table."""
-    from results.schema import TABLES
-    from results.storage import Storage
-    from results.store import Tables
-
-    root = Storage(storage)
-    root.check()
-    for table in TABLES:
-        joined = Tables(root).compact(table)
-        console.print(f"{table}: {joined} files joined" if joined else f"{table}: nothing to do")
-
-
-def check(storage: str, artifacts: bool, console: Console) -> bool:
-    """Read a storage root whole and print what is wrong; return whether nothing is."""
-    from orchestrator.checking import artifact_faults, table_faults
-    from results.storage import Storage, StorageError
-
-    root = Storage(storage)
-    root.check()
-    if not root.exists("tables"):
-        raise StorageError(f"no tables in {storage!r}: run a sweep with --storage {storage} first")
-    wrong = 0
-    for table, faults in table_faults(root):
-        console.print(f"{table}: {len(faults) or 'no'} faults", highlight=False)
-        wrong += len(faults)
-        for fault in faults:
-            console.print(f"  {fault}", highlight=False, markup=False)
-    if artifacts:
-        files = 0
-        with console.status("reading artifacts"):
-            for path, faults in artifact_faults(root):
-                files += 1
-                wrong += len(faults)
-                for fault in faults:
-                    console.print(f"  {path}: {fault}", highlight=False, markup=False)
-        console.print(f"artifacts: {files} files read", highlight=False)
-    if wrong:
-        console.print("The next run computes again what is damaged.", highlight=False)
-    return wrong == 0
 
 
 def export(file: Path, to: Path, storage: str, kind: str, console: Console) -> None:

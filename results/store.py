@@ -151,7 +151,7 @@ class Tables:
         names = self._names(table)
         if len(names) <= limit:
             return 0
-        whole, names = self._whole(table, None, settled=True)
+        whole, names = self._whole(table, None, settled=table == "trials")
         if whole is None or len(names) <= 1:
             return 0
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

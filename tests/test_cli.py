@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from orchestrator import commands
+from orchestrator import commands, housekeeping
 from orchestrator.leases import Leases
 from orchestrator.plan import make_plan
 from orchestrator.sweepfile import read_sweep
@@ -261,7 +261,7 @@ def test_a_table_of_a_newer_version_is_one_message(done: Path, tmp_path: Path) -
 def test_a_run_leaves_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_sweep(sweep_text(), tmp_path / "root")
     (tmp_path / "tiny.yaml").write_text(sweep_text())
-    monkeypatch.setattr(commands, "MANY_FILES", 10)
+    monkeypatch.setattr(housekeeping, "MANY_FILES", 10)
     how = commands.How(executor="inline", device="cpu")
     assert commands.run(tmp_path / "tiny.yaml", str(tmp_path / "root"), how, Console(quiet=True))
     root = Storage(str(tmp_path / "root"))

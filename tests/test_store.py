@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import results.schema
+import results.store
 from orchestrator.artifacts import CHECKPOINT, NETWORK, Artifacts
 from results.schema import KEY, TABLES, VERSION, arrow_schema, is_metric, metric_label, metric_name
 from results.storage import Storage, StorageError
@@ -381,6 +382,20 @@ def test_a_failed_trial_stays_out_of_compaction_so_that_its_second_try_is_kept(
     monkeypatch.setattr(storage, "remove", meanwhile)
     assert tables.compact("trials") == 2
     assert tables.read("trials")["status"].tolist() == ["done"] * 3
+
+
+def test_every_table_is_compacted(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results.store, "BATCH", 2)
+    tables = Tables(storage)
+    for table in TABLES:
+        for number in range(5):
+            key = {name: number if name in ("epoch", "attempt") else f"{name}{number}"
+                   for name in KEY[table]}  # fmt: skip
+            tables.write(table, str(number), [key])
+        before = tables.read(table)
+        assert tables.compact(table) == 5
+        assert len(storage.names("tables", table)) == 1
+        pd.testing.assert_frame_equal(tables.read(table), before)
 
 
 def test_compaction_beside_a_writer_loses_and_doubles_nothing(storage: Storage) -> None:
