@@ -67,7 +67,8 @@ def report() -> None:
     """Verdict, every table and every figure of 100,800 trials."""
     trials = simulated(10)
     loaded = Loaded(Storage("memory://none"), None)
-    none = pd.DataFrame(columns=["network", "module", "position", "mrs", "ratio"])
+    none = pd.DataFrame(columns=["network", "module", "position", "mrs", "ratio",
+                                 "width_before", "width_after"])  # fmt: skip
     loaded.__dict__.update(trials=trials, evaluations=evaluations_of(trials), modules=none,
                            checks=pd.DataFrame(columns=["network"]))  # fmt: skip
     began = time.perf_counter()

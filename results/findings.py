@@ -11,8 +11,8 @@ from results.contrasts import level_means, paired_difference
 from results.decomposition import decompose, decompose_design
 from results.design import AnalysisError, gain_of, make_design, varying_factors
 from results.effects import cost_of_choice, level_effects
-from results.intervals import mean_interval
 from results.loading import Loaded
+from results.modules import module_table
 from results.outcomes import compare_outcomes
 from results.pairwise import compare_levels
 from results.pareto import pareto_front
@@ -48,7 +48,7 @@ def report_tables(
         "part_means": _all_levels(fine, headline, crossed),
         "parts_crossed": (level_means(fine, headline, crossed[:2]) if crossed else pd.DataFrame()),
         "sanity_checks": _checks(tables, trials),
-        "modules": _modules(tables),
+        "modules": module_table(tables.trials, tables.modules),
         "verdict_by_subset": _subsets(trials, headline),
         "adaptive_ratios": _adaptive(trials, metrics),
         "decomposition_by_subset": _everywhere(trials, headline),
@@ -186,43 +186,6 @@ def _curves(
         if factor in factors
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _modules(tables: Loaded) -> pd.DataFrame:
-    """Return MRS and ratio by module, means over seeds and criteria with intervals over seeds.
-
-    Modules are other things under each granularity, so that is told apart with the architecture.
-    """
-    trials = tables.trials
-    wanted = ["architecture", "granularity", "allocation", "sparsity", "criterion", "seed"]
-    done = trials[trials["status"] == "done"]
-    pruned = done.drop_duplicates(wanted)[[*wanted, "pruned_network"]]
-    joined = tables.modules.merge(pruned, left_on="network", right_on="pruned_network")
-    if joined["granularity"].nunique() > 1:
-        joined["architecture"] += ", " + joined["granularity"]
-    rows: list[dict[str, object]] = []
-    by = ["architecture", "position", "module", "allocation", "sparsity"]
-    # Estimates of the MRS, and other sensitivities, are not to be averaged with it.
-    measured = joined.dropna(subset="mrs")
-    measured = measured[measured["allocation"] == min(measured["allocation"], default="mrs")]
-    mrs = measured.groupby(["architecture", "position", "seed"])["mrs"].mean()
-    by_place = {
-        place: of_seeds.to_numpy(dtype=float)
-        for place, of_seeds in mrs.groupby(["architecture", "position"])
-    }
-    for levels, group in joined.groupby(by, sort=True):
-        named = dict(zip(by, levels, strict=True))
-        ratio = group.groupby("seed")["ratio"].mean().to_numpy(dtype=float)
-        low, high = mean_interval(ratio)
-        row = {**named, "ratio": ratio.mean(), "ratio_low": low, "ratio_high": high}
-        place = (named["architecture"], named["position"])
-        if place in by_place:
-            seeds = by_place[place]
-            mrs_low, mrs_high = mean_interval(seeds)
-            row |= {"mrs": seeds.mean(), "mrs_low": mrs_low, "mrs_high": mrs_high}
-        rows.append(row)
-    columns = [*by, "mrs", "mrs_low", "mrs_high", "ratio", "ratio_low", "ratio_high"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _subsets(trials: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -118,9 +118,9 @@ def _networks(summary: Summary) -> Iterator[Drawn]:
     modules = tables.get("modules")
     if modules is not None and modules["mrs"].notna().any():
         caption = (
-            "Above: Module Robust Sensitivity of every prunable module. Below: the share of its "
-            "channels that each allocation removes. Means over seeds (and criteria), with 95 % "
-            "intervals. MRS is our definition, derived from RiFT (arXiv 2308.02533)."
+            "From above: Module Robust Sensitivity of every prunable module, the share of its "
+            "units that each allocation removes, and the width that it keeps. Means over seeds "
+            "(and criteria), with 95 % intervals. MRS is our definition, derived from RiFT (arXiv 2308.02533)."
         )
         yield "modules", caption, modules, figures.module_figure(modules)
     if (cells := tables.get("pareto")) is not None:
