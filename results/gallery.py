@@ -120,7 +120,8 @@ def _networks(summary: Summary) -> Iterator[Drawn]:
         caption = (
             "From above: Module Robust Sensitivity of every prunable module, the share of its "
             "units that each allocation removes, and the width that it keeps. Means over seeds "
-            "(and criteria), with 95 % intervals. MRS is our definition, derived from RiFT (arXiv 2308.02533)."
+            "(and criteria), with 95 % intervals. MRS is our definition, "
+            "derived from RiFT (arXiv 2308.02533)."
         )
         yield "modules", caption, modules, figures.module_figure(modules)
     if (cells := tables.get("pareto")) is not None:
