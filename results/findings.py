@@ -31,8 +31,12 @@ def report_tables(
     metrics: list[str],
     parts_found: list[Parts],
     verdicts: list[Verdict],
+    caveats: list[str],
 ) -> dict[str, pd.DataFrame]:
-    """Return every table that the data allow, by the name that its files get."""
+    """Return every table that the data allow, by the name that its files get.
+
+    What no verdict has said to be missing is added to the ``caveats``.
+    """
     factors = varying_factors(trials)
     crossed = list(parts_found[0].parts) if parts_found else []
     shown = ["criterion", "finetuning"]
@@ -57,9 +61,7 @@ def report_tables(
         "rank_agreement": _carried(lambda: rank_agreement(trials, headline)),
         "rank_flow": rank_flow(trials, headline) if set(PAIR) <= set(factors) else pd.DataFrame(),
         "pairwise": _both(lambda name: compare_levels(trials, headline, name)),
-        "pairwise_images": _both(
-            lambda name: compare_outcomes(trials, tables.evaluations, headline, name)
-        ),
+        "pairwise_images": _by_image(trials, tables, headline, caveats),
         "pareto": pareto_front(trials, headline),
         "seed_spread": _seed_spread(trials, headline, [*PAIR, *factors]),
         "without_each_level": verdicts[0].without if verdicts else pd.DataFrame(),
@@ -84,6 +86,21 @@ def _both(table: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
     """Return a table of criteria and of fine-tunings as one."""
     found = [_carried(lambda name=name: table(name)) for name in PAIR[::-1]]  # type: ignore[misc]  # a default binds the name
     return pd.concat(found, ignore_index=True)
+
+
+def _by_image(
+    trials: pd.DataFrame, tables: Loaded, metric: str, caveats: list[str]
+) -> pd.DataFrame:
+    found = []
+    for name in PAIR[::-1]:
+        if trials[name].nunique() < 2 or trials["seed"].nunique() < 2:
+            continue
+        try:
+            found.append(compare_outcomes(trials, tables.evaluations, metric, name))
+        except AnalysisError as error:
+            caveats.append(f"No comparison image by image: {error}.")
+            break
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def _everywhere(trials: pd.DataFrame, metric: str) -> pd.DataFrame:

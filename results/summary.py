@@ -73,6 +73,7 @@ def summarise(tables: Loaded, metric: str | None = None) -> Summary:
     caveats += sorted(f"{note}." for note in notes)
     if tables.checks.empty or not tables.checks["network"].isin(trials["finetuned_network"]).any():
         caveats.append("No network was checked for false robustness (sanity_images: 0).")
+    found = report_tables(tables, trials, headline, ordered, parts_found, verdicts, caveats)
     failed = trials[trials["status"] == "failed"]
     return Summary(
         dataset=str(done["dataset"].iloc[0]),
@@ -85,7 +86,7 @@ def summarise(tables: Loaded, metric: str | None = None) -> Summary:
         verdicts=verdicts,
         parts=parts_found,
         caveats=caveats,
-        tables=report_tables(tables, trials, headline, ordered, parts_found, verdicts),
+        tables=found,
         trials=trials,
         metrics=ordered,
     )

@@ -142,3 +142,14 @@ def test_sweeps_are_set_side_by_side(summary: Summary) -> None:
     assert b"Beside other sweeps" in files["index.html"]
     lines = files["tables/compared.csv"].decode().splitlines()
     assert [line.split(",")[0] for line in lines] == ["sweep", "mine", "theirs", "mine", "theirs"]
+
+
+def test_what_is_missing_by_image_is_said() -> None:
+    loaded = simulated()
+    clean = loaded.evaluations[loaded.evaluations["attack"] == "clean"]
+    loaded.__dict__["evaluations"] = clean
+    found = summarise(loaded)
+    assert "pairwise_images" not in found.tables
+    assert found.caveats == [
+        "No comparison image by image: 216 networks have no outcomes of pgd_20 by image."
+    ]
