@@ -1,11 +1,12 @@
-"""The tables at scale: 100,000 small files read and compacted beside a writer, a million rows.
+"""The tables at scale: small files read and compacted beside a writer, a million rows.
 
-Run: python benchmarks/tables.py
+Run: python benchmarks/tables.py [FILES]
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from results.schema import arrow_schema
 from results.storage import Storage
 from results.store import Tables
 
-FILES = 100_000
+FILES = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
 ROWS = 1_000_000
 BESIDE = 2_000
 """Rows that another process writes while the table is compacted."""
@@ -70,6 +71,8 @@ def small_files(root: str) -> None:
     rows = tables.read("trials", ["trial_id"])["trial_id"]
     lost, doubled = FILES + BESIDE - rows.nunique(), int(rows.duplicated().sum())
     print(f"| files left; rows lost; rows doubled | {left:,}; {lost}; {doubled} |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"| most memory | {peak:.1f} GB |")
     with timed("three columns of the compacted table"):
         tables.read("trials", ["trial_id", "status", "seed"])
 
