@@ -162,14 +162,20 @@ def _by_sensitivity(evidence: Evidence, sensitivities: Mapping[str, float], dial
     return _proportional(_propensity(sensitivities, evidence.exponent), dial)
 
 
+TINY = 1e-100
+"""Sensitivities that are all smaller are taken relative to the largest: their powers may vanish."""
+
+
 def _propensity(sensitivities: Mapping[str, float], exponent: float) -> dict[str, float]:
     finite = [value for value in sensitivities.values() if math.isfinite(value)]
     top = max(finite, default=1.0)
     if top <= 0:  # no module matters: nothing tells them apart
         return dict.fromkeys(sensitivities, 1.0)
+    unit = top if top < TINY else 1.0
+    top /= unit
     # An unbounded rise outranks every finite one; a module that gains nothing is not starved.
     bounded = {
-        name: 10 * top if not math.isfinite(value) else max(value, 1e-3 * top)
+        name: 10 * top if not math.isfinite(value) else max(value / unit, 1e-3 * top)
         for name, value in sensitivities.items()
     }
     return {name: value**exponent for name, value in bounded.items()}

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_core.allocations import Evidence, erk, fixed, global_, mrs, mrs_shuffled, uniform
+from prune_core.allocations import (
+    Evidence,
+    _propensity,
+    erk,
+    fixed,
+    global_,
+    mrs,
+    mrs_shuffled,
+    uniform,
+)
 from prune_core.registry import ALLOCATIONS
 from prune_core.solver import Limits, solve
 
@@ -223,3 +232,11 @@ def test_an_unreachable_budget_says_why() -> None:
     assert capped.shortfall == (
         "asked to remove 20.0%, removed 50.0%: every module keeps as much as it may"
     )
+
+
+def test_sensitivities_next_to_nothing_still_tell_modules_apart() -> None:
+    """Powers of the smallest numbers vanish: once that divided by zero."""
+    tiny = _propensity({"m0": math.inf, "m1": 0.0, "m2": 5e-324}, 2.0)
+    usual = _propensity({"m0": math.inf, "m1": 0.0, "m2": 1.0}, 2.0)
+    assert tiny == usual
+    assert all(share > 0 for share in tiny.values())

@@ -57,7 +57,7 @@ from orchestrator.plan import make_plan
 from orchestrator.sweepfile import parse_sweep
 plan = make_plan(parse_sweep(sweep_text(criteria="['sleeps:forever']", seeds="1")))
 for job in plan.jobs.values():
-    perform(Order(job, sys.argv[1], "cpu", ("dense",), time_limit=6.0), node="n1")
+    perform(Order(job, sys.argv[1], "cpu", ("dense",), time_limit=20.0), node="n1")
 """
 
 
@@ -65,11 +65,11 @@ def test_its_row_names_cause_and_node(tmp_path: Path) -> None:
     (tmp_path / "sleeps.py").write_text("import time\ndef forever(layer):\n    time.sleep(600)\n")
     code = JOB.format(tests=str(Path(__file__).parent), here=str(tmp_path))
     root = str(tmp_path / "root")
-    ended = subprocess.run([sys.executable, "-c", code, root], capture_output=True, timeout=100)
+    ended = subprocess.run([sys.executable, "-c", code, root], capture_output=True, timeout=300)
     assert ended.returncode == hanging.EXIT
     rows = Tables(Storage(root)).read("jobs").set_index("kind")
     assert rows.loc["dense", "status"] == "done"
     hung = rows.loc["scores"]
     assert (hung["status"], hung["cause"], hung["node_id"]) == ("failed", "time", "n1")
     assert "sleeps.py" in hung["error"]
-    assert hung["seconds"] == pytest.approx(6, abs=3)
+    assert hung["seconds"] == pytest.approx(20, abs=5)
