@@ -14,10 +14,16 @@ MANY_FILES = 2000
 
 
 def tidy(root: Storage, console: Console) -> None:
-    """Join small files where there are many, so that the next start reads few."""
+    """Join small files where there are many, so that the next start reads few.
+
+    Not beside another driver: it sees by a trial's own file that this one has done it meanwhile.
+    """
+    from orchestrator.leases import running
     from results.schema import TABLES
     from results.store import Tables
 
+    if running(root):
+        return
     with console.status("joining small files of tables"):
         for table in TABLES:
             Tables(root).compact(table, MANY_FILES)

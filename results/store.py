@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -24,6 +24,7 @@ from results.tablefile import DamagedError, TableError, parse, stamped
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
+T = TypeVar("T")
 COMPACTED = "part-"
 OWN = "_own"
 BATCH = 1000
@@ -47,7 +48,10 @@ class Tables:
         if self.storage.exists("tables", table, f"{key}.parquet"):
             if over is None:
                 return
-            there = self._file(table, f"{key}.parquet", ["status"])
+            try:
+                there = self._file(table, f"{key}.parquet", ["status"])
+            except FileNotFoundError:
+                return  # compacted meanwhile, so it is settled
             if there is not None and there["status"][0].as_py() != over:
                 return
         metrics = sorted({name for row in rows for name in row if is_metric(name)})
@@ -56,6 +60,9 @@ class Tables:
 
     def find(self, table: str, key: str) -> list[dict[str, Any]] | None:
         """Return the rows written under one key, or None."""
+        return self._while_compacted(table, lambda: self._find(table, key))
+
+    def _find(self, table: str, key: str) -> list[dict[str, Any]] | None:
         if self.storage.exists("tables", table, f"{key}.parquet"):
             own = self._file(table, f"{key}.parquet")
             if own is not None:
@@ -71,6 +78,9 @@ class Tables:
 
     def keys(self, table: str) -> set[str]:
         """Return what `find` knows; a listing, and a column of what is compacted."""
+        return self._while_compacted(table, lambda: self._keys(table))
+
+    def _keys(self, table: str) -> set[str]:
         found: set[str] = set()
         for name in self._names(table):
             if not name.startswith(COMPACTED):
@@ -95,15 +105,19 @@ class Tables:
     def _whole(
         self, table: str, columns: Sequence[str] | None, settled: bool = False
     ) -> tuple[pa.Table | None, list[str]]:
-        """Return a table and the files that it is of, once more where one vanished meanwhile.
+        """Return a table and the files that it is of; None where there are none.
 
-        None where there are none. With ``settled``, files that may still change are left out.
+        With ``settled``, files that may still change are left out.
         """
+        return self._while_compacted(table, lambda: self._batches(table, columns, settled))
+
+    def _while_compacted(self, table: str, look: Callable[[], T]) -> T:
+        """Look, and once more where a file vanished meanwhile: its rows are in another one."""
         for _ in range(COMPACTIONS):
             try:
-                return self._batches(table, columns, settled)
+                return look()
             except FileNotFoundError:
-                continue  # compacted while this read it
+                continue
         raise TableError(f"table {table!r} is being compacted again and again; try again later")
 
     def _batches(

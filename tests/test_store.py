@@ -428,3 +428,23 @@ def test_faults_are_named_and_nothing_is_changed(storage: Storage) -> None:
     assert str(file) in fault
     assert "cannot be read" in fault
     assert len(storage.names("tables", "trials")) == 2
+
+
+def test_a_row_that_is_compacted_while_it_is_looked_for_is_found(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, beside = Tables(storage), Tables(Storage(storage.root))
+    for name in "abc":
+        tables.write("trials", name, [trial(name)])
+    exists = storage.exists
+
+    def meanwhile(*parts: str) -> bool:
+        found = exists(*parts)
+        beside.compact("trials")
+        return found
+
+    monkeypatch.setattr(storage, "exists", meanwhile)
+    assert tables.find("trials", "b")[0]["trial_id"] == "b"
+    tables.write("trials", "d", [trial("d")])
+    tables.write("trials", "d", [trial("d", seed=9)], over="failed")  # settled: nothing changes
+    assert tables.read("trials")["seed"].tolist() == [0] * 4
