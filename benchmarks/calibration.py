@@ -18,9 +18,9 @@ import pandas as pd
 from orchestrator.replication import seeds_for
 from orchestrator.running import Replication, Until
 from results.comparison import compare_main_effects
-from results.decomposition import term_grams, total_gram, variances
+from results.decomposition import measured_terms, total_gram
 from results.design import Array, Design, make_design
-from results.intervals import share_interval
+from results.shares import share_interval, variances
 
 NAMES = ("architecture", "criterion", "sparsity", "allocation", "finetuning")
 SIZES = (2, 4, 2, 2, 3)
@@ -94,9 +94,9 @@ def least_squares(base: Array) -> tuple[float, float]:
         NAMES, LEVELS, (0, 1), np.array(np.broadcast_to(base[..., None], (*SIZES, 2))), ()
     )
     exact.values[:, 0, :, 0] = np.nan
-    grams = term_grams(exact, ("criterion", "finetuning"))
+    found = measured_terms(exact, ("criterion", "finetuning"))
     total = variances(total_gram(exact))
-    criterion, finetuning = (float(variances(gram) / total) for gram in grams.values())
+    criterion, finetuning = (float(variances(term.gram) / total) for term in found.values())
     return criterion, finetuning
 
 
@@ -115,10 +115,8 @@ def rows(holes: bool = False) -> Iterator[str]:
                 winner, _, low, high = compare_main_effects(design, 0.95)
                 true = {"criterion": criterion, "finetuning": finetuning}
                 hits[0] += low <= finetuning - criterion <= high
-                grams = term_grams(design, tuple(true))
-                lows, highs = share_interval(
-                    np.stack([grams[term] for term in true]), total_gram(design), 0.95
-                )
+                terms = measured_terms(design, tuple(true))
+                lows, highs = share_interval([terms[name] for name in true], total_gram(design))
                 hits[1:] += (lows <= list(true.values())) & (list(true.values()) <= highs)
                 larger = "finetuning" if finetuning > criterion else "criterion"
                 wrong += winner not in ("undecided", larger)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from results.decomposition import between_cells, term_grams, total_gram, variances
+from results.decomposition import between_cells, measured_terms, total_gram
 from results.design import AnalysisError, Design, make_design
-from results.intervals import share_interval, t_quantile
+from results.intervals import t_quantile
+from results.shares import gap_interval, variances
 
 PAIR = ("finetuning", "criterion")
 UNDECIDED = "undecided"
@@ -34,13 +35,13 @@ def compare_main_effects(
         )
     if absent := [name for name in pair if name not in design.factors]:
         raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
-    grams = term_grams(design, pair)
-    if absent := [name for name in pair if name not in grams]:
+    found = measured_terms(design, pair)
+    if absent := [name for name in pair if name not in found]:
         raise AnalysisError(f"{' and '.join(absent)} has one level left: nothing to compare")
     total = total_gram(design)
-    gap = grams[pair[0]] - grams[pair[1]]
-    difference = float(variances(gap) / between_cells(total))
-    low, high = (float(end) for end in share_interval(gap, total, confidence))
+    first, second = (found[name] for name in pair)
+    difference = float(variances(first.gram - second.gram)) / between_cells(total)
+    low, high = gap_interval(first, second, total, confidence)
     winner = pair[0] if low > 0 else pair[1] if high < 0 else UNDECIDED
     return winner, difference, low, high
 

@@ -6,11 +6,12 @@ different terms are orthogonal. A term's variance between the cells' *expected* 
 without bias by the mean inner product of its effects at two *different* seeds, in which noise
 cancels: :math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares
 are :math:`V_T / V`, of the variance of all cells, estimated alike. Where cells are missing, effects
-are those of least squares; see `results.incomplete`. Intervals: see `results.intervals`.
+are those of least squares; see `results.incomplete`. Intervals: see `results.shares`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 
 from results import incomplete
 from results.design import AnalysisError, Array, Design, make_design, terms
-from results.intervals import share_interval
+from results.shares import Term, share_interval, variances
 
 MIN_SEEDS = 2
 """Fewer cannot tell an effect from noise; intervals need one more."""
@@ -47,7 +48,8 @@ def decompose(
         ``seed`` and ``noise``, which are no part of the whole), ``share`` of the variance between
         cells with ``low`` and ``high``, and ``points``, the effect's root mean square in accuracy
         points. Unbiased shares of absent effects scatter around 0 and may lie below it. Where cells
-        are missing, terms go up to three factors and a row ``shared`` has what is left.
+        are missing, terms go up to three factors and a row ``shared`` has what is left; it has no
+        interval.
 
     Raises:
         AnalysisError: with fewer than two seeds or no varying factor.
@@ -58,22 +60,16 @@ def decompose(
 
 def decompose_design(design: Design, block: str = "seed", confidence: float = 0.95) -> pd.DataFrame:
     """Return the decomposition of a design; see `decompose`."""
-    grams = term_grams(design)
+    found = measured_terms(design)
     total = total_gram(design)
-    names = list(grams)
-    orders = [name.count(":") + 1 for name in names]
-    stack = np.stack(list(grams.values()))
-    if not design.complete:
-        names, orders = [*names, REST], [*orders, 0]
-        stack = np.concatenate([stack, (total - stack.sum(0))[None]])
-    components, whole = variances(stack), between_cells(total)
-    shares = components / whole
-    low, high = share_interval(stack, total, confidence)
+    whole = between_cells(total)
+    components = variances(np.stack([term.gram for term in found.values()]))
+    low, high = share_interval(list(found.values()), total, confidence)
     frame = pd.DataFrame(
         {
-            "term": names,
-            "order": orders,
-            "share": shares,
+            "term": list(found),
+            "order": [name.count(":") + 1 for name in found],
+            "share": components / whole,
             "low": low,
             "high": high,
             "points": 100 * np.sqrt(np.clip(components, 0, None)),
@@ -83,14 +79,17 @@ def decompose_design(design: Design, block: str = "seed", confidence: float = 0.
     grand = np.nanmean(design.values, axis=tuple(range(design.values.ndim - 1)))
     noise = float(np.trace(total) / len(design.seeds) - whole)
     seed = float(grand.var(ddof=1) - noise / design.cells)
+    others = {block: seed, "noise": noise}
+    if not design.complete:
+        others = {REST: float(whole - components.sum()), **others}
     outside = pd.DataFrame(
         {
-            "term": [block, "noise"],
-            "order": [0, 0],
-            "share": [seed / whole, noise / whole],
+            "term": list(others),
+            "order": 0,
+            "share": [value / whole for value in others.values()],
             "low": np.nan,
             "high": np.nan,
-            "points": [100 * np.sqrt(max(seed, 0)), 100 * np.sqrt(max(noise, 0))],
+            "points": [100 * np.sqrt(max(value, 0)) for value in others.values()],
         }
     )
     return pd.concat([frame, outside], ignore_index=True)
@@ -104,18 +103,19 @@ def total_gram(design: Design) -> Array:
     return np.asarray(flat.T @ flat / len(flat))
 
 
-def term_grams(design: Design, only: Sequence[str] | None = None) -> dict[str, Array]:
-    """Return, for every term, the inner products of its effects between seeds, [S, S] by cell.
+def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[str, Term]:
+    """Return every term by its name.
 
     ``only``: names of main effects; all terms where left out.
     """
     _check(design)
     if not design.complete:
-        return incomplete.term_grams(design, only)
+        return incomplete.measured_terms(design, only)
     found = {}
     for term, effect in effects(design, only).items():
         flat = effect.reshape(-1, len(design.seeds))
-        found[_term_name(design, term)] = flat.T @ flat / len(flat)
+        degrees = math.prod(len(design.levels[axis]) - 1 for axis in term)
+        found[_term_name(design, term)] = Term(flat.T @ flat / len(flat), degrees)
     return found
 
 
@@ -145,16 +145,9 @@ def effects(design: Design, only: Sequence[str] | None = None) -> dict[tuple[int
 
 def sums_of_squares(design: Design) -> dict[str, float]:
     """Return each term's sum of squares in the analysis of variance of a complete design."""
-    grams = term_grams(design)
     size = design.cells / len(design.seeds)
-    return {name: float(gram.sum() * size) for name, gram in grams.items()}
-
-
-def variances(grams: Array) -> Array:
-    """Return each term's unbiased variance between cells, for a stack of grams [..., S, S]."""
-    seeds = grams.shape[-1]
-    total = grams.sum((-1, -2)) - np.trace(grams, axis1=-2, axis2=-1)
-    return np.asarray(total / (seeds * (seeds - 1)))
+    found = measured_terms(design)
+    return {name: float(term.gram.sum() * size) for name, term in found.items()}
 
 
 def between_cells(total: Array) -> float:

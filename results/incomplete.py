@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from results.design import AnalysisError, Array, Design, terms
+from results.shares import Term
 
 MOST_FACTORS = 3
 """Of a term that is estimated with holes."""
@@ -22,12 +23,12 @@ TOLERANCE = 1e-8
 """Of a column's length that must be new for it to count: below is the rounding of a dependent."""
 
 
-def term_grams(design: Design, only: Sequence[str] | None = None) -> dict[str, Array]:
-    """Return the inner products of each term's effects between seeds; see `decomposition`."""
+def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[str, Term]:
+    """Return the terms by their names; see `decomposition.measured_terms`."""
     values = design.values[design.there]
     columns = _columns(design)
     names = {term: ":".join(design.factors[axis] for axis in term) for term in columns}
-    found: dict[str, Array] = {}
+    found: dict[str, Term] = {}
     for term, own in columns.items():
         if only is not None and names[term] not in only:
             continue
@@ -38,7 +39,7 @@ def term_grams(design: Design, only: Sequence[str] | None = None) -> dict[str, A
                 f"too many cells are missing to tell the effect of {names[term]} from the others'"
             )
         effect = added.T @ values
-        found[names[term]] = effect.T @ effect / len(values)
+        found[names[term]] = Term(effect.T @ effect / len(values), added.shape[1])
     return found
 
 

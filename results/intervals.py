@@ -1,8 +1,6 @@
-"""Intervals over seeds: the seed is what is independent, so it alone is repeated.
+"""Intervals over seeds: networks of one seed are dependent, and seeds are what is independent.
 
-Shares are ratios of quadratic forms in the seeds. Their intervals are delete-one-seed jackknife
-intervals with Student's t and S - 1 degrees of freedom (Arvesen, 1969; Efron and Stein, 1981):
-networks of one seed are dependent, and seeds are what is independent.
+Those of variance shares are in `results.shares`.
 """
 
 from __future__ import annotations
@@ -33,25 +31,12 @@ def mean_interval(values: Array, confidence: float = 0.95) -> tuple[float, float
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
-def share_interval(parts: Array, total: Array, confidence: float) -> tuple[Array, Array]:
-    """Return the intervals of shares: of ``parts`` [..., S, S] in ``total`` [S, S], both grams."""
-
-    def shares(keep: Index) -> Array:
-        return _pairs(parts[..., keep, :][..., keep]) / _pairs(total[keep][:, keep])
-
-    seeds = len(total)
-    return jackknife_interval(shares, seeds, shares(np.arange(seeds)), confidence)
-
-
-def _pairs(grams: Array) -> Array:
-    """Return the sum over pairs of different seeds."""
-    return np.asarray(grams.sum((-1, -2)) - np.trace(grams, axis1=-2, axis2=-1))
-
-
 def jackknife_interval(
     estimate: Callable[[Index], Array], seeds: int, whole: Array, confidence: float
 ) -> tuple[Array, Array]:
     """Return the delete-one-seed jackknife interval of an estimate around ``whole``.
+
+    Student's t of the pseudo-values (Arvesen, 1969).
 
     ``estimate`` is given the indices of the seeds to use, and needs two at least. With fewer than
     three seeds nothing can be left out, and the interval is NaN.

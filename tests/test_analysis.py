@@ -11,7 +11,7 @@ import pytest
 import results
 from results import incomplete
 from results.comparison import compare_main_effects
-from results.decomposition import decompose_design, sums_of_squares, term_grams
+from results.decomposition import decompose_design, measured_terms, sums_of_squares
 from results.design import AnalysisError, Design, make_design
 from results.intervals import mean_interval, t_quantile
 from results.words import number, percent
@@ -253,14 +253,14 @@ def test_with_holes_an_effect_is_what_it_adds_by_least_squares() -> None:
         matrix = np.concatenate(columns, axis=1)
         return float(((mean - matrix @ np.linalg.lstsq(matrix, mean, rcond=1e-9)[0]) ** 2).sum())
 
-    found = term_grams(design)
+    found = measured_terms(design)
     assert len(found) == len(terms)
     for term in terms:
         lower = [u for u in terms if not set(term) <= set(u)]
         adds = residual(lower) - residual([*lower, term])
         name = ":".join(design.factors[a] for a in term)
         # The gram's mean over all pairs of seeds is the sum of squares of the seeds' mean.
-        assert found[name].mean() * len(mean) == pytest.approx(adds, abs=1e-10)
+        assert found[name].gram.mean() * len(mean) == pytest.approx(adds, abs=1e-10)
     table = decompose_design(design)
     whole = table[(table["order"] > 0) | (table["term"] == "shared")]
     assert whole["share"].sum() == pytest.approx(1)
@@ -269,9 +269,10 @@ def test_with_holes_an_effect_is_what_it_adds_by_least_squares() -> None:
 
 def test_least_squares_on_a_complete_design_is_the_exact_decomposition() -> None:
     design = make_design(sweep(noise=0.02), "finetuned_pgd_20")
-    exact = term_grams(design)
-    for name, gram in incomplete.term_grams(design).items():
-        np.testing.assert_allclose(gram, exact[name], atol=1e-12)
+    exact = measured_terms(design)
+    for name, term in incomplete.measured_terms(design).items():
+        np.testing.assert_allclose(term.gram, exact[name].gram, atol=1e-12)
+        assert term.degrees == exact[name].degrees
 
 
 def test_a_seed_that_hardly_ran_is_left_out() -> None:
