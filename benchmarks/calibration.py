@@ -2,8 +2,9 @@
 
 Seed blocks, seed x factor noise and residual noise, as sweeps have them; a balanced design of 96
 cells, as in the demo. Run: python benchmarks/calibration.py; with `holes` for designs with excluded
-cells and trials that failed, with `stopping` for seeds that are added until the interval is narrow
-enough.
+cells and trials that failed, with `small` for all pairs of effects from none to five points and for
+noise that differs between levels, with `stopping` for seeds that are added until the interval is
+narrow enough.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TRUTHS = {  # effects of criterion, fine-tuning and their interaction, root mean
     "effects near zero": (0.003, 0.006, 0.002),
     "interaction alone": (0.0, 0.0, 0.06),
 }
+SMALL = (0.0, 0.003, 0.006, 0.01, 0.02, 0.05)
+PAIR = ("criterion", "finetuning")
 TRIES = 2000
 """The standard error of a coverage near 95 % is then half a point."""
 
@@ -65,12 +68,14 @@ def shares(values: Array) -> tuple[float, float]:
     return criterion / total, values.mean(axis=(0, 1, 2, 3)).var() / total
 
 
-def sweeps(rng: np.random.Generator, base: Array, seeds: int) -> Design:
-    """Return one simulated sweep."""
+def sweeps(rng: np.random.Generator, base: Array, seeds: int, unlike: bool = False) -> Design:
+    """Return one simulated sweep; its levels' noise is ``unlike`` where some have much more."""
+    criterion = np.array([0.2, 0.5, 1.0, 2.0]) / 1.15 if unlike else np.ones(4)
+    finetuning = np.array([0.0, 1.0, 2.0]) / 1.29 if unlike else np.ones(3)
     noise = (
         rng.normal(0, 0.02, (1, 1, 1, 1, 1, seeds))
-        + rng.normal(0, 0.012, (1, 4, 1, 1, 1, seeds))
-        + rng.normal(0, 0.012, (2, 1, 1, 1, 3, seeds))
+        + rng.normal(0, 0.012, (1, 4, 1, 1, 1, seeds)) * criterion[:, None, None, None, None]
+        + rng.normal(0, 0.012, (2, 1, 1, 1, 3, seeds)) * finetuning[:, None]
         + rng.normal(0, 0.02, (*SIZES, seeds))
     )
     return Design(NAMES, LEVELS, tuple(range(seeds)), base[..., None] + noise, ())
@@ -94,10 +99,20 @@ def least_squares(base: Array) -> tuple[float, float]:
         NAMES, LEVELS, (0, 1), np.array(np.broadcast_to(base[..., None], (*SIZES, 2))), ()
     )
     exact.values[:, 0, :, 0] = np.nan
-    found = measured_terms(exact, ("criterion", "finetuning"))
+    found = measured_terms(exact, PAIR)
     total = variances(total_gram(exact))
     criterion, finetuning = (float(variances(term.gram) / total) for term in found.values())
     return criterion, finetuning
+
+
+def covered(design: Design, criterion: float, finetuning: float) -> tuple[Array, str]:
+    """Return whether difference, criterion and fine-tuning are in their intervals; the winner."""
+    winner, _, low, high = compare_main_effects(design, 0.95)
+    terms = measured_terms(design, PAIR)
+    lows, highs = share_interval([terms[name] for name in PAIR], total_gram(design))
+    true = np.array([criterion, finetuning])
+    inside = (lows <= true) & (true <= highs)
+    return np.array([low <= finetuning - criterion <= high, *inside]), winner
 
 
 def rows(holes: bool = False) -> Iterator[str]:
@@ -112,12 +127,8 @@ def rows(holes: bool = False) -> Iterator[str]:
                 criterion, finetuning = least_squares(base) if holes else shares(base)
                 design = sweeps(rng, base, seeds)
                 design = holed(rng, design) if holes else design
-                winner, _, low, high = compare_main_effects(design, 0.95)
-                true = {"criterion": criterion, "finetuning": finetuning}
-                hits[0] += low <= finetuning - criterion <= high
-                terms = measured_terms(design, tuple(true))
-                lows, highs = share_interval([terms[name] for name in true], total_gram(design))
-                hits[1:] += (lows <= list(true.values())) & (list(true.values()) <= highs)
+                inside, winner = covered(design, criterion, finetuning)
+                hits += inside
                 larger = "finetuning" if finetuning > criterion else "criterion"
                 wrong += winner not in ("undecided", larger)
                 if abs(finetuning - criterion) < 1e-9:
@@ -128,13 +139,31 @@ def rows(holes: bool = False) -> Iterator[str]:
             yield f"| {seeds} | {name} | {cover} | {100 * wrong / TRIES:.1f} |"
 
 
+def small() -> Iterator[str]:
+    """Go through the rows of all pairs of effects from none to five points, by their extremes."""
+    for seeds, unlike in itertools.product((3, 5, 10), (False, True)):
+        found = []
+        for pair in itertools.product(SMALL, SMALL):
+            rng = np.random.default_rng(seeds)
+            hits = np.zeros(3)
+            for _ in range(TRIES // 2):
+                base = cells(rng, (*pair, 0.02))
+                hits += covered(sweeps(rng, base, seeds, unlike), *shares(base))[0]
+            found.append(200 * hits / TRIES)
+        ends = np.stack([np.min(found, axis=0), np.max(found, axis=0)], axis=1)
+        cover = " | ".join(f"{low:.1f} to {high:.1f}" for low, high in ends)
+        absent = found[0][0]
+        noise = "unlike" if unlike else "alike"
+        yield f"| {seeds} | {noise} | {cover} | {absent:.1f} |"
+
+
 def stopped() -> Iterator[str]:
     """Go through the rows of seeds that are added from 3 to 20, by the half-width wanted."""
     for half_width in (0.10, 0.05, 0.02):
         rule = Replication(min=3, max=20, until=Until(half_width=half_width))
         for name, truth in TRUTHS.items():
             rng = np.random.default_rng(7)
-            covered, used, wrong = 0, [], 0
+            hits, used, wrong = 0, [], 0
             for _ in range(TRIES):
                 base = cells(rng, truth)
                 criterion, finetuning = shares(base)
@@ -148,13 +177,13 @@ def stopped() -> Iterator[str]:
                     if width <= half_width or count >= rule.max:
                         break
                     count = seeds_for(rule, count, width)
-                covered += low <= finetuning - criterion <= high
+                hits += low <= finetuning - criterion <= high
                 used.append(count)
                 larger = "finetuning" if finetuning > criterion else "criterion"
                 equal = abs(finetuning - criterion) < 1e-9
                 wrong += winner != "undecided" and (equal or winner != larger)
             yield (
-                f"| {half_width:.2f} | {name} | {100 * covered / TRIES:.1f} | "
+                f"| {half_width:.2f} | {name} | {100 * hits / TRIES:.1f} | "
                 f"{100 * wrong / TRIES:.1f} | {np.mean(used):.1f} |"
             )
 
@@ -165,6 +194,13 @@ def main() -> None:
         print("| half-width wanted | truth | difference, % | false verdicts, % | mean seeds |")
         print("| --- | --- | --- | --- | --- |")
         for row in stopped():
+            print(row, flush=True)
+        return
+    if "small" in sys.argv[1:]:
+        print("| seeds | levels' noise | difference, % | criterion, % | fine-tuning, % | "
+              "difference where both are absent, % |")  # fmt: skip
+        print("| --- | --- | --- | --- | --- | --- |")
+        for row in small():
             print(row, flush=True)
         return
     holes = "holes" in sys.argv[1:]

@@ -28,6 +28,10 @@ MOST_STEPS = 1000
 PRECISE = 1e-9
 
 
+NOISE_MISSES = 1.4
+"""How much more often than an interval the noise alone of a difference may go beyond its reach."""
+
+
 class Term(NamedTuple):
     """What the decomposition keeps of a term: a few numbers a seed, whatever the design's size."""
 
@@ -75,8 +79,8 @@ def gap_interval(
 
     A difference leaves open how large the two shares are; they are taken where they lie closest to
     the estimates. Since that varies as well, the larger part of the error is taken instead of their
-    sum, and the shares are thought smaller by a part of their noise; this is what keeps the
-    coverage (docs/statistics.md).
+    sum, the shares are thought smaller by a part of their noise, and the noise reaches less far;
+    this is what keeps the coverage (docs/statistics.md).
     """
     seeds = len(total)
     if seeds < 3:
@@ -94,7 +98,7 @@ def gap_interval(
             along += sign * one.along(true - one.noise / (seeds * (seeds - 1)))
         return max(t * float(along.std(ddof=1)) / math.sqrt(seeds), noise)
 
-    above, below = _noise_reach(pair, confidence, signs)
+    above, below = _noise_reach(pair, 1 - NOISE_MISSES * (1 - confidence), signs)
     difference = pair[0].share - pair[1].share
     return (
         difference - _first_beyond(lambda away: error(away, -1, above)),
