@@ -21,7 +21,7 @@ from orchestrator.running import Replication, Until
 from results.comparison import compare_main_effects
 from results.decomposition import measured_terms, total_gram
 from results.design import Array, Design, make_design
-from results.shares import share_interval, variances
+from results.share_intervals import share_interval, variances
 
 NAMES = ("architecture", "criterion", "sparsity", "allocation", "finetuning")
 SIZES = (2, 4, 2, 2, 3)

@@ -10,7 +10,7 @@ import pandas as pd
 from results.decomposition import between_cells, measured_terms, total_gram
 from results.design import AnalysisError, Design, make_design
 from results.intervals import t_quantile
-from results.shares import gap_interval, variances
+from results.share_intervals import gap_interval, variances
 
 PAIR = ("finetuning", "criterion")
 UNDECIDED = "undecided"

@@ -6,7 +6,7 @@ different terms are orthogonal. A term's variance between the cells' *expected* 
 without bias by the mean inner product of its effects at two *different* seeds, in which noise
 cancels: :math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares
 are :math:`V_T / V`, of the variance of all cells, estimated alike. Where cells are missing, effects
-are those of least squares; see `results.incomplete`. Intervals: see `results.shares`.
+are those of least squares; see `results.incomplete`. Intervals: see `results.share_intervals`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 
 from results import incomplete
 from results.design import AnalysisError, Array, Design, make_design, terms
-from results.shares import Term, share_interval, variances
+from results.share_intervals import Term, share_interval, variances
 
 MIN_SEEDS = 2
 """Fewer cannot tell an effect from noise; intervals need one more."""

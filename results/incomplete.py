@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from results.design import AnalysisError, Array, Design, terms
-from results.shares import Term
+from results.share_intervals import Term
 
 MOST_FACTORS = 3
 """Of a term that is estimated with holes."""

@@ -1,6 +1,6 @@
 """Intervals over seeds: networks of one seed are dependent, and seeds are what is independent.
 
-Those of variance shares are in `results.shares`.
+Those of variance shares are in `results.share_intervals`.
 """
 
 from __future__ import annotations
