@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 
 from results.style import styled
 
+PADDING = 0.1
+"""Inches round the drawing."""
+
 
 def render(figure: Figure) -> dict[str, bytes]:
     """Return a figure as SVG, PDF and PNG, without a date: the same input gives the same bytes."""
@@ -18,8 +21,11 @@ def render(figure: Figure) -> dict[str, bytes]:
     }
     found = {}
     with styled():
+        # "tight" would lay everything out once more for each format.
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox().padded(PADDING)
         for kind, facts in metadata.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=facts, bbox_inches="tight")
+            figure.savefig(buffer, format=kind, metadata=facts, bbox_inches=box)
             found[kind] = buffer.getvalue()
     return found
