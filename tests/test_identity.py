@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["895b5223db2cc2ac502d", "ec0d9069c33ee9a0b7c9"]
+GOLDEN_DEMO = ["bf0357f011188955e916", "eb6ca9e9278a554e7763"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:
