@@ -23,11 +23,13 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from prune_core import architectures, datasets, training
-from prune_core.evaluation import evaluate
-from prune_core.recipes import Compute, Training
-from prune_core.specs import Dataset, Threat
-from prune_core.stages import Dense, Evaluation
+from prune_core.attacks.evaluation import evaluate
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.settings import Dataset, Threat
+from prune_core.specs.stages import Dense, Evaluation
+from prune_core.training import loop as training
 
 CPU = torch.device("cpu")
 BATCH = 128

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 import results
-from results.decomposition import sums_of_squares
-from results.design import make_design
-from results.loading import Loaded
-from results.report import make_report
-from results.storage import Storage
-from results.summary import summarise
+from results.report.page import make_report
+from results.report.summary import summarise
+from results.statistics.decomposition import sums_of_squares
+from results.statistics.design import make_design
+from results.tables.load import Loaded
+from results.tables.storage import Storage
 
 LEVELS = {"architecture": 4, "criterion": 10, "sparsity": 6, "allocation": 3, "finetuning": 14}
 IMAGES = 1000

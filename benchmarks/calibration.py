@@ -16,12 +16,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from orchestrator.replication import seeds_for
-from orchestrator.running import Replication, Until
-from results.comparison import compare_main_effects
-from results.decomposition import measured_terms, total_gram
-from results.design import Array, Design, make_design
-from results.share_intervals import share_interval, variances
+from orchestrator.driver.replication import seeds_for
+from orchestrator.sweepfile.resources import Replication, Until
+from results.statistics.comparison import compare_main_effects
+from results.statistics.decomposition import measured_terms, total_gram
+from results.statistics.design import Array, Design, make_design
+from results.statistics.share_intervals import share_interval, variances
 
 NAMES = ("architecture", "criterion", "sparsity", "allocation", "finetuning")
 SIZES = (2, 4, 2, 2, 3)

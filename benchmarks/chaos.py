@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator.execution import RAY_ENVIRONMENT
+from orchestrator.driver.executors import RAY_ENVIRONMENT
 
 os.environ.update(RAY_ENVIRONMENT)
 os.environ.setdefault("RAY_AUTH_TOKEN", "benchmark" * 4)

@@ -26,14 +26,17 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional as F
 
-from prune_core import architectures, datasets, sensitivities, training
-from prune_core.masks import maskable
-from prune_core.modes import evaluating
-from prune_core.recipes import Training
-from prune_core.registry import SENSITIVITIES
-from prune_core.sensitivities import Problem
-from prune_core.specs import Dataset, Estimation, Threat
-from prune_core.stages import Dense, Sensitivity
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.models.state import evaluating
+from prune_core.pruning import sensitivities
+from prune_core.pruning.masks import maskable
+from prune_core.pruning.sensitivities import Problem
+from prune_core.specs.recipes import Training
+from prune_core.specs.registry import SENSITIVITIES
+from prune_core.specs.settings import Dataset, Estimation, Threat
+from prune_core.specs.stages import Dense, Sensitivity
+from prune_core.training import loop as training
 
 ARCHITECTURES = ("resnet20", "vgg8")
 SEEDS = (0, 1, 2)

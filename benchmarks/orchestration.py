@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.execution import RAY_ENVIRONMENT
+from orchestrator.driver.executors import RAY_ENVIRONMENT
 
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 NO_OPS, PLAIN = 10_000, 60
@@ -67,8 +67,8 @@ def resident() -> float:
 
 
 def plan_of(seeds: int) -> Any:
-    from orchestrator.plan import make_plan
-    from orchestrator.sweepfile import parse_sweep
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.sweepfile.model import parse_sweep
 
     return make_plan(parse_sweep(SWEEP.replace("SEEDS", str(seeds))))
 
@@ -93,14 +93,15 @@ def rate() -> None:
     """No-op jobs through the whole of our executor: leases, orders, rows; not their work."""
     plain = plain_tune()
     os.environ.update(RAY_ENVIRONMENT)
-    from orchestrator import execution, ray_executor
-    from orchestrator.launch import Launch
-    from results.storage import Storage
+    from orchestrator.driver import executors as execution
+    from orchestrator.driver import ray_tune as ray_executor
+    from orchestrator.driver.launch import Launch
+    from results.tables.storage import Storage
 
     ours = ray_executor._trainable
 
     def nothing(config: dict[str, Any]) -> None:
-        from orchestrator import jobs
+        from orchestrator.worker import job as jobs
 
         jobs._do = lambda *_: None
         ours(config)
@@ -145,8 +146,8 @@ def overhead() -> None:
 
 def sharing(jobs: pd.DataFrame, spent: float) -> None:
     """Compare with every trial from scratch; a few are run so, the others added up."""
-    from orchestrator.plan import make_plan
-    from orchestrator.sweepfile import read_sweep
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.sweepfile.model import read_sweep
 
     plan = make_plan(read_sweep(DEMO))
 
@@ -178,9 +179,9 @@ def sharing(jobs: pd.DataFrame, spent: float) -> None:
 
 def simulation(devices: int = 1000) -> None:
     """A cluster that is simulated, over the real planner and launch; jobs of minutes."""
-    from orchestrator.launch import Launch
-    from orchestrator.orders import Outcome
-    from results.storage import Storage
+    from orchestrator.driver.launch import Launch
+    from orchestrator.planning.attempt import Outcome
+    from results.tables.storage import Storage
 
     latency = 1 / 40  # of handing out a job, one after the other: see rate
     for seeds in (500, 50):
@@ -214,10 +215,10 @@ def planning() -> None:
     """A plan of 100,000 trials: made, compared with storage, in a process of its own."""
     code = f"""
 import resource, sys, time
-from orchestrator.plan import make_plan
-from orchestrator.survey import survey
-from orchestrator.sweepfile import parse_sweep
-from results.storage import Storage
+from orchestrator.planning.plan import make_plan
+from orchestrator.state.survey import survey
+from orchestrator.sweepfile.model import parse_sweep
+from results.tables.storage import Storage
 sweep = parse_sweep({SWEEP.replace("SEEDS", "1563")!r})
 began = time.perf_counter()
 plan = make_plan(sweep)
@@ -232,11 +233,11 @@ print(f"| plan of {{len(plan.trials):,}} trials, {{len(plan.jobs):,}} jobs | {{m
       f"{{peak:.0f}} MB, loads {{heavy or 'neither torch nor ray'}} |")
 print(f"| compared with an empty storage root | {{compared:.2f}} s |")
 began = time.perf_counter()
-from orchestrator.rows import failed_row
-from results.store import Tables
+from orchestrator.state.rows import failed_row
+from results.tables.store import Tables
 tables = Tables(Storage(sys.argv[1]))
 import pyarrow as pa
-from results.schema import arrow_schema
+from results.tables.schema import arrow_schema
 jobs = plan.trials.values()
 rows = [{{**failed_row(job.stage, job.labels, "none"), "status": "done"}} for job in jobs]
 tables._put("trials", "part-all.parquet", pa.Table.from_pylist(rows, arrow_schema("trials")))

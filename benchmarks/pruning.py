@@ -12,13 +12,14 @@ import time
 import torch
 from torch.nn import functional as F
 
-from prune_core import architectures, datasets
-from prune_core.pruning import anatomy_of, count_macs, count_params, prune
-from prune_core.recipes import Training
-from prune_core.registry import ARCHITECTURES
-from prune_core.scoring import score
-from prune_core.specs import Dataset
-from prune_core.stages import Dense, Pruned, Scores
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.pruning.prune import anatomy_of, count_macs, count_params, prune
+from prune_core.pruning.scoring import score
+from prune_core.specs.recipes import Training
+from prune_core.specs.registry import ARCHITECTURES
+from prune_core.specs.settings import Dataset
+from prune_core.specs.stages import Dense, Pruned, Scores
 
 RATIOS = (0.3, 0.5, 0.7, 0.9)
 LIBRARIES = ("timm:resnetv2_50", "torchvision:mnasnet0_5")

@@ -15,12 +15,14 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from prune_core import architectures, datasets, training
-from prune_core.evaluation import evaluate, right
-from prune_core.modes import seeded
-from prune_core.recipes import Training
-from prune_core.specs import Dataset, Threat
-from prune_core.stages import Dense, Evaluation
+from prune_core.attacks.evaluation import evaluate, right
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.models.state import seeded
+from prune_core.specs.recipes import Training
+from prune_core.specs.settings import Dataset, Threat
+from prune_core.specs.stages import Dense, Evaluation
+from prune_core.training import loop as training
 
 CPU = torch.device("cpu")
 RADII = (0.15, 0.2)

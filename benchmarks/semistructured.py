@@ -11,9 +11,10 @@ import time
 import torch
 from torch import nn
 
-from prune_core import architectures
-from prune_core.granularities import pattern
-from prune_core.semistructured import accelerate, available
+from prune_core.models import architectures
+from prune_core.pruning.granularities import pattern
+
+from sparse_tensor_cores import accelerate, available
 
 SHAPE, BATCH, REPEATS = (3, 32, 32), 512, 30
 

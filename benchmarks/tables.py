@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 import results
-from results.schema import arrow_schema
-from results.storage import Storage
-from results.store import Tables
+from results.tables.schema import arrow_schema
+from results.tables.storage import Storage
+from results.tables.store import Tables
 
 FILES = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
 ROWS = 1_000_000

@@ -1,7 +1,7 @@
 """Robust pruning as pure functions: specs in, networks and numbers out.
 
 Importing the package imports no torch; each module is imported by the name of its one idea
-(``prune_core.criteria``, ``prune_core.sensitivity``, ...).
+(``prune_core.pruning.criteria``, ``prune_core.sensitivity``, ...).
 """
 
 __all__ = ["__version__"]

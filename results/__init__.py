@@ -14,30 +14,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results.contrasts import level_means, paired_difference
-    from results.decomposition import decompose
-    from results.design import AnalysisError
-    from results.effects import cost_of_choice, level_effects
-    from results.loading import Loaded, load
-    from results.outcomes import compare_outcomes
-    from results.pairwise import compare_levels
-    from results.pareto import pareto_front
-    from results.ranks import rank_agreement, rank_flow
-    from results.subfactors import parts
-    from results.verdicts import Verdict, verdict
+    from results.statistics.by_image import compare_outcomes
+    from results.statistics.contrasts import level_means, paired_difference
+    from results.statistics.decomposition import decompose
+    from results.statistics.design import AnalysisError
+    from results.statistics.effects import cost_of_choice, level_effects
+    from results.statistics.pairwise import compare_levels
+    from results.statistics.pareto import pareto_front
+    from results.statistics.ranks import rank_agreement, rank_flow
+    from results.statistics.subfactors import parts
+    from results.statistics.verdict import Verdict, verdict
+    from results.tables.load import Loaded, load
 
 _HOME = {
-    "contrasts": ("level_means", "paired_difference"),
-    "decomposition": ("decompose",),
-    "design": ("AnalysisError",),
-    "effects": ("cost_of_choice", "level_effects"),
-    "loading": ("Loaded", "load"),
-    "outcomes": ("compare_outcomes",),
-    "pairwise": ("compare_levels",),
-    "pareto": ("pareto_front",),
-    "ranks": ("rank_agreement", "rank_flow"),
-    "subfactors": ("parts",),
-    "verdicts": ("Verdict", "verdict"),
+    "statistics.contrasts": ("level_means", "paired_difference"),
+    "statistics.decomposition": ("decompose",),
+    "statistics.design": ("AnalysisError",),
+    "statistics.effects": ("cost_of_choice", "level_effects"),
+    "tables.load": ("Loaded", "load"),
+    "statistics.by_image": ("compare_outcomes",),
+    "statistics.pairwise": ("compare_levels",),
+    "statistics.pareto": ("pareto_front",),
+    "statistics.ranks": ("rank_agreement", "rank_flow"),
+    "statistics.subfactors": ("parts",),
+    "statistics.verdict": ("Verdict", "verdict"),
 }
 
 __all__ = [

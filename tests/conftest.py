@@ -10,16 +10,18 @@ import pytest
 import torch
 from hypothesis import settings
 
-from orchestrator.execution import RAY_ENVIRONMENT, record_plan, run
-from orchestrator.launch import Launch
-from orchestrator.plan import Job, make_plan
-from orchestrator.sweepfile import parse_sweep
-from prune_core import architectures, datasets, training
-from prune_core.recipes import Training
-from prune_core.registry import CRITERIA
-from prune_core.specs import Calibration, Dataset, Threat
-from prune_core.stages import Dense, Pruned, Scores
-from results.storage import Storage
+from orchestrator.driver.executors import RAY_ENVIRONMENT, record_plan, run
+from orchestrator.driver.launch import Launch
+from orchestrator.planning.plan import Job, make_plan
+from orchestrator.sweepfile.model import parse_sweep
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.specs.recipes import Training
+from prune_core.specs.registry import CRITERIA
+from prune_core.specs.settings import Calibration, Dataset, Threat
+from prune_core.specs.stages import Dense, Pruned, Scores
+from prune_core.training import loop as training
+from results.tables.storage import Storage
 
 # The same examples every time: what fails, fails for everybody.
 settings.register_profile("fixed", derandomize=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from prune_core.registry import method
+from prune_core.specs.registry import method
 
 
 def smallest_first(layer):

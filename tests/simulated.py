@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from results.loading import Loaded
-from results.storage import Storage
+from results.tables.load import Loaded
+from results.tables.storage import Storage
 
 FACTORS = {
     "architecture": ("resnet8", "vgg8"),

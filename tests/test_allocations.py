@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_core.allocations import (
+from prune_core.pruning.allocations import (
     Evidence,
     _propensity,
     erk,
@@ -21,8 +21,8 @@ from prune_core.allocations import (
     mrs_shuffled,
     uniform,
 )
-from prune_core.registry import ALLOCATIONS
-from prune_core.solver import Limits, solve
+from prune_core.pruning.solver import Limits, solve
+from prune_core.specs.registry import ALLOCATIONS
 
 from rows import names
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import results
-from results import incomplete
-from results.comparison import compare_main_effects
-from results.decomposition import decompose_design, measured_terms, sums_of_squares
-from results.design import AnalysisError, Design, make_design
-from results.intervals import mean_interval, t_quantile
-from results.words import number, percent
+from results.statistics import least_squares as incomplete
+from results.statistics.comparison import compare_main_effects
+from results.statistics.decomposition import decompose_design, measured_terms, sums_of_squares
+from results.statistics.design import AnalysisError, Design, make_design
+from results.statistics.intervals import mean_interval, t_quantile
+from results.statistics.words import number, percent
 
 LEVELS = {
     "architecture": ("resnet8", "vgg8"),

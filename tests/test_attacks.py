@@ -10,12 +10,13 @@ import torchattacks
 from torch import nn
 from torch.nn import functional as F
 
-from prune_core import adversary, datasets
-from prune_core.evaluation import accuracy, attack, evaluate, right
-from prune_core.modes import evaluating, seeded
-from prune_core.registry import ATTACKS
-from prune_core.specs import Threat
-from prune_core.stages import Evaluation
+from prune_core.attacks import pgd as adversary
+from prune_core.attacks.evaluation import accuracy, attack, evaluate, right
+from prune_core.data import datasets
+from prune_core.models.state import evaluating, seeded
+from prune_core.specs.registry import ATTACKS
+from prune_core.specs.settings import Threat
+from prune_core.specs.stages import Evaluation
 
 from conftest import CPU, THREAT, dense_stage
 from rows import names
@@ -201,7 +202,7 @@ def test_apgd_loses_what_it_loses_on_the_whole_batch(
     whole = right(trained, plain(images, labels), labels)
     seen, passes[:] = sum(passes), []
     with pytest.MonkeyPatch.context() as patch, seeded(0, CPU):
-        patch.setattr("prune_core.attacks._seed", lambda: 5)
+        patch.setattr("prune_core.attacks.attacks._seed", lambda: 5)
         found = ATTACKS.load(f"apgd-{loss}")(trained, images, labels, threat)
     hook.remove()
     dropped = right(trained, found, labels)
@@ -228,7 +229,7 @@ def test_restarts_and_cascades_only_go_on_with_what_is_right(
         seen.append(len(images))
         return plain(network, images, *rest, **how)
 
-    monkeypatch.setattr("prune_core.attacks.pursue", noting)
+    monkeypatch.setattr("prune_core.attacks.attacks.pursue", noting)
     outcomes = {}
     for name in ("pgd-5", "pgd-5-4", "fgsm", "fgsm+pgd-5", "fgsm+pgd-5+cw"):
         with seeded(0, CPU):
@@ -280,7 +281,7 @@ def test_attacks_that_rank_classes_need_enough_of_them() -> None:
 def test_an_attack_that_cheats_is_an_error(
     trained: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prune_core.attacks.fgsm", lambda net, images, *rest: images + 0.5)
+    monkeypatch.setattr("prune_core.attacks.attacks.fgsm", lambda net, images, *rest: images + 0.5)
     stage = Evaluation(network=dense_stage(), attack="fgsm", threat=THREAT)
     with pytest.raises(RuntimeError, match="left its ball"):
         evaluate(trained, digits.test, stage)

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from orchestrator import commands, housekeeping
-from orchestrator.leases import Leases
-from orchestrator.plan import make_plan
-from orchestrator.sweepfile import read_sweep
-from results.schema import TABLES
-from results.storage import Storage
+from orchestrator.cli import commands
+from orchestrator.planning.plan import make_plan
+from orchestrator.state import maintenance as housekeeping
+from orchestrator.state.leases import Leases
+from orchestrator.sweepfile.model import read_sweep
+from results.tables.schema import TABLES
+from results.tables.storage import Storage
 
 from conftest import run_sweep, sweep_text
 from rows import ROWS

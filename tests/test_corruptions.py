@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prune_core import corruptions, datasets
-from prune_core.registry import CORRUPTIONS
+from prune_core.attacks import corruptions
+from prune_core.data import datasets
+from prune_core.specs.registry import CORRUPTIONS
 
 from rows import names
 

@@ -13,15 +13,15 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_core.channels import Channels
-from prune_core.criteria import Layer, lamp, thinet
-from prune_core.datasets import Dataset, Split
-from prune_core.masks import maskable
-from prune_core.modules import Member
-from prune_core.pruning import anatomy_of
-from prune_core.registry import CRITERIA
-from prune_core.scoring import score
-from prune_core.signals import MAP_IMAGES, Signals, _Gated, contributions
+from prune_core.data.datasets import Dataset, Split
+from prune_core.pruning.channels import Channels
+from prune_core.pruning.criteria import Layer, lamp, thinet
+from prune_core.pruning.groups import Member
+from prune_core.pruning.masks import maskable
+from prune_core.pruning.prune import anatomy_of
+from prune_core.pruning.scoring import score
+from prune_core.pruning.signals import MAP_IMAGES, Signals, _Gated, contributions
+from prune_core.specs.registry import CRITERIA
 
 from conftest import THREAT, blank, scores_stage
 from rows import names

@@ -19,8 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from prune_core import datasets
-from prune_core.specs import Dataset
+from prune_core.data import datasets
+from prune_core.specs.settings import Dataset
 
 from conftest import CPU
 
@@ -289,7 +289,7 @@ def test_processes_wait_for_the_one_that_decodes(tmp_path: Path, cache: Path) ->
     write_folders(tmp_path, "train")
     code = (
         "import sys, torch\nfrom unittest.mock import patch\nfrom PIL import Image\n"
-        "from prune_core import datasets\nfrom prune_core.specs import Dataset\n"
+        "from prune_core import datasets\nfrom prune_core.specs.settings import Dataset\n"
         "opened, plain = [], Image.open\n"
         "with patch('PIL.Image.open', lambda f: opened.append(f) or plain(f)):\n"
         "    datasets.load(Dataset(name='imagefolder', root=sys.argv[1]), torch.device('cpu'))\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results.schema import tables_markdown
+from results.tables.schema import tables_markdown
 
 from conftest import run_sweep, sweep_text
 

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from simulated import EFFECTS, FACTORS, simulated
 
-from results.design import AnalysisError
-from results.effects import cost_of_choice, level_effects
-from results.loading import Loaded
-from results.outcomes import compare_outcomes
-from results.pairwise import compare_levels
-from results.pareto import pareto_front
-from results.ranks import rank_agreement, rank_flow
+from results.statistics.by_image import compare_outcomes
+from results.statistics.design import AnalysisError
+from results.statistics.effects import cost_of_choice, level_effects
+from results.statistics.pairwise import compare_levels
+from results.statistics.pareto import pareto_front
+from results.statistics.ranks import rank_agreement, rank_flow
+from results.tables.load import Loaded
+
+from simulated import EFFECTS, FACTORS, simulated
 
 METRIC = "finetuned_pgd_20"
 

@@ -8,18 +8,19 @@ import pandas as pd
 import pytest
 import torch
 
-from orchestrator import rows
-from orchestrator.artifacts import NETWORK, Artifacts
-from orchestrator.plan import Plan, make_plan
-from orchestrator.sweepfile import SweepFileError, parse_sweep
-from orchestrator.transport import decode_job, encode_job
-from prune_core import sanity, training
-from prune_core.datasets import Dataset
-from prune_core.history import Checkpoint
-from prune_core.identity import derive_seed
-from prune_core.stages import Finetuned, Rewound, Trial
-from results.loading import load
-from results.storage import Storage
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.transport import decode_job, encode_job
+from orchestrator.state import rows
+from orchestrator.state.artifacts import NETWORK, Artifacts
+from orchestrator.sweepfile.model import SweepFileError, parse_sweep
+from prune_core.attacks import sanity
+from prune_core.data.datasets import Dataset
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.stages import Finetuned, Rewound, Trial
+from prune_core.training import loop as training
+from prune_core.training.history import Checkpoint
+from results.tables.load import load
+from results.tables.storage import Storage
 
 from conftest import blank, run_sweep, sweep_text
 

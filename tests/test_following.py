@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator import trackers
-from orchestrator.execution import record_plan, run
-from orchestrator.following import EventLog, Several
-from orchestrator.launch import Launch
-from orchestrator.plan import make_plan
-from orchestrator.sweepfile import parse_sweep
-from orchestrator.trackers import TrackerError, Tracking
-from results.storage import Storage
-from results.store import Tables
+from orchestrator.cli import trackers
+from orchestrator.cli.listeners import EventLog, Several
+from orchestrator.cli.trackers import TrackerError, Tracking
+from orchestrator.driver.executors import record_plan, run
+from orchestrator.driver.launch import Launch
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep
+from results.tables.storage import Storage
+from results.tables.store import Tables
 
 from conftest import Silent, run_sweep, sweep_text
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import hanging
-from results.storage import Storage
-from results.store import Tables
+from orchestrator.worker import timeout as hanging
+from results.tables.storage import Storage
+from results.tables.store import Tables
 
 HANGS = """
 import sys, time, ctypes
-from orchestrator import hanging
+from orchestrator.worker import timeout as hanging
 hanging.GRACE = 1.0
 
 def stuck():
@@ -51,10 +51,10 @@ JOB = """
 import sys
 sys.path[:0] = [{tests!r}, {here!r}]
 from conftest import sweep_text
-from orchestrator.jobs import perform
-from orchestrator.orders import Order
-from orchestrator.plan import make_plan
-from orchestrator.sweepfile import parse_sweep
+from orchestrator.worker.job import perform
+from orchestrator.planning.attempt import Order
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep
 plan = make_plan(parse_sweep(sweep_text(criteria="['sleeps:forever']", seeds="1")))
 for job in plan.jobs.values():
     perform(Order(job, sys.argv[1], "cpu", ("dense",), time_limit=20.0), node="n1")

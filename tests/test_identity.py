@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from orchestrator.plan import make_plan
-from orchestrator.sweepfile import parse_sweep, read_sweep
-from prune_core.identity import KEY_DIGITS, canonical, derive_seed, stage_key
-from prune_core.specs import Dataset
-from prune_core.stages import Evaluation
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep, read_sweep
+from prune_core.specs.keys import KEY_DIGITS, canonical, derive_seed, stage_key
+from prune_core.specs.settings import Dataset
+from prune_core.specs.stages import Evaluation
 
 from conftest import DEMO, THREAT, dense_stage, sweep_text
 

@@ -12,17 +12,28 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("prune_core", "results", "orchestrator")
 ALLOWED = {"prune_core": set(), "results": set(), "orchestrator": {"prune_core", "results"}}
+ROOMS = {
+    "prune_core": [{"training"}, {"pruning"}, {"attacks"}, {"models", "data"}, {"specs"}],
+    "results": [{"report"}, {"statistics"}, {"tables"}],
+    "orchestrator": [{"cli"}, {"driver"}, {"worker"}, {"state"}, {"planning"}, {"sweepfile"}],
+}
+"""The rooms of each package, floor by floor: a room imports from floors below its own alone."""
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 
-def imported(file: Path) -> set[str]:
-    found = set()
+def modules(file: Path) -> set[str]:
+    """The modules that a file imports, anywhere in it, by their full names."""
+    named = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name.partition(".")[0] for name in node.names}
+            named |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-    return found
+            named |= {f"{node.module}.{name.name}" for name in node.names}
+    return named
+
+
+def imported(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in modules(file)}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
@@ -34,8 +45,29 @@ def test_imports_point_one_way(file: Path) -> None:
         assert not imported(file) & {"torch", "ray", "torchvision"}
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_rooms_import_from_floors_below_their_own(file: Path) -> None:
+    package, *rooms = file.relative_to(ROOT).parts[:-1]
+    if not rooms:
+        return  # a package's front door
+    floors = ROOMS[package]
+    own = next(number for number, floor in enumerate(floors) if rooms[0] in floor)
+    below = set().union({rooms[0]}, *floors[own + 1 :])
+    parts = [name.split(".") for name in modules(file)]
+    entered = {part[1] for part in parts if part[0] == package and len(part) > 1}
+    assert entered & set().union(*floors) <= below
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_says_in_two_lines_what_lives_there(package: str) -> None:
+    for room in set().union(*ROOMS[package]):
+        doc = ast.get_docstring(ast.parse((ROOT / package / room / "__init__.py").read_text()))
+        assert doc, room
+        assert len(doc.split("\n")) <= 3, room
+
+
 def test_one_file_alone_imports_ray() -> None:
-    assert [f.name for f in FILES if "ray" in imported(f)] == ["ray_executor.py"]
+    assert [f.name for f in FILES if "ray" in imported(f)] == ["ray_tune.py"]
 
 
 HEAVY = """
@@ -50,12 +82,12 @@ assert not loaded, loaded
     "statement",
     [
         "import results",
-        "import orchestrator.cli",
-        "from results.report import make_report",
-        """from orchestrator.plan import make_plan
-from orchestrator.sweepfile import read_sweep
+        "import orchestrator.cli.main",
+        "from results.report.page import make_report",
+        """from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import read_sweep
 make_plan(read_sweep('sweeps/demo.yaml'))""",
-        "from prune_core.registry import AXES; [axis.methods for axis in AXES.values()]",
+        "from prune_core.specs.registry import AXES; [axis.methods for axis in AXES.values()]",
     ],
 )
 def test_starts_without_torch_and_ray(statement: str) -> None:

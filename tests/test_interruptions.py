@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator import rows
-from orchestrator.launch import Launch
-from results.storage import Storage, StorageIOError
+from orchestrator.driver.launch import Launch
+from orchestrator.state import rows
+from results.tables.storage import Storage, StorageIOError
 
 from conftest import run_sweep, sweep_text
 from test_launch import jobs, trials
@@ -152,14 +152,14 @@ def test_what_another_driver_failed_is_failed_here_too(
 ) -> None:
     """And is not tried again: its row was written after this driver looked."""
     text = sweep_text(criteria="['outside:raises']", seeds="1", finetuning="{none: {epochs: 0}}")
-    from orchestrator.plan import make_plan
-    from orchestrator.sweepfile import parse_sweep
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.sweepfile.model import parse_sweep
 
     from conftest import Silent
 
     late = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
     run_sweep(text, tmp_path)
-    from orchestrator import inline
+    from orchestrator.driver import inline
 
     with late.leases:
         inline.execute(late)

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 import results
-from orchestrator.plan import make_plan
-from orchestrator.sweepfile import parse_sweep
-from prune_core import training
-from results.storage import Storage
-from results.store import Tables
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep
+from prune_core.training import loop as training
+from results.tables.storage import Storage
+from results.tables.store import Tables
 
 from conftest import Silent, run_sweep, sweep_text
 

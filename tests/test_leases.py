@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import leases
-from orchestrator.leases import Leases, running
-from results.storage import Storage
+from orchestrator.state import leases
+from orchestrator.state.leases import Leases, running
+from results.tables.storage import Storage
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_a_lease_that_is_given_back_is_free(storage: Storage) -> None:
 
 DIES = """
 import os, sys
-from orchestrator.leases import Leases
-from results.storage import Storage
+from orchestrator.state.leases import Leases
+from results.tables.storage import Storage
 Leases(Storage(sys.argv[1])).__enter__().take("k")
 os.kill(os.getpid(), 9)
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator import memory
-from orchestrator.memory import PeakMemory
+from orchestrator.worker import memory
+from orchestrator.worker.memory import PeakMemory
 
 MEGABYTES = 2**20
 

@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune_core import architectures, datasets
-from prune_core.channels import Channels
-from prune_core.pruning import anatomy_of, count_macs, count_params, prune
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.pruning.channels import Channels
+from prune_core.pruning.prune import anatomy_of, count_macs, count_params, prune
 
 from conftest import blank, pruned_stage
 from rows import names, row

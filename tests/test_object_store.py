@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 import results
-from orchestrator.leases import Leases
-from results.storage import Storage, StorageError, StorageIOError
-from results.store import Tables
+from orchestrator.state.leases import Leases
+from results.tables.storage import Storage, StorageError, StorageIOError
+from results.tables.store import Tables
 
 from conftest import run_sweep, sweep_text
 from test_launch import trials

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prune_core import datasets, masks
-from prune_core.attacker import KINDS, Attacker
-from prune_core.objectives import Context
-from prune_core.recipes import Training
-from prune_core.registry import OBJECTIVES
+from prune_core.data import datasets
+from prune_core.pruning import masks
+from prune_core.specs.recipes import Training
+from prune_core.specs.registry import OBJECTIVES
+from prune_core.training.attacker import KINDS, Attacker
+from prune_core.training.objectives import Context
 
 from conftest import THREAT, blank
 from rows import names

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated import simulated
 
-from results.explorer import explorer_data
-from results.report import make_report
-from results.summary import Summary, summarise
+from results.report.explorer import explorer_data
+from results.report.page import make_report
+from results.report.summary import Summary, summarise
+
+from simulated import simulated
 
 CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
               None)  # fmt: skip
@@ -128,11 +129,11 @@ def test_what_the_page_is_made_of(files: dict[str, bytes], summary: Summary) -> 
 def test_a_design_too_large_to_embed_leaves_the_explorer_out(
     summary: Summary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("results.explorer.MOST_VALUES", 300)
+    monkeypatch.setattr("results.report.explorer.MOST_VALUES", 300)
     data = explorer_data(summary.trials, summary.metrics)
     assert data is not None
     assert list(json.loads(data)["values"]) == [summary.headline]
-    monkeypatch.setattr("results.explorer.MOST_VALUES", 100)
+    monkeypatch.setattr("results.report.explorer.MOST_VALUES", 100)
     assert explorer_data(summary.trials, summary.metrics) is None
     assert b"too many cells" in make_report(summary, "simulated")["index.html"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.plan import Plan, make_plan
-from orchestrator.sweepfile import SweepFileError, parse_sweep, read_sweep
-from orchestrator.transport import decode_job, encode_job
-from prune_core.registry import CRITERIA
-from prune_core.stages import Finetuned, Trial
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.transport import decode_job, encode_job
+from orchestrator.sweepfile.model import SweepFileError, parse_sweep, read_sweep
+from prune_core.specs.registry import CRITERIA
+from prune_core.specs.stages import Finetuned, Trial
 
 from conftest import DEMO, sweep_text
 from rows import names

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator import progress
-from orchestrator.orders import Outcome
-from orchestrator.plan import Plan, make_plan
-from orchestrator.progress import Display
-from orchestrator.sweepfile import parse_sweep
+from orchestrator.cli import progress
+from orchestrator.cli.progress import Display
+from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.sweepfile.model import parse_sweep
 
 from conftest import sweep_text
 

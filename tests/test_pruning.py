@@ -10,29 +10,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prune_core import architectures, masks, pruning, training
-from prune_core.channels import Channels
-from prune_core.datasets import Dataset
-from prune_core.masks import Weights, best_of_groups
-from prune_core.policies import Start, scratch
-from prune_core.pruning import (
+from prune_core.data.datasets import Dataset
+from prune_core.models import architectures
+from prune_core.pruning import prune as pruning
+from prune_core.pruning.channels import Channels
+from prune_core.pruning.masks import Weights, best_of_groups
+from prune_core.pruning.prune import (
     anatomy_of,
     compose,
     count_macs,
     count_params,
+    masks,
     origin_of,
     prune,
     rebuild,
     unit_of,
 )
-from prune_core.recipes import Training
-from prune_core.registry import CRITERIA
-from prune_core.scoring import score
-from prune_core.semistructured import accelerate, available
-from prune_core.sensitivities import LayerSensitivity
+from prune_core.pruning.scoring import score
+from prune_core.pruning.sensitivities import LayerSensitivity
+from prune_core.specs.recipes import Training
+from prune_core.specs.registry import CRITERIA
+from prune_core.training import loop as training
+from prune_core.training.policies import Start, scratch
 
 from conftest import blank, pruned_stage, scores_stage
 from rows import names
+from sparse_tensor_cores import accelerate, available
 
 CELLS = [
     (criterion, granularity)

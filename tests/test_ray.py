@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator.launch import Launch, ResourceError
-from orchestrator.orders import Outcome, Share
-from orchestrator.plan import make_plan
-from orchestrator.sweepfile import parse_sweep
-from results.storage import Storage
+from orchestrator.driver.launch import Launch, ResourceError
+from orchestrator.planning.attempt import Outcome, Share
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep
+from results.tables.storage import Storage
 
 from conftest import Silent, run_sweep, sweep_text
 from test_launch import jobs, trials
@@ -176,7 +176,7 @@ def test_a_killed_driver_goes_on_where_it_was(
 
 
 def test_shares_are_counted_as_ray_counts_them() -> None:
-    from orchestrator.ray_executor import _bundle, _placement
+    from orchestrator.driver.ray_tune import _bundle, _placement
 
     share = Share(cpus=2, gpus=0.25, memory=2**30, accelerator="A100")
     assert _bundle(share) == {
@@ -217,7 +217,7 @@ def test_why_a_worker_died_decides_what_follows(tmp_path: Path) -> None:
     """Killed for its node's memory: once more, with more of it; then a failed row."""
     import ray
 
-    from orchestrator.ray_executor import _Jobs
+    from orchestrator.driver.ray_tune import _Jobs
 
     text = sweep_text(criteria="[l1]", seeds="1", resources="{memory: 1 GiB}")
     launch = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())

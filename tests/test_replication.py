@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 import results
-from orchestrator import replication
-from orchestrator.plan import make_plan
-from orchestrator.replication import planned_seeds, seeds_to_add
-from orchestrator.running import Replication, Until
-from orchestrator.sweepfile import SweepFileError, parse_sweep
-from results.storage import Storage
-from results.summary import summarise
+from orchestrator.driver import replication
+from orchestrator.driver.replication import planned_seeds, seeds_to_add
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import SweepFileError, parse_sweep
+from orchestrator.sweepfile.resources import Replication, Until
+from results.report.summary import summarise
+from results.tables.storage import Storage
 
 from conftest import run_sweep, sweep_text
 

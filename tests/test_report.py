@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 import results
-from results.design import AnalysisError
-from results.report import make_report, markdown
-from results.storage import StorageError
-from results.summary import Summary, summarise
+from results.report.page import make_report, markdown
+from results.report.summary import Summary, summarise
+from results.statistics.design import AnalysisError
+from results.tables.storage import StorageError
 
 from conftest import run_sweep, sweep_text
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from prune_core import datasets, sanity, training
-from prune_core.norms import NORMS
-from prune_core.sanity import CHECKS, check, sign_test, whole_image
-from prune_core.specs import Threat
-from prune_core.stages import Sanity
+from prune_core.attacks import sanity
+from prune_core.attacks.norms import NORMS
+from prune_core.attacks.sanity import CHECKS, check, sign_test, whole_image
+from prune_core.data import datasets
+from prune_core.specs.settings import Threat
+from prune_core.specs.stages import Sanity
+from prune_core.training import loop as training
 
 from conftest import THREAT, blank, dense_stage, pruned_stage
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.plan import Plan, make_plan
-from orchestrator.scheduler import Scheduler
-from orchestrator.sweepfile import parse_sweep
+from orchestrator.driver.scheduler import Scheduler
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.sweepfile.model import parse_sweep
 
 from conftest import sweep_text
 

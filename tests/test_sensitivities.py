@@ -11,13 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prune_core import datasets, sensitivities
-from prune_core.channels import Channels
-from prune_core.masks import attach, hold, maskable
-from prune_core.prefix import Prefix
-from prune_core.sensitivities import Problem, by_module, measure, mrs, mrs_few_step
-from prune_core.specs import Estimation
-from prune_core.stages import Sensitivity
+from prune_core.data import datasets
+from prune_core.pruning import sensitivities
+from prune_core.pruning.channels import Channels
+from prune_core.pruning.masks import attach, hold, maskable
+from prune_core.pruning.prefix import Prefix
+from prune_core.pruning.sensitivities import Problem, by_module, measure, mrs, mrs_few_step
+from prune_core.specs.settings import Estimation
+from prune_core.specs.stages import Sensitivity
 
 from conftest import THREAT, dense_stage
 from rows import names

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.design import Array
-from results.share_intervals import Term, gap_interval, share_interval
+from results.statistics.design import Array
+from results.statistics.share_intervals import Term, gap_interval, share_interval
 
 
 def effects(rng: np.random.Generator, size: float, noise: Array, seeds: int) -> Array:

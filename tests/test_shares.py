@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.orders import Share
-from orchestrator.plan import Plan, make_plan
-from orchestrator.shares import Shares, likeness
-from orchestrator.sweepfile import SweepFileError, parse_sweep
+from orchestrator.driver.allotment import Shares, likeness
+from orchestrator.planning.attempt import Share
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 
 from conftest import sweep_text
 

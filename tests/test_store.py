@@ -18,13 +18,21 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import results.schema
-import results.store
-from orchestrator.artifacts import CHECKPOINT, NETWORK, Artifacts
-from results.schema import KEY, TABLES, VERSION, arrow_schema, is_metric, metric_label, metric_name
-from results.storage import Storage, StorageError
-from results.store import Tables
-from results.tablefile import TableError
+import results.tables.schema
+import results.tables.store
+from orchestrator.state.artifacts import CHECKPOINT, NETWORK, Artifacts
+from results.tables.file import TableError
+from results.tables.schema import (
+    KEY,
+    TABLES,
+    VERSION,
+    arrow_schema,
+    is_metric,
+    metric_label,
+    metric_name,
+)
+from results.tables.storage import Storage, StorageError
+from results.tables.store import Tables
 
 
 @pytest.fixture
@@ -51,7 +59,7 @@ def test_a_file_appears_whole_and_leaves_nothing_beside_it(storage: Storage) -> 
 def test_a_writer_killed_in_the_middle_leaves_no_readable_part(storage: Storage) -> None:
     code = (
         "import os, signal\n"
-        "from results.storage import Storage\n"
+        "from results.tables.storage import Storage\n"
         "from fsspec.implementations.local import LocalFileSystem\n"
         "plain = LocalFileSystem.mv\n"
         "LocalFileSystem.mv = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -197,7 +205,7 @@ def test_a_crash_between_the_steps_of_compaction_loses_and_doubles_nothing(
 def test_a_newer_file_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = Tables(storage)
     tables.write("trials", "k", [trial("k")])
-    monkeypatch.setattr(results.schema, "VERSION", VERSION - 1)
+    monkeypatch.setattr(results.tables.schema, "VERSION", VERSION - 1)
     with pytest.raises(TableError, match="install a newer one"):
         tables.read("trials")
 
@@ -358,8 +366,8 @@ def test_an_older_table_is_migrated(storage: Storage, monkeypatch: pytest.Monkey
         names = ["seed" if name == "run" else name for name in rows.column_names]
         return rows.rename_columns(names) if table == "trials" else rows
 
-    monkeypatch.setattr(results.schema, "MIGRATIONS", (rename,))
-    monkeypatch.setattr(results.schema, "VERSION", 2)
+    monkeypatch.setattr(results.tables.schema, "MIGRATIONS", (rename,))
+    monkeypatch.setattr(results.tables.schema, "VERSION", 2)
     tables = Tables(storage)
     tables.write("trials", "l", [trial("l", seed=4)])
     assert tables.read("trials")[["trial_id", "seed"]].to_numpy().tolist() == [["k", 3], ["l", 4]]
@@ -385,7 +393,7 @@ def test_a_failed_trial_stays_out_of_compaction_so_that_its_second_try_is_kept(
 
 
 def test_every_table_is_compacted(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results.store, "BATCH", 2)
+    monkeypatch.setattr(results.tables.store, "BATCH", 2)
     tables = Tables(storage)
     for table in TABLES:
         for number in range(5):
@@ -401,7 +409,7 @@ def test_every_table_is_compacted(storage: Storage, monkeypatch: pytest.MonkeyPa
 def test_compaction_beside_a_writer_loses_and_doubles_nothing(storage: Storage) -> None:
     """A process writes 300 rows while this one compacts again and again."""
     code = (
-        "from results.storage import Storage\nfrom results.store import Tables\n"
+        "from results.tables.storage import Storage\nfrom results.tables.store import Tables\n"
         f"tables = Tables(Storage({storage.root!r}))\n"
         "for n in range(300):\n"
         "    row = {'trial_id': f'{n:03d}', 'status': 'done', 'seed': n}\n"

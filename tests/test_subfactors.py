@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import results
-from results.design import AnalysisError
-from results.subfactors import parts, subfactors_of
+from results.statistics.design import AnalysisError
+from results.statistics.subfactors import parts, subfactors_of
 
 METRIC = "finetuned_pgd_20"
 OBJECTIVES = {"standard": -0.1, "pgd": 0.06, "trades": 0.1}

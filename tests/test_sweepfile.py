@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sweepfile import Sweep, SweepFileError, parse_sweep, read_sweep
+from orchestrator.sweepfile.model import Sweep, SweepFileError, parse_sweep, read_sweep
 
 from conftest import DEMO, sweep_text
 

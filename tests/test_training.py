@@ -13,17 +13,18 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from prune_core import datasets, training
-from prune_core.augmentation import flip_and_shift
-from prune_core.evaluation import accuracy, evaluate
-from prune_core.history import Checkpoint, Epoch, best_epoch, collapses
-from prune_core.policies import Start
-from prune_core.recipes import Compute, Training
-from prune_core.registry import POLICIES
-from prune_core.schedules import rate
-from prune_core.specs import Threat
-from prune_core.stages import Evaluation
-from prune_core.training import DivergedError, fit
+from prune_core.attacks.evaluation import accuracy, evaluate
+from prune_core.data import datasets
+from prune_core.data.augmentation import flip_and_shift
+from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.registry import POLICIES
+from prune_core.specs.settings import Threat
+from prune_core.specs.stages import Evaluation
+from prune_core.training import loop as training
+from prune_core.training.history import Checkpoint, Epoch, best_epoch, collapses
+from prune_core.training.loop import DivergedError, fit
+from prune_core.training.policies import Start
+from prune_core.training.schedules import rate
 
 from conftest import CPU, THREAT, blank, dense_stage
 from rows import names

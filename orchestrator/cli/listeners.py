@@ -1,0 +1,78 @@
+"""Following a launch: several listeners as one, and a log with a line of JSON for every event."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.driver.launch import Progress
+from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.plan import Job
+
+
+class Several:
+    """Tells several listeners what goes on."""
+
+    def __init__(self, listeners: Sequence[Progress]):
+        self._listeners = listeners
+
+    def started(self, job: Job) -> None:
+        """Note that a job was handed out."""
+        for listener in self._listeners:
+            listener.started(job)
+
+    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+        """Note that an attempt ended, and which jobs failed with it for good."""
+        for listener in self._listeners:
+            listener.ended(job, outcome, lost)
+
+
+class EventLog:
+    """Appends a line of JSON for every event: its time, job, trial and levels, and how it ended."""
+
+    def __init__(self, file: Path, sweep: str):
+        self._sweep = sweep
+        self._handler = logging.FileHandler(file, encoding="utf-8")
+        self._handler.setFormatter(_JsonLines())
+
+    def started(self, job: Job) -> None:
+        """Note that a job was handed out."""
+        self._write("started", job)
+
+    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+        """Note that an attempt ended, and which jobs failed with it for good."""
+        told = {
+            "status": outcome.status,
+            "cause": outcome.cause,
+            "error": outcome.error,
+            "seconds": round(outcome.seconds, 3),
+            "peak_memory": outcome.peak_memory,
+            "node_id": outcome.node,
+        }
+        again = outcome.status == "failed" and not lost
+        self._write("repeated" if again else "ended", job, **told, lost=len(lost))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handler.close()
+
+    def _write(self, event: str, job: Job, **more: Any) -> None:
+        data: dict[str, Any] = {"event": event, "sweep": self._sweep}
+        data |= {"kind": job.kind, "key": job.key}
+        data |= {"architecture": job.architecture, **more}
+        if job.labels is not None:
+            data |= {"trial_id": job.key, "levels": dict(job.labels)}
+        record = logging.LogRecord("mrsweep", logging.INFO, "", 0, event, None, None)
+        record.data = data
+        self._handler.emit(record)
+
+
+class _JsonLines(logging.Formatter):
+    default_msec_format = "%s.%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        data = {"time": self.formatTime(record), **getattr(record, "data", {})}
+        return json.dumps({name: value for name, value in data.items() if value is not None})

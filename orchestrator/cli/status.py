@@ -1,0 +1,166 @@
+"""Overviews: what a plan asks for, and how far a sweep is; from storage, without torch or ray."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.driver.allotment import Shares
+from orchestrator.planning.estimates import at_once, device_seconds, jobs_table, rates, seconds_left
+from orchestrator.planning.plan import Plan
+from orchestrator.state.leases import EXPIRY, running
+from orchestrator.state.survey import State, survey
+from results.tables.storage import Storage
+from results.tables.store import Tables
+
+KINDS = ("dense", "rewind", "sensitivity", "scores", "prune", "trial")
+KEEPABLE = ("dense", "rewind", "scores", "prune", "finetune")
+REASONS = 10
+"""Distinct reasons of failures that `show_status` names."""
+
+
+def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> None:
+    """Show a plan's cells, its shared stages, what is there already and what the rest costs."""
+    factors = {**plan.sweep.factors(), "seed": plan.seeds}
+    shape = " x ".join(f"{len(levels)} {name}" for name, levels in factors.items())
+    console.print(f"{plan.sweep.name}: {len(plan.trials)} trials ({shape})", highlight=False)
+    total = Counter(job.kind for job in plan.jobs.values())
+    left = Counter(plan.jobs[key].kind for key in state.needed)
+    jobs = jobs_table(Tables(storage))
+    rate = rates(jobs.assign(seconds=device_seconds(jobs)), plan)
+    seconds = seconds_left(rate, plan, state.needed)
+    table = _table("jobs", "planned", "left", "hours left")
+    for kind in KINDS:
+        known = seconds.get(kind)
+        hours = "0" if not left[kind] else "unknown" if known is None else f"{known / 3600:.3f}"
+        table.add_row(kind, str(total[kind]), str(left[kind]), hours)
+    hours_known = [value / 3600 for value in seconds.values() if value is not None]
+    if hours_known and len(hours_known) == len(seconds):
+        counts = (str(len(plan.jobs)), str(len(state.needed)))
+        table.add_row("all", *counts, f"{sum(hours_known):.3f}")
+    console.print(table)
+    if state.needed:
+        console.print(
+            "Hours are device-hours, shares of a GPU counted as such, at the rates of earlier jobs "
+            "in this storage." if hours_known else
+            "No job of these kinds ran in this storage yet, so nothing is known of their hours."
+        )  # fmt: skip
+    _show_disk(plan, storage, total, console)
+    if state.failed:
+        console.print(f"{len(state.failed)} trials failed before: --retry-failed tries them again")
+
+
+def show_shares(plan: Plan, state: State, device: str, console: Console) -> None:
+    """Show what a job of each kind and architecture would take."""
+    shares = Shares(plan.sweep.resources, device.startswith("cuda"))
+    table = _table("jobs", "architecture", "CPUs", "GPUs", "memory", "time limit")
+    jobs = {(plan.jobs[key].kind, plan.jobs[key].architecture): key for key in state.needed}
+    for (kind, architecture), key in sorted(jobs.items()):
+        share, takes = shares.of(plan.jobs[key]), shares.takes(plan.jobs[key])
+        memory = f"{share.memory / 2**30:.1f} GiB" if share.memory else "any"
+        limit = f"{takes.time_limit:g} s" if takes.time_limit else "none"
+        gpus = "auto" if share.gpus and takes.gpus == "auto" else f"{share.gpus:g}"
+        table.add_row(kind, architecture, f"{share.cpus:g}", gpus, memory, limit)
+    console.print(table)
+
+
+def _show_disk(plan: Plan, storage: Storage, total: Mapping[str, int], console: Console) -> None:
+    """Show what networks take in storage, and what those that are kept will take."""
+    there, expected, unknown = 0, 0.0, []
+    trained = sum(bool(job.labels) for job in plan.trials.values())
+    for kind in KEEPABLE:
+        sizes = storage.sizes("artifacts", kind)
+        there += sum(sizes.values())
+        count = trained if kind == "finetune" else total[kind]
+        if kind in plan.sweep.keep and count:
+            if sizes:
+                expected += sum(sizes.values()) / len({n.split("/")[0] for n in sizes}) * count
+            else:
+                unknown.append(kind)
+    text = f"Networks in storage: {there / 1e9:.3f} GB"
+    if expected:
+        text += f"; this plan's, kept as keep says: about {expected / 1e9:.3f} GB"
+    if unknown:
+        text += f" (of {', '.join(unknown)} no size is known yet)"
+    console.print(text, highlight=False)
+
+
+def show_status(plan: Plan, storage: Storage, console: Console) -> None:
+    """Show what of a sweep is done, running, failed and left, how fast it goes and where."""
+    state = survey(plan, storage)
+    total = len(plan.trials)
+    left = total - len(state.done) - len(state.failed)
+    console.print(
+        f"{plan.sweep.name}: {total} trials: {len(state.done)} done, {len(state.failed)} failed, "
+        f"{left} left",
+        highlight=False,
+    )
+    held = running(storage)
+    now = Counter(
+        f"{job.kind} {job.architecture}"
+        for key in state.needed
+        if (job := plan.jobs[key]).lease in held
+    )
+    if now:
+        parts = ", ".join(f"{count} x {what}" for what, count in now.most_common(6))
+        console.print(f"running: {now.total()} ({parts})", highlight=False)
+    drivers = {name["pid"]: name for name in held.values()}
+    for driver in drivers.values():
+        silent = time.time() - driver["at"]
+        if silent > EXPIRY:
+            console.print(
+                f"no heartbeat of driver {driver['pid']} on {driver['host']} for {silent:.0f} s"
+            )
+    _show_rates(plan, storage, state, console)
+    _show_failures(state, storage, console)
+
+
+def _show_rates(plan: Plan, storage: Storage, state: State, console: Console) -> None:
+    jobs = jobs_table(Tables(storage))
+    rate = rates(jobs, plan)
+    own = jobs[jobs["key"].isin(set(plan.jobs))]
+    if own.empty:
+        return
+    last = own["end"].max()
+    recent = own[own["end"] > last - timedelta(hours=1)]
+    span = (last - recent["start"].min()).total_seconds()
+    console.print(
+        f"last job ended {last:%Y-%m-%d %H:%M:%S} UTC; in the hour before, {len(recent)} jobs, "
+        f"{len(recent) / max(span, 1e-9) * 60:.1f} a minute",
+        highlight=False,
+    )
+    nodes = at_once(recent)
+    parts = ", ".join(f"{node} {busy:.1f}" for node, busy in sorted(nodes.items()))
+    console.print(f"jobs at once: {sum(nodes.values()):.1f} ({parts})", highlight=False)
+    seconds = seconds_left(rate, plan, state.needed)
+    if seconds:
+        known = [value for value in seconds.values() if value is not None]
+        unknown = [kind for kind, value in seconds.items() if value is None]
+        hours = sum(known) / max(sum(nodes.values()), 1e-9) / 3600
+        text = f"time left, so many at once: about {hours:.2f} hours"
+        console.print(text + (f", and unknown for {', '.join(unknown)}" if unknown else ""))
+
+
+def _show_failures(state: State, storage: Storage, console: Console) -> None:
+    if not state.failed:
+        return
+    columns = Tables(storage).read("trials", ["trial_id", "error"])
+    errors = columns[columns["trial_id"].isin(state.failed)]["error"]
+    reasons = errors.value_counts()
+    for error, count in reasons.head(REASONS).items():
+        console.print(f"{count} failed: {error}", markup=False, highlight=False)
+    if len(reasons) > REASONS:
+        rest = int(reasons.iloc[REASONS:].sum())
+        console.print(f"{rest} failed for {len(reasons) - REASONS} other reasons: see trials.error")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table

@@ -1,0 +1,78 @@
+"""Shares: what each job takes of a machine, from the sweep file and from what earlier ones took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.planning.attempt import Share
+from orchestrator.planning.plan import Job
+from orchestrator.sweepfile.resources import Resources, Takes
+
+MARGIN = 1.25
+"""Of memory, over the highest peak that was measured."""
+STEP = 0.05
+"""Shares of a GPU are multiples of this: fewer distinct ones start faster."""
+
+
+class Shares:
+    """Says what a job takes; learns from jobs that ended."""
+
+    def __init__(self, resources: Resources, on_gpu: bool):
+        self._resources = resources
+        self._on_gpu = on_gpu
+        self._peaks: dict[tuple[object, ...], float] = {}
+
+    def learn(self, like: tuple[object, ...], peak: float | None, total: float | None) -> None:
+        """Take in the peak of a job on a GPU with ``total`` bytes."""
+        if peak and total:
+            self._peaks[like] = max(self._peaks.get(like, 0.0), peak / total)
+
+    def learn_all(self, jobs: Iterable[Mapping[str, Any]]) -> None:
+        """Take in rows of the table ``jobs``."""
+        for row in jobs:
+            like = (row["kind"], row["architecture"], row["batch_size"])
+            self.learn(like, row["peak_memory"], row["device_memory"])
+
+    def of(self, job: Job, grown: int = 0) -> Share:
+        """Return a job's share; doubled for every time that its memory ran out."""
+        takes = self.takes(job)
+        gpus = 0.0
+        if self._on_gpu:
+            gpus = self._measured(job) if takes.gpus == "auto" else float(takes.gpus or 0)
+            gpus = min(1.0, gpus * 2**grown)
+        return Share(
+            cpus=takes.cpus or 1,
+            gpus=gpus,
+            memory=takes.memory and takes.memory * 2**grown,
+            accelerator=takes.accelerator if gpus else None,
+        )
+
+    def can_grow(self, job: Job, grown: int) -> bool:
+        """Say whether there is more memory to give to a job than it had."""
+        return self.of(job, grown + 1) != self.of(job, grown)
+
+    def takes(self, job: Job) -> Takes:
+        """Return what the file says of a job: of its kind before its architecture, before all."""
+        rules = self._resources
+        layers: list[Takes] = [rules]
+        layers += filter(None, [rules.architectures.get(job.architecture)])
+        layers += [takes for kind, takes in rules.kinds.items() if kind == job.kind]
+        found: dict[str, Any] = {}
+        for layer in layers:
+            values = {name: getattr(layer, name) for name in Takes.model_fields}
+            found |= {name: value for name, value in values.items() if value is not None}
+        return Takes(**found)
+
+    def _measured(self, job: Job) -> float:
+        """Return the share of a GPU that jobs like this one needed; a whole one before any ran."""
+        peak = self._peaks.get(likeness(job))
+        if peak is None:
+            return 1.0
+        return min(1.0, math.ceil(round(peak * MARGIN / STEP, 6)) * STEP)
+
+
+def likeness(job: Job) -> tuple[str, str, int | None]:
+    """Return what jobs have in common that take the same memory."""
+    return job.kind, job.architecture, job.batch_size

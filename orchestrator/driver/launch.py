@@ -1,0 +1,234 @@
+"""Launching: what is left to do, done by an executor, with the tables as the only truth."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Protocol
+
+from orchestrator.driver.allotment import Shares, likeness
+from orchestrator.driver.scheduler import Scheduler
+from orchestrator.planning.attempt import ATTEMPTS, Cause, Order, Outcome
+from orchestrator.planning.plan import Job, Plan
+from orchestrator.state.artifacts import Artifacts
+from orchestrator.state.leases import Leases
+from orchestrator.state.rows import failed_row, job_row, now
+from orchestrator.state.survey import ended_meanwhile, survey
+from prune_core.specs.stages import Trial
+from results.tables.storage import Storage, StorageIOError
+from results.tables.store import Tables
+
+POLL = 2.0
+"""Seconds between two looks at what another driver has in hand."""
+KEEPABLE = ("dense", "rewind", "scores", "prune")
+"""Stages whose artifacts other jobs start from, and which a sweep need not keep."""
+
+
+class ResourceError(ValueError):
+    """Resources that the machine or the cluster does not have; a job would wait for ever."""
+
+
+class Progress(Protocol):
+    """Is told what goes on."""
+
+    def started(self, job: Job) -> None:
+        """Note that a job was handed out."""
+
+    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+        """Note that an attempt ended, and which jobs failed with it for good."""
+
+
+@dataclass
+class Launch:
+    """One run of a plan, as an executor sees it: orders to take, outcomes to report."""
+
+    plan: Plan
+    storage: Storage
+    device: str
+    progress: Progress
+    retry_failed: bool = False
+    stopping: bool = field(default=False, init=False)
+    """Whether no further job is to start."""
+
+    def __post_init__(self) -> None:
+        self.tables = Tables(self.storage, mend=True)
+        self.state = survey(self.plan, self.storage, self.retry_failed, mend=True)
+        self.leases = Leases(self.storage)
+        self._artifacts = Artifacts(self.storage)
+        self._running: dict[str, tuple[Order, datetime]] = {}
+        self._elsewhere: list[str] = []
+        self._looked = 0.0
+        self._grown: Counter[str] = Counter()
+        self._hung_on: dict[str, tuple[str, ...]] = {}
+        self._unneeded: set[str] = set()
+        columns = ["key", "kind", "architecture", "batch_size", "peak_memory", "device_memory"]
+        self._jobs_before = self.tables.arrow("jobs", columns)
+        tried = Counter(self._jobs_before["key"].to_pylist())
+        self.scheduler = Scheduler(self.plan, self.state.needed, tried)
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        """The stages whose networks stay in storage."""
+        return self.plan.sweep.keep
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.scheduler.finished
+
+    @property
+    def waiting(self) -> bool:
+        """Whether jobs are left that another driver has in hand."""
+        return bool(self._elsewhere)
+
+    @cached_property
+    def shares(self) -> Shares:
+        """What jobs take; asked for once the device is settled."""
+        shares = Shares(self.plan.sweep.resources, self.device.startswith("cuda"))
+        shares.learn_all(self._jobs_before.to_pylist())
+        return shares
+
+    def stop(self) -> None:
+        """Start no further job; those that run may end."""
+        self.stopping = True
+
+    def take(self) -> Order | None:
+        """Return what to do next, or None while everything left waits.
+
+        What another driver has in hand is left to it, and looked at again from time to time.
+        """
+        while not self.stopping:
+            job = self.scheduler.next()
+            if job is None:
+                if not self._look_elsewhere():
+                    return None
+            elif not self.leases.free(job.lease):
+                self._leave(job)
+            elif not self._done_meanwhile(job):
+                order = self._order(job)
+                self.leases.expect(job.lease)
+                self._running[job.key] = (order, now())
+                self.progress.started(job)
+                return order
+        return None
+
+    def report(self, outcome: Outcome) -> None:
+        """Take in how an attempt ended: retries, failed rows, networks no longer needed.
+
+        Raises `StorageIOError` where the storage root failed once too often: that is no trial's
+        fault, and leaves no failed row.
+        """
+        job = self.plan.jobs[outcome.key]
+        self._running.pop(job.key, None)
+        if outcome.status == "elsewhere":
+            self._leave(job)
+            self.progress.ended(job, outcome, lost=())
+            return
+        self.shares.learn(likeness(job), outcome.peak_memory, outcome.device_memory)
+        if outcome.status == "done":
+            self.scheduler.succeed(job.key)
+            self._drop_unneeded(job)
+            self.leases.release(job.lease)
+            self.progress.ended(job, outcome, lost=())
+            return
+        cause, error = outcome.cause or "error", outcome.error or "unknown"
+        if cause == "memory":
+            self._grown[job.key] += 1
+        if cause == "time" and outcome.node:
+            self._hung_on[job.key] = (*self._hung_on.get(job.key, ()), outcome.node)
+        if cause == "storage" and self.scheduler.tries(job.key) >= ATTEMPTS[cause]:
+            raise StorageIOError(None, error)
+        lost = self.scheduler.fail(job.key, error, ATTEMPTS[cause])
+        for key, why in lost.items():
+            stage = self.plan.jobs[key].stage
+            if isinstance(stage, Trial):
+                row = failed_row(stage, self.plan.jobs[key].labels or {}, why)
+                self.tables.write("trials", key, [row], over="failed")
+        if lost:
+            self.leases.release(job.lease)
+        self.progress.ended(job, outcome, lost.keys())
+
+    def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
+        """Take in that a job's worker died; what it left no row of is written here."""
+        order, start = self._running[key]
+        rows = self.tables.find("jobs", f"{key}-{order.attempt}")
+        if not rows:
+            said = {"status": "failed", "error": error, "cause": cause}
+            rows = [job_row(order, start, **said)]
+            self.tables.write("jobs", f"{key}-{order.attempt}", rows)
+        row = rows[0]
+        self.report(
+            Outcome(
+                key,
+                row["status"],
+                row["error"],
+                row["cause"],
+                row.get("seconds") or 0.0,
+                node=row.get("node_id"),
+            )
+        )
+
+    def _order(self, job: Job) -> Order:
+        grown = self._grown[job.key]
+        share = self.shares.of(job, grown)
+        on_gpu = self.device.startswith("cuda")
+        return Order(
+            job=job,
+            root=self.storage.root,
+            device=self.device if share.gpus or not on_gpu else "cpu",
+            keep=self.keep,
+            attempt=self.scheduler.attempt(job.key),
+            share=share,
+            time_limit=self.shares.takes(job).time_limit,
+            avoid=self._hung_on.get(job.key, ()),
+            driver=self.leases.driver,
+            first=self.scheduler.tries(job.key) == 1,
+        )
+
+    def _leave(self, job: Job) -> None:
+        """Leave a job to the driver that has it in hand."""
+        self.scheduler.defer(job.key)
+        self._elsewhere.append(job.key)
+
+    def _look_elsewhere(self) -> bool:
+        """Put what another driver has given up or finished back in line; say whether any was."""
+        if not self._elsewhere or time.monotonic() - self._looked < POLL:
+            return False
+        self._looked = time.monotonic()
+        free = [key for key in self._elsewhere if self.leases.free(self.plan.jobs[key].lease)]
+        self._elsewhere = [key for key in self._elsewhere if key not in set(free)]
+        for key in free:
+            self.scheduler.again(key)
+        return bool(free)
+
+    def _done_meanwhile(self, job: Job) -> bool:
+        """Note a job as ended that another driver did since this one looked."""
+        if self.scheduler.tries(job.key) > 1:
+            return False  # an attempt of ours; what it left unfinished is ours to finish
+        ended = ended_meanwhile(job, self.storage, self.tables)
+        if ended is None or (ended.status == "failed" and self.retry_failed):
+            return False
+        lost: Collection[str] = ()
+        if ended.status == "done":
+            self.scheduler.succeed(job.key)
+        else:
+            lost = self.scheduler.fail(job.key, ended.error or "unknown", attempts=0)
+        self.progress.ended(job, ended, lost)
+        return True
+
+    def _drop_unneeded(self, job: Job) -> None:
+        """Drop networks that the file does not keep; never one that was there before."""
+        ended = self.scheduler.done | self.state.done | self.scheduler.failed.keys()
+        for key in self.scheduler.done.intersection(job.parents):
+            parent = self.plan.jobs[key]
+            droppable = parent.kind in KEEPABLE and parent.kind not in self.keep
+            if droppable and all(child in ended for child in self.plan.children[key]):
+                self._unneeded.add(key)
+        if self._unneeded and not self.leases.others():  # who may need them still
+            for key in self._unneeded:
+                self._artifacts.drop(self.plan.jobs[key].kind, key)
+            self._unneeded.clear()

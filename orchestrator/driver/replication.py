@@ -1,0 +1,88 @@
+"""Replication: seeds are added until the verdict is narrow enough, or the budget is spent.
+
+The rule, and every look at the data that it took, are written beside the plan, for the report.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from orchestrator.planning.estimates import device_seconds, jobs_table
+from orchestrator.planning.plan import Plan
+from orchestrator.sweepfile.model import Sweep
+from orchestrator.sweepfile.resources import Replication
+from results.tables.storage import Storage
+from results.tables.store import Tables
+
+FASTEST = 1.5
+"""Seeds are multiplied by this at most between two looks: early intervals are wide by chance."""
+
+
+def planned_seeds(sweep: Sweep, storage: Storage) -> int | None:
+    """Return how many seeds the last run of a sweep was at; None where it adds none."""
+    if not isinstance(sweep.seeds, Replication):
+        return None
+    count = int(_record(sweep.name, storage).get("seeds", 0))
+    return min(max(count, sweep.seeds.min), sweep.seeds.max)
+
+
+def seeds_to_add(plan: Plan, storage: Storage) -> int:
+    """Look at what is done; write the look down, and return how many seeds are to be added.
+
+    Raises AnalysisError where the data say nothing of fine-tuning against criterion.
+    """
+    sweep, rule = plan.sweep, plan.sweep.seeds
+    if not isinstance(rule, Replication):
+        return 0
+    import results  # statistics: a plan is made without
+    from results.report.summary import leading_metric
+
+    trials = results.load(storage.root, sweep.name).trials
+    done = trials[trials["status"] == "done"]
+    found = results.verdict(trials, leading_metric(done, rule.until.metric))
+    count, width = len(plan.seeds), (found.high - found.low) / 2
+    hours = device_hours(plan, storage)
+    ended = _reason(rule, count, width, hours)
+    look = {"seeds": count, "half_width": round(width, 4), "device_hours": round(hours, 3)}
+    record = _record(sweep.name, storage)
+    before = [other for other in record.get("looks", []) if other["seeds"] < count]
+    more = 0 if ended else seeds_for(rule, count, width) - count
+    _write(sweep.name, storage, {
+        "rule": rule.model_dump(mode="json"), "metric": found.metric, "looks": [*before, look],
+        "ended": ended, "seeds": count + more,
+    })  # fmt: skip
+    return more
+
+
+def device_hours(plan: Plan, storage: Storage) -> float:
+    """Return what the jobs of a plan took so far, of devices or of shares of them."""
+    jobs = jobs_table(Tables(storage))
+    own = jobs[jobs["key"].isin(set(plan.jobs))]
+    return float(device_seconds(own).sum()) / 3600
+
+
+def _reason(rule: Replication, count: int, width: float, hours: float) -> str | None:
+    if width <= rule.until.half_width:
+        return "narrow"
+    if rule.until.hours is not None and hours >= rule.until.hours:
+        return "hours"
+    return "max" if count >= rule.max else None
+
+
+def seeds_for(rule: Replication, count: int, width: float) -> int:
+    """Return the seeds to go on with; widths go roughly with the root of their number."""
+    wanted = math.ceil(count * (width / rule.until.half_width) ** 2)
+    return max(count + 1, min(wanted, math.floor(count * FASTEST), rule.max))
+
+
+def _record(sweep: str, storage: Storage) -> dict[str, Any]:
+    data = storage.read("sweeps", sweep, "replication.json")
+    found: dict[str, Any] = json.loads(data) if data else {}
+    return found
+
+
+def _write(sweep: str, storage: Storage, record: dict[str, Any]) -> None:
+    data = json.dumps(record, indent=1, sort_keys=True).encode()
+    storage.write(data, "sweeps", sweep, "replication.json")

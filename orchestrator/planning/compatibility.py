@@ -1,0 +1,65 @@
+"""Contradictions: combinations of levels that cannot be, said before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import itemgetter
+
+from orchestrator.planning.cells import Cells, Labels, Settings
+from prune_core.specs.recipes import rewinds_rate
+from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
+
+TOLERANCE = 0.01
+"""A pattern that removes more than the sparsity by this share cannot meet its budget."""
+
+
+def contradictions(cells: Cells) -> list[str]:
+    """Say which combinations of levels cannot be, of those that no rule excludes."""
+    # What a combination of these levels says, it says at every seed and level of the others.
+    pruned = itemgetter("architecture", "criterion", "sparsity", "allocation", "granularity")
+    trained = itemgetter("architecture", "dense", "finetuning")
+    faults: list[str] = []
+    for levels, say in ((pruned, _of_pruning), (trained, _of_training)):
+        distinct: dict[object, Labels] = {levels(labels): labels for labels in cells}
+        for labels in distinct.values():
+            faults += say(labels, cells.settings(labels))
+    return list(dict.fromkeys(faults))
+
+
+def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:
+    dense, level = settings.dense, settings.finetuning
+    if dense.taught:
+        yield (
+            f"dense {labels['dense']!r}: objective {dense.objective!r} learns from the dense "
+            "network, which fine-tuning alone has"
+        )
+    if rewinds_rate(level.policy) and level.epochs > dense.epochs:
+        yield (
+            f"finetuning {labels['finetuning']!r}: policy {level.policy!r} goes back "
+            f"{level.epochs} epochs, and the dense network's training has {dense.epochs}"
+        )
+
+
+def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
+    criterion, granularity = str(labels["criterion"]), str(labels["granularity"])
+    if "channels" in CRITERIA[criterion].traits and "weights" in GRANULARITIES[granularity].traits:
+        yield (
+            f"criterion {criterion!r} scores channels, not the weights of granularity "
+            f"{granularity!r}; exclude: [{{criterion: {criterion}, granularity: {granularity}}}]"
+        )
+    if pattern := GRANULARITIES.arguments(granularity):
+        n, m = int(pattern["n"]), int(pattern["m"])
+        if not n < m:
+            yield f"granularity {granularity!r} removes nothing; give n:m with n under m, as 2:4"
+        elif float(labels["sparsity"]) < 1 - n / m - TOLERANCE:
+            yield (
+                f"granularity {granularity!r} removes {1 - n / m:.0%} at least, more than sparsity "
+                f"{labels['sparsity']}; exclude: "
+                f"[{{granularity: {granularity}, sparsity: {labels['sparsity']}}}]"
+            )
+    needs = ALLOCATIONS[str(labels["allocation"])].needs
+    if "ratios" in needs and str(labels["architecture"]) not in settings.pruning.ratios:
+        yield (
+            f"allocation {labels['allocation']!r} needs pruning.ratios for "
+            f"{labels['architecture']}: the share that every module keeps"
+        )

@@ -1,0 +1,194 @@
+"""Paths: the stages of each cell, every default and override written out, shared where equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Literal, TypeVar
+
+from orchestrator.planning.cells import Cells, Labels, Settings
+from prune_core.specs.recipes import Training
+from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES, POLICIES
+from prune_core.specs.settings import PruningRules
+from prune_core.specs.stages import (
+    Dense,
+    Finetuned,
+    Pruned,
+    Rewound,
+    Scores,
+    Sensitivity,
+    Stage,
+    Trial,
+    dense_of,
+    digests,
+)
+
+Unit = Literal["channel", "weight"]
+IMAGES = frozenset({"gradients", "maps", "inputs", "learned"})
+"""Needs of criteria that training images answer."""
+S = TypeVar("S", bound=Stage)
+
+
+class Paths:
+    """Makes the trials of a sweep.
+
+    Every stage is made once: cells that share it get the same object. This, and looking methods up
+    once, is what lets plans of 100,000 trials be made in seconds.
+    """
+
+    def __init__(self, cells: Cells):
+        self._cells = cells
+        self._sweep = cells.sweep
+        self._made: dict[tuple[object, ...], Stage] = {}
+        self._digests = cache(digests)
+
+    def trial(self, labels: Labels) -> Trial:
+        """Return the trial of one cell at one seed."""
+        settings = self._cells.settings(labels)
+        evaluation = self._sweep.evaluation
+        return Trial(
+            network=self._network(self._dense(settings, labels), settings, labels),
+            attacks=evaluation.attacks,
+            threat=self._sweep.threat,
+            sanity_images=evaluation.sanity_images,
+        )
+
+    def _once(self, key: tuple[object, ...], make: Callable[[], S]) -> S:
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make()
+        return found  # type: ignore[return-value]  # a key's first part says which stage it is of
+
+    def _dense(self, settings: Settings, labels: Labels) -> Dense:
+        architecture, seed = str(labels["architecture"]), int(labels["seed"])
+
+        def make() -> Dense:
+            training = settings.dense_training
+            return Dense(
+                dataset=self._sweep.dataset,
+                architecture=architecture,
+                training=training,
+                compute=self._sweep.compute,
+                threat=self._sweep.threat if training.adversarial else None,
+                seed=seed,
+                outside=self._digests(
+                    datasets=self._sweep.dataset.name,
+                    architectures=architecture,
+                    objectives=training.objective,
+                    schedules=training.schedule,
+                ),
+            )
+
+        return self._once(("dense", architecture, settings.dense, seed), make)
+
+    def _network(self, dense: Dense, settings: Settings, labels: Labels) -> Pruned | Finetuned:
+        """Return the last network of a path; pruned once, or in rounds of geometric steps."""
+        level, sparsity = settings.finetuning, float(labels["sparsity"])
+        if level.policy == "none":
+            return self._pruned(dense, sparsity, settings, labels)
+        rewound = None
+        if "rewound" in POLICIES[level.policy].needs:
+            rewound = Rewound(network=dense, epoch=dense.training.epochs - level.epochs)
+        network: Dense | Finetuned = dense
+        for number, training in enumerate(settings.round_trainings, start=1):
+            last = number == level.rounds
+            reached = sparsity if last else 1 - (1 - sparsity) ** (number / level.rounds)
+            pruned = self._pruned(network, reached, settings, labels)
+            network = self._finetuned(pruned, rewound, training, level.policy)
+        if isinstance(network, Dense):
+            raise ValueError(f"a fine-tuning of {level.rounds} rounds prunes nothing")
+        return network
+
+    def _finetuned(
+        self, pruned: Pruned, rewound: Rewound | None, training: Training, policy: str
+    ) -> Finetuned:
+        return Finetuned(
+            pruned=pruned,
+            policy=policy,
+            rewound=rewound,
+            training=training,
+            compute=self._sweep.compute,
+            threat=self._sweep.threat if training.adversarial else None,
+            outside=self._digests(
+                policies=policy, objectives=training.objective, schedules=training.schedule
+            ),
+        )
+
+    def _pruned(
+        self, network: Dense | Finetuned, sparsity: float, settings: Settings, labels: Labels
+    ) -> Pruned:
+        rules = settings.pruning
+        criterion, allocation = str(labels["criterion"]), str(labels["allocation"])
+        granularity = str(labels["granularity"])
+
+        def make() -> Pruned:
+            needs = ALLOCATIONS[allocation].needs
+            weights = "weights" in GRANULARITIES[granularity].traits
+            unit: Unit = "weight" if weights else "channel"
+            ranked = [need.partition(":")[2] for need in needs if need.startswith("scores:")]
+            measured = [need.partition(":")[2] for need in needs if need.startswith("sensitivity:")]
+            return Pruned(
+                network=network,
+                scores=self._scores(network, criterion, unit, sparsity, rules),
+                ranking=(
+                    self._scores(network, ranked[0], unit, sparsity, rules) if ranked else None
+                ),
+                sensitivity=(
+                    self._sensitivity(network, measured[0], settings) if measured else None
+                ),
+                allocation=allocation,
+                granularity=granularity,
+                sparsity=sparsity,
+                budget=self._sweep.budget,
+                min_keep=rules.min_keep,
+                mrs_exponent=rules.mrs_exponent if measured else None,
+                ratios=(
+                    rules.ratios.get(dense_of(network).architecture) if "ratios" in needs else None
+                ),
+                outside=self._digests(allocations=allocation, granularities=granularity),
+            )
+
+        # Settings that differ in the fine-tuning alone may still share the pruning.
+        chosen = (id(rules), settings.sensitivity)
+        key = ("prune", network.key, criterion, sparsity, allocation, granularity, *chosen)
+        return self._once(key, make)
+
+    def _scores(
+        self,
+        network: Dense | Finetuned,
+        criterion: str,
+        unit: Unit,
+        sparsity: float,
+        rules: PruningRules,
+    ) -> Scores:
+        needs = CRITERIA[criterion].needs
+        at = sparsity if "sparsity" in needs else None
+        calibration = rules.calibration if IMAGES.intersection(needs) else None
+
+        def make() -> Scores:
+            return Scores(
+                network=network,
+                criterion=criterion,
+                unit=unit,
+                calibration=calibration,
+                threat=self._sweep.threat if "threat" in needs else None,
+                sparsity=at,
+                outside=self._digests(criteria=criterion),
+            )
+
+        return self._once(("scores", network.key, criterion, unit, at, calibration), make)
+
+    def _sensitivity(
+        self, network: Dense | Finetuned, estimator: str, settings: Settings
+    ) -> Sensitivity:
+        def make() -> Sensitivity:
+            return Sensitivity(
+                network=network,
+                estimator=estimator,
+                estimation=settings.sensitivity,
+                threat=self._sweep.threat,
+                outside=self._digests(sensitivities=estimator),
+            )
+
+        key = ("sensitivity", network.key, estimator, settings.sensitivity)
+        return self._once(key, make)

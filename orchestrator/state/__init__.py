@@ -1,0 +1,1 @@
+"""What a storage root knows of a sweep: artifacts, rows, leases, and so what is left to do."""

@@ -1,0 +1,159 @@
+"""Artifacts: what a stage yields, under ``artifacts/<stage>/<key>/``, self-verifying.
+
+A file holds the digest of its own content; one that was truncated or altered reads as absent, so
+that its stage is simply computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from results.tables.storage import Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+NETWORK = "network.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+SCORES = "scores.safetensors"
+FACTS = "facts.json"
+RESULT = {
+    "dense": NETWORK,
+    "rewind": NETWORK,
+    "prune": NETWORK,
+    "finetune": NETWORK,
+    "scores": SCORES,
+    "sensitivity": FACTS,
+}
+"""The file whose presence says that a stage is done."""
+
+
+class Artifacts:
+    """The artifacts of one storage root."""
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+
+    def has(self, stage: str, key: str) -> bool:
+        """Say whether a stage's result is there (its content is checked when it is read)."""
+        return self.storage.exists("artifacts", stage, key, RESULT[stage])
+
+    def keys(self, stage: str) -> set[str]:
+        """Return the keys of a stage's results; one listing."""
+        found = (file.partition("/") for file in self.storage.sizes("artifacts", stage))
+        return {key for key, _, name in found if name == RESULT[stage]}
+
+    def save(
+        self, stage: str, key: str, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]
+    ) -> None:
+        """Write tensors and facts as one safetensors file."""
+        self.storage.write(_pack(tensors, facts), "artifacts", stage, key, name)
+
+    def load(
+        self, stage: str, key: str, name: str
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return tensors and facts, or None where there are none or the file is damaged."""
+        data = self.storage.read("artifacts", stage, key, name)
+        if data is None:
+            return None
+        try:
+            return _unpack(data)
+        except ValueError as error:
+            self._set_aside(stage, key, name, str(error))
+            return None
+
+    def save_facts(self, stage: str, key: str, facts: dict[str, Any]) -> None:
+        """Write facts alone, as JSON."""
+        text = json.dumps(facts, sort_keys=True)
+        data = json.dumps({"digest": _digest(text.encode()), "facts": text}).encode()
+        self.storage.write(data, "artifacts", stage, key, FACTS)
+
+    def load_facts(self, stage: str, key: str) -> dict[str, Any] | None:
+        """Return facts, or None where there are none or the file is damaged."""
+        data = self.storage.read("artifacts", stage, key, FACTS)
+        if data is None:
+            return None
+        try:
+            return _facts(data)
+        except ValueError as error:
+            self._set_aside(stage, key, FACTS, str(error))
+            return None
+
+    def fault(self, stage: str, key: str, name: str) -> str | None:
+        """Return what is wrong with a file, None where it is whole; nothing is changed."""
+        data = self.storage.read("artifacts", stage, key, name)
+        if data is None or not name.endswith((FACTS, ".safetensors")):
+            return None  # dropped meanwhile, or not an artifact
+        try:
+            _facts(data) if name == FACTS else _unpack(data)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def drop(self, stage: str, key: str, name: str | None = None) -> None:
+        """Remove one file of an artifact, or all of it."""
+        self.storage.remove("artifacts", stage, key, *([] if name is None else [name]))
+
+    def _set_aside(self, stage: str, key: str, name: str, why: str) -> None:
+        log.warning("%s of %s %s is damaged (%s); it is computed again", name, stage, key, why)
+        self.drop(stage, key, name)
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    """Raise ValueError where the data are not exactly what was written."""
+    try:
+        found = json.loads(data)
+        text = found["facts"]
+        if found["digest"] != _digest(text.encode()):
+            raise ValueError("its digest does not match")
+        facts: dict[str, Any] = json.loads(text)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no whole file of facts: {error}") from error
+    return facts
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _digest_of(tensors: dict[str, Tensor], facts: str) -> str:
+    parts = [facts.encode()]
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        parts += [f"{name}{tensor.dtype}{list(tensor.shape)}".encode()]
+        parts += [tensor.contiguous().numpy().tobytes()]
+    return _digest(*parts)
+
+
+def _pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    text = json.dumps(facts, sort_keys=True)
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    packed: bytes = save(on_cpu, {"facts": text, "digest": _digest_of(on_cpu, text)})
+    return packed
+
+
+def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Raise ValueError where the data are not exactly what was packed."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(data)
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])["__metadata__"]
+        facts, digest = header["facts"], header["digest"]
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"no whole safetensors file: {error}") from error
+    if digest != _digest_of(tensors, facts):
+        raise ValueError("its digest does not match")
+    return tensors, json.loads(facts)

@@ -1,0 +1,223 @@
+"""Leases: who works on what, so that drivers on one storage root do nothing twice.
+
+A driver keeps a heartbeat in storage; a lease is a file, made exclusively, that names its driver.
+It counts as abandoned when that heartbeat is gone, or has stood still for `EXPIRY` seconds *of the
+watcher's own clock*, or when the driver was a process of this machine and is no more. So clocks
+need not agree, and may jump. A driver that was suspended for longer and wakes again may do a job
+that another does too: rows are written once, under their key, so nothing is doubled then either.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from results.tables.storage import Storage, StorageIOError
+
+log = logging.getLogger(__name__)
+BEAT = 5.0
+"""Seconds between two heartbeats."""
+EXPIRY = 60.0
+"""Seconds of standstill after which a driver counts as dead."""
+TRIES = 10
+"""How often a lease that is given back at the same moment is asked for."""
+
+
+class Leases:
+    """The leases of one driver; a context manager round its work.
+
+    A lease is taken where the job is done, when it begins: jobs that wait for a place hold none, or
+    two drivers could wait for each other's. So workers take leases in their driver's name.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        driver: str | None = None,
+        beat: float = BEAT,
+        expiry: float = EXPIRY,
+    ):
+        self._storage = storage
+        self.driver = driver or uuid.uuid4().hex[:16]
+        self._beat, self._expiry = beat, expiry
+        self._expected: set[str] = set()
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+
+    def __enter__(self) -> Leases:
+        self._write_beat(0)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        try:
+            for name in list(self._expected):
+                self.release(name)
+            self._storage.remove("drivers", f"{self.driver}.json")
+        except StorageIOError as fault:
+            # They are abandoned with this process; what went wrong before it matters more.
+            log.warning("leases stay behind, and expire: %s", fault)
+
+    def take(self, name: str) -> bool:
+        """Take a lease; False while another driver that lives has it."""
+        mine = json.dumps({"driver": self.driver}).encode()
+        for _ in range(TRIES):
+            if self._storage.create(mine, "leases", f"{name}.json"):
+                break
+            holder = self._holder(name)
+            if holder is None:
+                continue  # given back in between
+            if holder == self.driver:
+                break
+            if self.alive(holder) or not self._take_over(name, holder, mine):
+                return False
+            break
+        else:
+            return False
+        self._expected.add(name)
+        return True
+
+    def expect(self, name: str) -> None:
+        """Note that a worker may take a lease in this driver's name."""
+        self._expected.add(name)
+
+    def free(self, name: str) -> bool:
+        """Say whether no other driver that lives has a lease; one of a dead driver is removed.
+
+        Only who has watched for a while knows that a driver elsewhere is dead: no worker that has
+        just begun does.
+        """
+        holder = self._holder(name)
+        if holder in (None, self.driver):
+            return True
+        if self.alive(str(holder)) or not self.take(name):
+            return False
+        self.release(name)
+        return True
+
+    def release(self, name: str) -> None:
+        """Give a lease back, if this driver has it."""
+        self._expected.discard(name)
+        if self._holder(name) == self.driver:
+            self._storage.remove("leases", f"{name}.json")
+
+    def alive(self, driver: str) -> bool:
+        """Say whether a driver still works, as far as can be told."""
+        data = _read(self._storage, "drivers", driver)
+        if data is None:
+            return False
+        if data.get("machine") == _machine():
+            return data.get("process") == _process(int(data["pid"]))
+        now, beat = time.monotonic(), int(data["beat"])
+        seen, since = self._seen.get(driver, (-1, now))
+        if seen != beat:
+            self._seen[driver] = (beat, now)
+            return True
+        return now - since < self._expiry
+
+    def others(self) -> bool:
+        """Say whether another driver works on this storage root."""
+        known = (name.removesuffix(".json") for name in self._storage.names("drivers"))
+        return any(driver != self.driver and self.alive(driver) for driver in known)
+
+    def _holder(self, name: str) -> str | None:
+        """Return who has a lease, None where it is gone; one that cannot be read is nobody's."""
+        if not self._storage.exists("leases", f"{name}.json"):
+            return None
+        data = _read(self._storage, "leases", name) or {}
+        return str(data.get("driver", "nobody"))
+
+    def _take_over(self, name: str, holder: str, mine: bytes) -> bool:
+        """Replace an abandoned lease. The right to do so is a lease too: one of many wins it."""
+        right = f"{name}.after-{holder}"
+        if not self.take(right):
+            return False
+        try:
+            if self._holder(name) != holder:
+                return False  # another was faster, and has given up the right since
+            self._storage.write(mine, "leases", f"{name}.json")
+            self._storage.remove("drivers", f"{holder}.json")  # so that nobody waits for it again
+        finally:
+            self.release(right)
+        return True
+
+    def _keep_beating(self) -> None:
+        beat = 0
+        while not self._over.wait(self._beat):
+            beat += 1
+            try:
+                self._write_beat(beat)
+            except StorageIOError as fault:
+                log.warning("no heartbeat: %s", fault)  # the jobs meet the same, and say so
+
+    def _write_beat(self, beat: int) -> None:
+        data = {
+            "machine": _machine(),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "process": _process(os.getpid()),
+            "beat": beat,
+            "at": time.time(),  # for people; no decision hangs on it
+        }
+        self._storage.write(json.dumps(data).encode(), "drivers", f"{self.driver}.json")
+
+
+def running(storage: Storage) -> dict[str, dict[str, Any]]:
+    """Return the leases that are held, with what their drivers last said of themselves."""
+    names = [name.removesuffix(".json") for name in storage.names("leases")]
+    found = {}
+    for name in names:
+        lease = _read(storage, "leases", name)
+        driver = lease and _read(storage, "drivers", str(lease["driver"]))
+        if driver:
+            gone = driver["machine"] == _machine() and driver["process"] != _process(driver["pid"])
+            if not gone:
+                found[name] = driver
+    return found
+
+
+def _read(storage: Storage, folder: str, name: str) -> dict[str, Any] | None:
+    """Return a small JSON file; one in the making or damaged says nothing."""
+    data = storage.read(folder, f"{name}.json")
+    try:
+        found = json.loads(data) if data else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _machine() -> str:
+    """Return what tells machines, boots and containers apart: within one, a pid is one."""
+    parts = [platform.node()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        file = Path(path)
+        if file.is_symlink():
+            parts.append(str(file.readlink()))
+        elif file.exists():
+            parts.append(file.read_text().strip())
+    return " ".join(parts)
+
+
+def _process(pid: int) -> str | None:
+    """Return what tells a process from a later one with its pid; None where there is none."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        if stat.parent.parent.exists() and Path("/proc/self").exists():
+            fields = stat.read_text().rpartition(")")[2].split()
+            return None if fields[0] in "ZX" else f"{pid} {fields[19]}"
+        os.kill(pid, 0)
+    except (ProcessLookupError, FileNotFoundError):
+        return None
+    except PermissionError:
+        pass  # it is there, and another user's
+    return str(pid)

@@ -1,0 +1,89 @@
+"""Surveys: what storage holds of a plan, and so what is left to do. There is no resume mode."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.plan import Job, Plan
+from orchestrator.state.artifacts import Artifacts
+from prune_core.specs.stages import Trial
+from results.tables.storage import Storage
+from results.tables.store import Tables
+
+
+@dataclass(frozen=True)
+class State:
+    """What storage holds of a plan."""
+
+    done: frozenset[str]
+    """Trials whose row says done."""
+    failed: frozenset[str]
+    """Trials whose row says failed."""
+    needed: tuple[str, ...]
+    """Jobs to do for the trials that are left."""
+
+
+class Finished:
+    """Says of jobs that are no trials whether they are done; a few listings, however many jobs."""
+
+    def __init__(self, storage: Storage, tables: Tables):
+        self._artifacts = Artifacts(storage)
+        self._tables = tables
+        self._present: dict[str, set[str]] = defaultdict(set)
+        self._listed: set[str] = set()
+        self._evaluated: set[str] | None = None
+
+    def __contains__(self, job: Job) -> bool:
+        """Whether the job's artifact is there, and everything that it measures is measured."""
+        if job.kind not in self._listed:
+            self._listed.add(job.kind)
+            self._present[job.kind] = self._artifacts.keys(job.kind)
+        if job.key not in self._present[job.kind]:
+            return False
+        if not job.attacks:
+            return True
+        if self._evaluated is None:
+            self._evaluated = self._tables.keys("evaluations")
+        return all(evaluation.key in self._evaluated for evaluation in job.evaluations)
+
+
+def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> Outcome | None:
+    """Return how a job ended that was to do when this driver looked; None if it is to do still."""
+    if not isinstance(job.stage, Trial):
+        measured = (tables.find("evaluations", evaluation.key) for evaluation in job.evaluations)
+        there = Artifacts(storage).has(job.kind, job.key) and all(measured)
+        return Outcome(job.key, "done") if there else None
+    if not storage.exists("tables", "trials", f"{job.key}.parquet"):
+        return None  # a row of before is no news
+    row = (tables.find("trials", job.key) or [{}])[0]
+    if row.get("status") == "failed":
+        return Outcome(job.key, "failed", row["error"])
+    return Outcome(job.key, "done") if row.get("status") == "done" else None
+
+
+def survey(plan: Plan, storage: Storage, retry_failed: bool = False, mend: bool = False) -> State:
+    """Compare a plan with storage; failed trials count as left only with ``retry_failed``.
+
+    With ``mend`` damaged files of tables are set aside, as who is to write them anew wants.
+    """
+    tables = Tables(storage, mend)
+    columns = tables.arrow("trials", ["trial_id", "status"])
+    status = dict(zip(*(columns[name].to_pylist() for name in columns.column_names), strict=True))
+    done = frozenset(key for key in plan.trials if status.get(key) == "done")
+    failed = frozenset(key for key in plan.trials if status.get(key) == "failed")
+    over = done if retry_failed else done | failed
+    finished = Finished(storage, tables)
+    needed: set[str] = set()
+    looked_at: set[str] = set()
+    stack = [key for key in plan.trials if key not in over]
+    needed.update(stack)
+    while stack:
+        for parent in plan.jobs[stack.pop()].parents:
+            if parent not in looked_at:
+                looked_at.add(parent)
+                if plan.jobs[parent] not in finished:
+                    needed.add(parent)
+                    stack.append(parent)
+    return State(done, failed, tuple(key for key in plan.jobs if key in needed))

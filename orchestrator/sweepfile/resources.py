@@ -1,0 +1,86 @@
+"""What a sweep file says of running it: what jobs take, and when enough seeds are done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from prune_core.specs.fields import ArchitectureName, Number, Spec
+
+UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
+    """Read a number with its unit."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", value)
+        if not found or found[2] not in units:
+            raise ValueError(f"{value!r}: write {example}; units: {', '.join(units)}")
+        return float(found[1]) * units[found[2]]
+
+    return BeforeValidator(read)
+
+
+Bytes = Annotated[int, _measured_in(UNITS, "4 GiB"), Field(gt=0)]
+Seconds = Annotated[float, _measured_in(PERIODS, "90m or 12h"), Field(gt=0)]
+
+
+class Takes(Spec):
+    """What a job takes while it runs; what is left out is said by a wider rule."""
+
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
+        None,
+        description="share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then "
+        "as much as the memory of earlier jobs of its kind, architecture and batch size asks for",
+    )
+    memory: Bytes | None = Field(None, description="of the machine, such as 4 GiB")
+    accelerator: str | None = Field(None, description="model of GPU as Ray names it, such as H100")
+    time_limit: Seconds | None = Field(
+        None, description="after which a job is taken to hang and is tried elsewhere, such as 12h"
+    )
+
+
+Kind = Literal["dense", "rewind", "sensitivity", "scores", "prune", "trial"]
+
+
+class Resources(Takes):
+    """What jobs take: for all, by architecture, and by kind; the narrowest rule holds."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 1.0
+    architectures: dict[ArchitectureName, Takes] = Field({})
+    kinds: dict[Kind, Takes] = Field({})
+
+
+class Until(Spec):
+    """When enough seeds are done."""
+
+    half_width: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        description="of the verdict's 95 % interval, as a share of the variance"
+    )
+    metric: str | None = Field(None, description="the verdict's; the report's leading one if none")
+    hours: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="device-hours after which no seed is added either"
+    )
+
+
+class Replication(Spec):
+    """Seeds that are added until the verdict is narrow enough, or the budget is spent."""
+
+    min: int = Field(3, ge=3, description="fewer give no interval")
+    max: int
+    until: Until
+
+    @model_validator(mode="after")
+    def _max_over_min(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max} is under min {self.min}")
+        return self

@@ -1,0 +1,1 @@
+"""One job, done where a worker is: out of storage, into storage."""

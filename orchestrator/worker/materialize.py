@@ -1,0 +1,255 @@
+"""Making: what stages yield, loaded where it is in storage, computed where it is not.
+
+What is missing or damaged is computed on the spot, its parents as well; the scheduler's order only
+makes sure that two jobs seldom need the same thing at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.state import rows
+from orchestrator.state.artifacts import CHECKPOINT, NETWORK, SCORES, Artifacts
+from prune_core.data import datasets
+from prune_core.models import architectures
+from prune_core.pruning import masks, scoring, sensitivities
+from prune_core.pruning import prune as pruning
+from prune_core.pruning.groups import Structure
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.registry import POLICIES
+from prune_core.specs.stages import (
+    Dense,
+    Finetuned,
+    Pruned,
+    Rewound,
+    Scores,
+    Sensitivity,
+    Stage,
+    Trial,
+    dense_of,
+)
+from prune_core.training import loop as training
+from prune_core.training.history import Checkpoint
+from prune_core.training.policies import Start
+from results.tables.storage import Storage
+from results.tables.store import Tables
+
+Network = Dense | Rewound | Pruned | Finetuned
+
+
+class Maker:
+    """Makes networks, scores and sensitivities on one device, out of and into one storage root."""
+
+    def __init__(self, storage: Storage, device: torch.device, keep: tuple[str, ...]):
+        self.artifacts = Artifacts(storage)
+        self.tables = Tables(storage, mend=True)
+        self.device = device
+        self.keep = keep
+        self.resumed_epoch = 0
+        """Epochs that were behind the last training when it began here."""
+        self.rewinds: tuple[Rewound, ...] = ()
+        """What is to be left behind of the dense network's way."""
+
+    def network(self, stage: Network) -> nn.Module:
+        """Return a stage's network on the device, in eval mode."""
+        found = self._stored(stage)
+        if found is None:
+            found = self._computed(stage)
+        return found.eval()
+
+    def _computed(self, stage: Network) -> nn.Module:
+        if isinstance(stage, Dense):
+            return self._dense(stage)
+        if isinstance(stage, Rewound):
+            return self._rewound(stage)
+        return self._pruned(stage) if isinstance(stage, Pruned) else self._finetuned(stage)
+
+    def _stored(self, stage: Network) -> nn.Module | None:
+        stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
+        if stored is None:
+            return None
+        tensors, facts = stored
+        network = self._blank(stage)
+        if isinstance(stage, Pruned | Finetuned):
+            pruned = stage if isinstance(stage, Pruned) else stage.pruned
+            shape = self.data(stage).shape
+            pruning.rebuild(network, shape, pruned.granularity, facts["structure"])
+        network.load_state_dict(tensors)
+        return network.to(self.device)
+
+    def _save(
+        self, stage: Stage, network: nn.Module, structure: Structure | None, **facts: Any
+    ) -> None:
+        facts["structure"] = structure
+        self.artifacts.save(stage.kind, stage.key, NETWORK, dict(network.state_dict()), facts)
+
+    def _dense(self, stage: Dense) -> nn.Module:
+        network = self._blank(stage).to(self.device)
+        for rewound in self.rewinds:
+            if rewound.epoch == 0:
+                self._save(rewound, network, None)
+        self._fit(stage, network)
+        self._save(stage, network, None)
+        self.drop_checkpoint(stage)
+        return network
+
+    def _rewound(self, stage: Rewound) -> nn.Module:
+        """Train the dense network again, as far as asked: its own job left nothing behind."""
+        network, dense = self._blank(stage).to(self.device), stage.network
+        training.fit(
+            network,
+            self.data(stage),
+            dense.training,
+            dense.threat,
+            dense.key,
+            compute=dense.compute,
+            until=stage.epoch,
+        )
+        self._save(stage, network, None)
+        return network
+
+    def _pruned(self, stage: Pruned) -> nn.Module:
+        network, shape = self.network(stage.network), self.data(stage).shape
+        origin = None
+        if isinstance(stage.network, Finetuned):
+            origin = pruning.origin_of(self._blank(stage), shape, stage.granularity)
+        structure, report = pruning.prune(
+            network,
+            shape,
+            stage,
+            self.scores(stage.scores, network),
+            self.scores(stage.ranking, network) if stage.ranking else None,
+            self.sensitivity(stage.sensitivity) if stage.sensitivity else None,
+            origin,
+        )
+        if isinstance(stage.network, Finetuned):
+            before = self.pruning_facts(stage.network.pruned)["structure"]
+            structure = pruning.compose(before, structure)
+        facts = asdict(report)
+        self._save(stage, network, structure, report=facts)
+        self.tables.write("modules", stage.key, rows.module_rows(stage, facts["modules"]))
+        return network
+
+    def _finetuned(self, stage: Finetuned) -> nn.Module:
+        network = self.network(stage.pruned)
+        policy = POLICIES.load(stage.policy)
+        policy(network, Start(derive_seed(stage.key, "policy"), self._rewound_alike(stage)))
+        masks.hold(masks.masked(network))
+        teacher = self.network(dense_of(stage)) if stage.training.taught else None
+        self._fit(stage, network, teacher)
+        if "finetune" in self.keep:
+            self._save(stage, network, self.pruning_facts(stage.pruned)["structure"])
+        return network
+
+    def _rewound_alike(self, stage: Finetuned) -> nn.Module | None:
+        """Return the dense network's earlier weights, pruned as the network is."""
+        if stage.rewound is None:
+            return None
+        network = self.network(stage.rewound)
+        pruned = stage.pruned
+        structure = self.pruning_facts(pruned)["structure"]
+        pruning.rebuild(network, self.data(stage).shape, pruned.granularity, structure)
+        masks.take_masks(network, self.network(pruned))
+        return network
+
+    def _fit(
+        self, stage: Dense | Finetuned, network: nn.Module, teacher: nn.Module | None = None
+    ) -> None:
+        stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
+        checkpoint = Checkpoint.of(*stored) if stored else None
+        self.resumed_epoch = len(checkpoint.history) if checkpoint else 0
+
+        def keep(after: Checkpoint) -> None:
+            for rewound in self.rewinds:
+                if rewound.network.key == stage.key and rewound.epoch == len(after.history):
+                    self._save(rewound, network, None)
+            self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
+
+        data = self.data(stage)
+        history = training.fit(
+            network,
+            data,
+            stage.training,
+            stage.threat,
+            stage.key,
+            checkpoint,
+            keep,
+            stage.compute,
+            teacher,
+        )
+        self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
+
+    def epochs(self, stage: Finetuned) -> list[rows.Row]:
+        """Return the rows of a fine-tuning's epochs; trained again where they are gone."""
+        found = self.tables.find("epochs", stage.key)
+        if found is None:
+            self._finetuned(stage)
+            found = self.tables.find("epochs", stage.key)
+        return found or []
+
+    def sensitivity(self, stage: Sensitivity) -> dict[str, sensitivities.LayerSensitivity]:
+        """Return every layer's sensitivity, from storage where it is there."""
+        stored = self.artifacts.load_facts(stage.kind, stage.key)
+        if stored is None:
+            network = self.network(stage.network)
+            layers = list(masks.maskable(network))
+            found = sensitivities.measure(network, layers, self.data(stage), stage)
+            stored = {name: asdict(value) for name, value in found.items()}
+            self.artifacts.save_facts(stage.kind, stage.key, stored)
+        return {
+            name: sensitivities.LayerSensitivity(value["value"], tuple(value["restarts"]))
+            for name, value in stored.items()
+        }
+
+    def scores(self, stage: Scores, network: nn.Module | None = None) -> dict[str, Tensor]:
+        """Return every module's scores, from storage where they are there.
+
+        Those that a look at the weights gives are not stored.
+        """
+        stored = self.artifacts.load(stage.kind, stage.key, SCORES)
+        if stored is not None:
+            return {name: tensor.to(self.device) for name, tensor in stored[0].items()}
+        network = self.network(stage.network) if network is None else network
+        data = self.data(stage)
+        modules = pruning.anatomy_of(network, data.shape, stage.unit).modules
+        found = scoring.score(network, data, modules, stage)
+        if stage.needs_data:
+            self.artifacts.save(stage.kind, stage.key, SCORES, found, {})
+        return found
+
+    def pruning_facts(self, stage: Pruned) -> dict[str, Any]:
+        """Return what the pruning reported, pruning again where that is gone."""
+        stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
+        if stored is None:
+            self.network(stage)
+            stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
+        if stored is None:
+            raise OSError(f"the pruned network {stage.key} was written but cannot be read back")
+        return stored[1]
+
+    def drop_checkpoint(self, stage: Stage) -> None:
+        """Remove the checkpoint of a training that is over, for good or ill."""
+        trained = stage.trainings if isinstance(stage, Trial) else [stage]
+        for training_stage in trained:
+            if isinstance(training_stage, Dense | Finetuned):
+                self.artifacts.drop(training_stage.kind, training_stage.key, CHECKPOINT)
+
+    def data(self, stage: Stage) -> datasets.Dataset:
+        """Return the data set that a stage descends from."""
+        return datasets.load(dense_of(stage).dataset, self.device)
+
+    def _blank(self, stage: Stage) -> nn.Module:
+        dense = dense_of(stage)
+        data = self.data(stage)
+        return architectures.build(
+            dense.architecture,
+            data.shape,
+            data.classes,
+            data.mean,
+            data.std,
+            derive_seed(dense.key, "initialisation"),
+        )

@@ -1,0 +1,231 @@
+"""Attacks for evaluation: torchattacks', and our own projected gradient ascent.
+
+An attack is a function ``(network, images, labels, threat) -> images`` on a network in eval mode,
+given only images that the network gets right; what stands for placeholders in its name is handed to
+it as well (``pgd-20``: ``k=20``). Random starts draw from torch's own generator, which
+`prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` leaves the threat's
+ball, is given every image, and counts in no worst case.
+
+PGD and APGD drop an image as soon as it is lost: PGD is ours therefore (`prune_core.attacks.pgd`);
+APGD sees the network through `Dropping`; the tests hold both against torchattacks from the same
+starts. torchattacks' own AutoAttack runs APGD and FAB for 10 steps and seeds by the clock;
+``autoattack`` here puts its parts together with the settings of AutoAttack's authors: 100 steps, 9
+targets, 5,000 queries.
+"""
+
+from __future__ import annotations
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from prune_core.attacks.early_exit import Dropping
+from prune_core.attacks.norms import NORMS
+from prune_core.attacks.pgd import margin, pursue, step_size
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.registry import ATTACKS, CORRUPTIONS, method
+from prune_core.specs.settings import Threat
+
+NAMES = {"linf": "Linf", "l2": "L2"}
+"""What torchattacks calls the norms."""
+
+
+@method("clean")
+def clean(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None) -> Tensor:
+    """No attack at all."""
+    del network, labels, threat
+    return images
+
+
+@method("fgsm", source="Goodfellow et al., 2015 (arXiv 1412.6572)", needs=("threat",))
+def fgsm(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """One gradient step of length eps, signed under linf and normalised under l2."""
+    if threat.norm == "linf":
+        return _run(torchattacks.FGSM(network, eps=threat.eps), images, labels)
+    attack = torchattacks.PGDL2(
+        network, eps=threat.eps, alpha=threat.eps, steps=1, random_start=False
+    )
+    return _run(attack, images, labels)
+
+
+@method("pgd-<k>", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))
+def pgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
+    """Projected gradient ascent of k steps of 2.5 eps / k from a random start."""
+    return pursue(network, images, labels, threat, k, step_size(threat, k))
+
+
+@method("pgd-<k>-<n>", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))
+def pgd_restarted(
+    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int, n: int
+) -> Tensor:
+    """PGD of k steps from n random starts, each for the images that the last left right."""
+    found = images.clone()
+    left = torch.arange(len(images), device=images.device)
+    for _ in range(n):
+        found[left] = pgd(network, images[left], labels[left], threat, k)
+        left = left[_right(network, found[left], labels[left])]
+        if not len(left):
+            break
+    return found
+
+
+@method("cw", source="Carlini and Wagner, 2017 (arXiv 1608.04644)", needs=("threat",))
+def cw(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """Their margin loss: 50 steps of PGD under linf (as Madry et al.), their own attack under l2.
+
+    Their attack looks for the nearest adversarial image wherever it lies; one outside the ball is
+    drawn back to its surface.
+    """
+    if threat.norm == "linf":
+        return pursue(network, images, labels, threat, 50, step_size(threat, 50), loss=margin)
+    # Of pixels at 0 or 1 the attack takes an infinite logarithm, and no gradient comes back.
+    inner = images.clamp(1e-4, 1 - 1e-4)
+    found = _run(torchattacks.CW(network, c=1, steps=100), inner, labels) - images
+    lengths = NORMS[threat.norm].length(found).clamp(min=1e-12)
+    shorter = (threat.eps / lengths).clamp(max=1).view(-1, 1, 1, 1)
+    return (images + found * shorter).clamp(0, 1)
+
+
+@method("apgd-ce", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
+def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """PGD of adaptive step size on the cross-entropy, 100 steps."""
+    return _apgd(network, images, labels, threat, "ce")
+
+
+@method("apgd-dlr", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
+def apgd_dlr(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """PGD of adaptive step size on the difference of logits ratio, 100 steps; 3 classes or more."""
+    _enough_classes(network, images, "apgd-dlr", 3)
+    return _apgd(network, images, labels, threat, "dlr")
+
+
+@method("fab", source="Croce and Hein, 2020 (arXiv 1907.02044)", needs=("threat",))
+def fab(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """Fast adaptive boundary, untargeted, 100 steps."""
+    return _run(_fab(network, images, threat, targeted=False), images, labels)
+
+
+@method("square", source="Andriushchenko et al., 2020 (arXiv 1912.00049)", needs=("threat",))
+def square(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """Random search without gradients, 5,000 queries."""
+    return square_of(network, images, labels, threat, 5000)
+
+
+@method("square-<k>", source="Andriushchenko et al., 2020 (arXiv 1912.00049)", needs=("threat",))
+def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
+    """Random search without gradients, k queries."""
+    norm = NAMES[threat.norm]
+    attack = torchattacks.Square(network, norm, threat.eps, n_queries=k, seed=_seed())
+    return _run(attack, images, labels)
+
+
+@method("autoattack", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
+def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+    """Its standard version: APGD-CE, targeted APGD and FAB, Square; 4 classes or more."""
+    classes = _enough_classes(network, images, "autoattack", 4)
+    norm = NAMES[threat.norm]
+    targets = min(classes, 10)
+    found = _apgd(network, images, labels, threat, "ce")
+    for attack in (
+        torchattacks.APGDT(network, norm, threat.eps, 100, seed=_seed(), n_classes=targets),
+        _fab(network, images, threat, targeted=True),
+        torchattacks.Square(network, norm, threat.eps, n_queries=5000, seed=_seed()),
+    ):
+        left = _right(network, found, labels)
+        if left.any():
+            found[left] = _run(attack, images[left], labels[left])
+    return found
+
+
+@method("<attack>+<then>", source="a worst case over attacks")
+def cascade(
+    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str, then: str
+) -> Tensor:
+    """One attack after another, each on the images that those before left right alone."""
+    found: Tensor = ATTACKS.load(attack)(network, images, labels, threat).clone()
+    right = _right(network, found, labels)
+    if right.any():
+        found[right] = ATTACKS.load(then)(network, images[right], labels[right], threat)
+    return found
+
+
+@method(
+    "corruption-<corruption>-<severity>",
+    source="Hendrycks and Dietterich, 2019 (arXiv 1903.12261)",
+    traits=("unbounded",),
+)
+def corruption(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat | None,
+    corruption: str,
+    severity: int,
+) -> Tensor:
+    """A common corruption at a severity from 1 to 5, the same for every network."""
+    del network, labels, threat
+    seed = derive_seed("corruption", corruption, severity)
+    generator = torch.Generator().manual_seed(seed)
+    corrupted: Tensor = CORRUPTIONS.load(corruption)(images.cpu(), severity, generator)
+    return corrupted.clamp(0, 1).to(images.device)
+
+
+@method(
+    "corruptions-<severity>",
+    source="Hendrycks and Dietterich, 2019 (arXiv 1903.12261)",
+    traits=("unbounded",),
+)
+def corruptions(
+    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None, severity: int
+) -> Tensor:
+    """All common corruptions in turn, one an image: the mean over them at the cost of one."""
+    names = list(CORRUPTIONS.methods)
+    found = images.clone()
+    for index, name in enumerate(names):
+        mine = slice(index, None, len(names))
+        if len(images[mine]):
+            found[mine] = corruption(network, images[mine], labels, threat, name, severity)
+    return found
+
+
+def _run(attack: torchattacks.attack.Attack, images: Tensor, labels: Tensor) -> Tensor:
+    attacked: Tensor = attack(images, labels)
+    return attacked.detach()
+
+
+def _apgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, loss: str) -> Tensor:
+    norm, dropping = NAMES[threat.norm], Dropping(network, labels)
+    attack = torchattacks.APGD(dropping, norm, threat.eps, steps=100, seed=_seed(), loss=loss)
+    return dropping.result(_run(attack, images, labels))
+
+
+def _fab(network: nn.Module, images: Tensor, threat: Threat, *, targeted: bool) -> torchattacks.FAB:
+    classes = _enough_classes(network, images, "fab", 2)
+    return torchattacks.FAB(
+        network,
+        NAMES[threat.norm],
+        threat.eps,
+        steps=100,
+        seed=_seed(),
+        multi_targeted=targeted,
+        n_classes=min(classes, 10) if targeted else classes,
+    )
+
+
+def _seed() -> int:
+    """Draw a seed for code that seeds itself."""
+    return int(torch.randint(2**31, ()))
+
+
+@torch.no_grad()
+def _right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    found: Tensor = network(images).argmax(1) == labels
+    return found
+
+
+def _enough_classes(network: nn.Module, images: Tensor, attack: str, least: int) -> int:
+    with torch.no_grad():
+        classes = int(network(images[:1]).shape[1])
+    if classes < least:
+        raise ValueError(f"attack {attack!r} needs at least {least} classes; there are {classes}")
+    return classes

@@ -1,0 +1,256 @@
+"""Common corruptions, computed on the fly: those of CIFAR-10-C, at its severities.
+
+Hendrycks and Dietterich, 2019 (arXiv 1903.12261). A corruption is a function ``(images, severity,
+generator) -> images`` on images [n, c, h, w] in [0,1] on the CPU; the caller clips. Strengths are
+those of CIFAR-10-C; lengths, given there for 32 pixels, follow the size of the image. Its frost
+needs photographs that are not ours to pass on and is left out.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.nn import functional as F
+from torchvision.transforms.functional import affine, gaussian_blur
+
+from prune_core.specs.registry import method
+
+CIFAR_SIDE = 32
+
+
+@method("gaussian-noise")
+def gaussian_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Noise of a dark scene."""
+    scale = (0.04, 0.06, 0.08, 0.09, 0.10)[severity - 1]
+    return images + scale * torch.randn(images.shape, generator=generator)
+
+
+@method("shot-noise")
+def shot_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Noise of counting few photons."""
+    photons = (500, 250, 100, 75, 50)[severity - 1]
+    return torch.poisson(images * photons, generator=generator) / photons
+
+
+@method("impulse-noise")
+def impulse_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Salt and pepper."""
+    share = (0.01, 0.02, 0.03, 0.05, 0.07)[severity - 1]
+    draw = torch.rand(images.shape, generator=generator)
+    return images.masked_fill(draw < share / 2, 0.0).masked_fill(draw > 1 - share / 2, 1.0)
+
+
+@method("defocus-blur")
+def defocus_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """A lens out of focus: a disk, its edge softened."""
+    del generator
+    radius, soft = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))[severity - 1]
+    radius = _length(images, radius)
+    reach = max(1, math.ceil(radius)) + 1
+    place = torch.arange(-reach, reach + 1)
+    disk = (place.view(-1, 1) ** 2 + place**2 <= radius**2).float()
+    kernel = gaussian_blur((disk / disk.sum()).view(1, 1, *disk.shape), [3, 3], [soft, soft])
+    return _filtered(images, kernel[0].expand(len(images), -1, -1))
+
+
+@method("glass-blur")
+def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Frosted glass: neighbouring pixels change places."""
+    choices = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
+    sigma, reach, rounds = choices[severity - 1]
+    found = _blurred(images, sigma).clone()
+    height, width = images.shape[2:]
+    every = torch.arange(len(images))
+    for _ in range(rounds):
+        for row in range(height - reach - 1, reach, -1):
+            for column in range(width - reach - 1, reach, -1):
+                shift = torch.randint(-reach, reach, (2, len(images)), generator=generator)
+                there = (row + shift[0], column + shift[1])
+                here = found[:, :, row, column].clone()
+                found[:, :, row, column] = found[every, :, there[0], there[1]]
+                found[every, :, there[0], there[1]] = here
+    return _blurred(found, sigma)
+
+
+@method("motion-blur")
+def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """A moving camera, at an angle of up to 45 degrees."""
+    radius, sigma = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))[severity - 1]
+    angle = (torch.rand(len(images), generator=generator) * 90 - 45) * math.pi / 180
+    return _dragged(images, _length(images, radius), _length(images, sigma), angle)
+
+
+@method("zoom-blur")
+def zoom_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """A camera that draws near: the mean over magnifications."""
+    del generator
+    most = (1.05, 1.10, 1.15, 1.20, 1.25)[severity - 1]
+    factors = torch.arange(1, most + 1e-9, 0.01).tolist()
+    zoomed = [affine(images, 0, [0, 0], factor, [0.0]) for factor in factors]
+    return torch.stack([images, *zoomed]).mean(0)
+
+
+@method("snow")
+def snow(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Driven flakes before a brightened scene."""
+    mean, spread, zoom, least, radius, sigma, share = (
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    )[severity - 1]
+    count, _, height, width = images.shape
+    flakes = mean + spread * torch.randn(count, 1, height, width, generator=generator)
+    flakes = affine(flakes, 0, [0, 0], zoom, [0.0])
+    flakes = flakes.masked_fill(flakes < least, 0.0).clamp(0, 1)
+    angle = (torch.rand(count, generator=generator) * -90 - 45) * math.pi / 180
+    flakes = _dragged(flakes, _length(images, radius), _length(images, sigma), angle)
+    grey = images.mean(1, keepdim=True) * 1.5 + 0.5
+    return share * images + (1 - share) * images.maximum(grey) + flakes + flakes.rot90(2, (2, 3))
+
+
+@method("fog")
+def fog(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """A bright fractal cloud."""
+    thick, decay = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))[severity - 1]
+    brightest = images.flatten(1).amax(1).view(-1, 1, 1, 1)
+    cloud = _plasma(len(images), max(images.shape[2:]), decay, generator)
+    height, width = images.shape[2:]
+    return (images + thick * cloud[:, :, :height, :width]) * brightest / (brightest + thick)
+
+
+@method("brightness")
+def brightness(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """More light: the value of every pixel rises, its hue stays."""
+    del generator
+    more = (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]
+    value = images.amax(1, keepdim=True)
+    brighter = (value + more).clamp(max=1)
+    return torch.where(value > 0, images * brighter / value.clamp(min=1e-6), brighter)
+
+
+@method("contrast")
+def contrast(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Less contrast: every channel is drawn to its mean."""
+    del generator
+    share = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
+    mean = images.mean((2, 3), keepdim=True)
+    return (images - mean) * share + mean
+
+
+@method("elastic")
+def elastic(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """A rubber sheet: a random affine map and a smooth random displacement."""
+    strength, smooth, shake = (
+        (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03),
+    )[severity - 1]  # fmt: skip
+    count, _, height, width = images.shape
+    # Of three corners each moves by up to `shake` of the side: an affine map near identity.
+    corner = torch.tensor([[1 / 3, 1 / 3], [1 / 3, -1 / 3], [-1 / 3, -1 / 3]]) * 2
+    moved = corner + 2 * shake * (2 * torch.rand(count, 3, 2, generator=generator) - 1)
+    ones = torch.ones(count, 3, 1)
+    solved = torch.linalg.solve(torch.cat([moved, ones], 2), corner.expand(count, -1, -1))
+    grid = F.affine_grid(solved.transpose(1, 2), list(images.shape), align_corners=False)
+    if strength:
+        noise = 2 * torch.rand(count, 2, height, width, generator=generator) - 1
+        field = _blurred(noise, smooth * max(height, width), scaled=False)
+        grid = grid + 2 * strength * field.permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+@method("pixelate")
+def pixelate(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Fewer pixels, magnified."""
+    del generator
+    share = (0.95, 0.9, 0.85, 0.75, 0.65)[severity - 1]
+    height, width = images.shape[2:]
+    small = F.interpolate(images, size=(int(height * share), int(width * share)), mode="area")
+    return F.interpolate(small, size=(height, width), mode="nearest")
+
+
+@method("jpeg")
+def jpeg(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Lossy compression."""
+    del generator
+    quality = (80, 65, 58, 50, 40)[severity - 1]
+    found = torch.empty_like(images)
+    for index, image in enumerate(images.mul(255).round().to(torch.uint8).numpy()):
+        grey = image.shape[0] == 1
+        buffer = io.BytesIO()
+        Image.fromarray(image[0] if grey else image.transpose(1, 2, 0)).save(
+            buffer, "JPEG", quality=quality
+        )
+        read = np.asarray(Image.open(buffer))
+        planes = read[None] if grey else read.transpose(2, 0, 1)
+        found[index] = torch.from_numpy(planes.astype(np.float32)) / 255
+    return found
+
+
+def _length(images: Tensor, pixels: float) -> float:
+    """Return a length given for images of 32 pixels a side."""
+    return pixels * max(images.shape[2:]) / CIFAR_SIDE
+
+
+def _blurred(images: Tensor, sigma: float, *, scaled: bool = True) -> Tensor:
+    sigma = _length(images, sigma) if scaled else sigma
+    reach = min(max(1, round(3 * sigma)), min(images.shape[2:]) - 1)
+    blurred: Tensor = gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
+    return blurred
+
+
+def _filtered(images: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve every image with its own kernel [n, k, k], pixels mirrored at the edges."""
+    count, channels, height, width = images.shape
+    reach = min(kernels.shape[-1] // 2, height - 1, width - 1)
+    middle = kernels.shape[-1] // 2
+    inner = slice(middle - reach, middle + reach + 1)
+    kernels = kernels[:, inner, inner]
+    kernels = kernels / kernels.sum((1, 2), keepdim=True)
+    padded = F.pad(images, [reach] * 4, mode="reflect")
+    weight = kernels.repeat_interleave(channels, 0).unsqueeze(1)
+    flat = padded.reshape(1, count * channels, *padded.shape[2:])
+    return F.conv2d(flat, weight, groups=count * channels).view(count, channels, height, width)
+
+
+def _dragged(images: Tensor, radius: float, sigma: float, angle: Tensor) -> Tensor:
+    """Blur along a line, every image at its own angle [n]: half a Gaussian, as ImageMagick does."""
+    reach = max(1, round(2 * radius))
+    step = torch.arange(reach + 1)
+    weight = torch.exp(-(step**2) / (2 * max(sigma, 1e-3) ** 2))
+    side = 2 * reach + 1
+    kernels = torch.zeros(len(images), side * side)
+    rows = (reach - step * angle.sin().unsqueeze(1)).round().long()
+    columns = (reach - step * angle.cos().unsqueeze(1)).round().long()
+    kernels.scatter_add_(1, rows * side + columns, weight.expand(len(images), -1))
+    return _filtered(images, kernels.view(-1, side, side))
+
+
+def _plasma(count: int, side: int, decay: float, generator: Generator) -> Tensor:
+    """Return clouds [n, 1, s, s] in [0,1] by the diamond-square algorithm, s a power of two."""
+    size = 2 ** math.ceil(math.log2(max(side, 4)))
+    cloud = torch.zeros(count, size, size)
+    step, wobble = size, 100.0
+
+    def shaken(total: Tensor) -> Tensor:
+        noise = 2 * torch.rand(total.shape, generator=generator) - 1
+        return total / 4 + wobble * noise
+
+    while step >= 2:
+        half = step // 2
+        corners = cloud[:, ::step, ::step]
+        around = corners + corners.roll(-1, 1)
+        cloud[:, half::step, half::step] = shaken(around + around.roll(-1, 2))
+        centres = cloud[:, half::step, half::step]
+        above = centres + centres.roll(1, 1) + corners + corners.roll(-1, 2)
+        cloud[:, ::step, half::step] = shaken(above)
+        beside = centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)
+        cloud[:, half::step, ::step] = shaken(beside)
+        step, wobble = half, wobble / decay
+    low, high = cloud.flatten(1).amin(1), cloud.flatten(1).amax(1)
+    return ((cloud - low.view(-1, 1, 1)) / (high - low).view(-1, 1, 1)).unsqueeze(1)

@@ -1,0 +1,1 @@
+"""Data sets: read from where they lie, decoded once, split, and augmented on the device."""

@@ -1,0 +1,263 @@
+"""Data sets: whole splits held as uint8 on one device.
+
+A data set is a function ``(spec) -> Raw``; files are read by `prune_core.data.readers`. Images are
+uint8, NCHW, 0 to 255; they become floats in [0,1] batch by batch. Splits are the same for every
+seed, so that any two networks are measured on the same test images. Criteria, sensitivities and
+training read ``train`` (and ``validation``) alone; ``test`` is read by the evaluation alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prune_core.data import readers
+from prune_core.data.cache import Arrays
+from prune_core.data.readers import DatasetError
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.registry import DATASETS, method
+from prune_core.specs.settings import Dataset as DatasetSpec
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images [n, c, h, w] as uint8 and labels [n] as int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Return images as floats in [0,1] and labels."""
+        return self.images[index].float().div_(255), self.labels[index]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through the whole split in its order."""
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size))
+
+    def take(self, index: Tensor) -> Split:
+        """Return the examples at ``index``."""
+        return Split(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device) -> Split:
+        """Return the split on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A data set as its function reads it; without a test split, one is cut from ``train``."""
+
+    train: Split
+    test: Split | None = None
+    augment: bool = False
+    """Whether training flips and shifts images (natural images: yes; digits: no)."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, split, on a device, with the statistics for the normalisation layer."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+def load(spec: DatasetSpec, device: torch.device) -> Dataset:
+    """Read, split and move a data set; what one process has read, it does not read again."""
+    return _load(spec, device)
+
+
+def read(spec: DatasetSpec) -> Raw:
+    """Read a data set. Raises `DatasetError` where it is missing or damaged."""
+    raw: Raw = DATASETS.load(spec.name)(spec)
+    return raw
+
+
+@lru_cache(maxsize=1)
+def _load(spec: DatasetSpec, device: torch.device) -> Dataset:
+    raw = read(spec)
+    name = spec.name
+    train, test = (
+        (raw.train, raw.test) if raw.test is not None else split(raw.train, 0.25, name, "test")
+    )
+    train = limit(train, spec.per_class, name, "train")
+    test = limit(test, spec.test_per_class, name, "test")
+    train, held_out = split(train, spec.validation, name, "validation")
+    mean, std = _statistics(train.images)
+    return Dataset(
+        train=train.to(device),
+        validation=held_out.to(device),
+        test=test.to(device),
+        classes=int(raw.train.labels.max()) + 1,
+        mean=mean,
+        std=std,
+        augment=raw.augment,
+    )
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation by channel, in [0,1].
+
+    Sums are taken over integers, and so exact: they depend on no order and no number of threads.
+    """
+    by_channel = images.transpose(0, 1).flatten(1).long()
+    count = by_channel.shape[1]
+    sums, squares = by_channel.sum(1).tolist(), by_channel.square().sum(1).tolist()
+    means = [total / count for total in sums]
+    deviations = [
+        math.sqrt(max(square / count - mean**2, 0.0))
+        for square, mean in zip(squares, means, strict=True)
+    ]
+    return tuple(m / 255 for m in means), tuple(max(d / 255, 1e-3) for d in deviations)
+
+
+def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:
+    """Cut off a stratified share; which examples it holds depends on ``purpose`` alone."""
+    generator = torch.Generator().manual_seed(derive_seed("split", *purpose))
+    order = torch.randperm(len(whole), generator=generator)
+    labels = whole.labels[order]
+    held_out = torch.zeros(len(whole), dtype=torch.bool)
+    for label in range(int(labels.max()) + 1):
+        of_label = order[labels == label]
+        held_out[of_label[: round(share * len(of_label))]] = True
+    return whole.take(~held_out), whole.take(held_out)
+
+
+def limit(whole: Split, per_class: int | None, *purpose: str) -> Split:
+    """Keep at most so many examples of every class; which ones depends on ``purpose`` alone."""
+    if per_class is None:
+        return whole
+    generator = torch.Generator().manual_seed(derive_seed("limit", *purpose))
+    order = torch.randperm(len(whole), generator=generator)
+    labels = whole.labels[order]
+    kept = [order[labels == label][:per_class] for label in range(int(labels.max()) + 1)]
+    return whole.take(torch.cat(kept).sort().values)
+
+
+@method("digits", source="Alpaydin and Kaynak, 1998; shipped with scikit-learn")
+def digits(spec: DatasetSpec) -> Raw:
+    """1,797 handwritten digits, 8x8 grey; needs no download."""
+    from sklearn.datasets import load_digits
+
+    del spec
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return Raw(_split((pixels, labels.astype(np.int64))))
+
+
+@method("generated", source="for tests")
+def generated(spec: DatasetSpec) -> Raw:
+    """2,000 noisy copies of ten colour patterns, 8x8 or ``size``; needs no download."""
+    side = spec.size or 8
+    draw = torch.Generator().manual_seed(derive_seed("generated", side))
+    coarse = torch.rand(10, 3, 4, 4, generator=draw)
+    patterns = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
+    labels = torch.arange(2000) % 10
+    noise = 0.15 * torch.randn(2000, 3, side, side, generator=draw)
+    images = (patterns[labels] + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Raw(Split(images, labels), augment=False)
+
+
+@method("cifar10", source="Krizhevsky, 2009", needs=("root",), traits=("torchvision", "parquet"))
+def cifar10(spec: DatasetSpec) -> Raw:
+    """60,000 natural images of 10 classes, 32x32."""
+    return _standard(spec, "CIFAR10", "label")
+
+
+@method("cifar100", source="Krizhevsky, 2009", needs=("root",), traits=("torchvision", "parquet"))
+def cifar100(spec: DatasetSpec) -> Raw:
+    """60,000 natural images of 100 classes, 32x32."""
+    return _standard(spec, "CIFAR100", "fine_label")
+
+
+@method("svhn", source="Netzer et al., 2011", needs=("root",), traits=("torchvision", "parquet"))
+def svhn(spec: DatasetSpec) -> Raw:
+    """99,289 house numbers cut into digits, 32x32; training neither flips nor shifts them."""
+    return replace(_standard(spec, "SVHN", "label"), augment=False)
+
+
+@method(
+    "tiny-imagenet",
+    source="Le and Yang, 2015",
+    needs=("root",),
+    traits=("folder", "parquet"),
+)
+def tiny_imagenet(spec: DatasetSpec) -> Raw:
+    """120,000 natural images of 200 classes, 64x64; tested on its validation images.
+
+    ``folder`` is tiny-imagenet-200 as unpacked.
+    """
+    root = Path(str(spec.root))
+    if spec.source == "parquet":
+        return _from_parquet(spec)
+    classes = readers.class_names(root / "train", "give the folder tiny-imagenet-200 as root")
+    train = readers.from_class_folders(root / "train", classes, spec.size, inner="images")
+    test = readers.tiny_imagenet_validation(root, classes, spec.size)
+    return Raw(_split(train), _split(test), augment=True)
+
+
+@method("imagefolder", source="torchvision's layout", needs=("root",), traits=("folder",))
+def imagefolder(spec: DatasetSpec) -> Raw:
+    """Your own images: train/<class>/*, and test/ (or val/) likewise, else a part of train."""
+    root = Path(str(spec.root))
+    what = "images lie in train/<class>/ and test/<class>/ under root"
+    classes = readers.class_names(root / "train", what)
+    train = _split(readers.from_class_folders(root / "train", classes, spec.size))
+    parts = [root / name for name in TEST_PARTS if (root / name).is_dir()]
+    if not parts:
+        return Raw(train, augment=True)
+    if strangers := sorted(set(readers.class_names(parts[0], what)) ^ set(classes)):
+        raise DatasetError(f"{parts[0]} and train differ in classes: {', '.join(strangers)}")
+    return Raw(train, _split(readers.from_class_folders(parts[0], classes, spec.size)), True)
+
+
+@method("parquet", source="the Hugging Face layout", needs=("root",), traits=("parquet",))
+def parquet(spec: DatasetSpec) -> Raw:
+    """Your own images: train*.parquet, and test* (or valid*) likewise, else a part of train."""
+    return _from_parquet(spec)
+
+
+TEST_PARTS = ("test", "valid", "val")
+
+
+def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
+    if spec.source == "parquet":
+        return _from_parquet(spec, label)
+    root = Path(str(spec.root))
+    train, test = (readers.from_torchvision(name, root, part) for part in ("train", "test"))
+    return Raw(_split(train), _split(test), augment=True)
+
+
+def _from_parquet(spec: DatasetSpec, label: str = "label") -> Raw:
+    root = Path(str(spec.root))
+    train = _split(readers.from_parquet(root, ["train"], spec.size, label))
+    # A data set of the field's has a test split, and must have it here.
+    if spec.name == "parquet" and not readers.parquet_files(root, TEST_PARTS):
+        return Raw(train, augment=True)
+    test = readers.from_parquet(root, TEST_PARTS, spec.size, label)
+    return Raw(train, _split(test), augment=True)
+
+
+def _split(arrays: Arrays) -> Split:
+    return Split(torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1]))

@@ -1,0 +1,170 @@
+"""Readers: images from torchvision's files, from Parquet and from folders, decoded once a machine.
+
+All return images as uint8 [n, c, h, w] and labels [n], or raise `DatasetError` with what to do.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_core.data.cache import Arrays, decoded
+
+IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".webp")
+
+
+class DatasetError(RuntimeError):
+    """A data set that is missing or damaged; the message says what to do."""
+
+
+def from_parquet(
+    root: Path, parts: Sequence[str], size: int | None, label: str = "label"
+) -> Arrays:
+    """Read the Hugging Face layout: a struct of encoded bytes and an integer label in every row.
+
+    The files are ``<part>*.parquet`` in ``root``, or in ``root/data``, for the first of ``parts``
+    that there is.
+    """
+    files = parquet_files(root, parts)
+    if not files:
+        names = " or ".join(f"{part}*.parquet" for part in parts)
+        raise DatasetError(f"no {names} in {root}; give the folder that holds them as root")
+
+    def decode() -> Arrays:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pa.concat_tables(pq.read_table(file) for file in files)
+            column = next(name for name in ("img", "image") if name in table.column_names)
+            encoded = (row["bytes"] for row in table[column].to_pylist())
+            labels = table[label].to_numpy().astype(np.int64)
+            return _stack((io.BytesIO(data) for data in encoded), size, root), labels
+        except (OSError, StopIteration, KeyError, TypeError, pa.ArrowInvalid) as error:
+            raise DatasetError(
+                f"{files[0].name} in {root} cannot be read ({error or 'no image column'}); it must "
+                f"hold a column img or image of encoded bytes and a column {label}; fetch it again"
+            ) from error
+
+    return decoded(files, {"reader": "parquet", "size": size, "label": label}, decode)
+
+
+def parquet_files(root: Path, parts: Sequence[str]) -> list[Path]:
+    """Return the files of the first of ``parts`` that has any, in ``root`` or ``root/data``."""
+    for part in parts:
+        for folder in (root, root / "data"):
+            if files := sorted(folder.glob(f"{part}*.parquet")):
+                return files
+    return []
+
+
+def from_torchvision(name: str, root: Path, part: str) -> Arrays:
+    """Read a data set as torchvision keeps it; torchvision checks the files' digests."""
+    from torchvision import datasets
+
+    which: dict[str, Any] = {"split": part} if name == "SVHN" else {"train": part == "train"}
+    try:
+        found = getattr(datasets, name)(str(root), download=False, **which)
+    except RuntimeError as error:
+        raise DatasetError(
+            f"no whole {name} as torchvision keeps it in {root}; fetch it once with "
+            f"torchvision.datasets.{name}({str(root)!r}, download=True)"
+        ) from error
+    images = np.asarray(found.data)
+    if name != "SVHN":
+        images = images.transpose(0, 3, 1, 2)
+    labels = found.labels if name == "SVHN" else found.targets
+    return np.ascontiguousarray(images), np.asarray(labels, dtype=np.int64)
+
+
+def from_class_folders(
+    folder: Path, classes: Sequence[str], size: int | None, inner: str = ""
+) -> Arrays:
+    """Read ``folder/<class>/<inner>/**``; labels are places in ``classes``."""
+    files: list[tuple[Path, int]] = []
+    for label, name in enumerate(classes):
+        found = sorted(f for f in (folder / name / inner).rglob("*") if f.suffix.lower() in IMAGES)
+        if not found:
+            raise DatasetError(f"no image in {folder / name / inner}; fetch the data set again")
+        files += [(file, label) for file in found]
+    return from_files(files, size, folder)
+
+
+def from_files(files: Sequence[tuple[Path, int]], size: int | None, root: Path) -> Arrays:
+    """Read image files with their labels."""
+
+    def decode() -> Arrays:
+        labels = np.array([label for _, label in files], dtype=np.int64)
+        return _stack((file for file, _ in files), size, root), labels
+
+    how = {"reader": "files", "size": size, "labels": [label for _, label in files]}
+    return decoded([file for file, _ in files], how, decode)
+
+
+def tiny_imagenet_validation(root: Path, classes: Sequence[str], size: int | None) -> Arrays:
+    """Read Tiny-ImageNet's validation images with the labels of ``val_annotations.txt``.
+
+    As shipped they all lie in ``val/images``: a reader of class folders takes that for one class.
+    Images moved into ``val/<class>`` are read too.
+    """
+    folder = root / "val"
+    notes = folder / "val_annotations.txt"
+    if all((folder / name).is_dir() for name in classes):
+        return from_class_folders(folder, classes, size)
+    if not notes.is_file():
+        raise DatasetError(
+            f"{folder} has neither val_annotations.txt nor a folder for every class; "
+            "unpack tiny-imagenet-200.zip again"
+        )
+    place = {name: index for index, name in enumerate(classes)}
+    files: list[tuple[Path, int]] = []
+    for number, line in enumerate(notes.read_text(encoding="utf-8").splitlines(), start=1):
+        name, _, rest = line.partition("\t")
+        label = rest.partition("\t")[0]
+        if label not in place or not (folder / "images" / name).is_file():
+            raise DatasetError(
+                f"{notes}:{number}: no image {name!r}, or no class {label!r} in train; "
+                "unpack tiny-imagenet-200.zip again"
+            )
+        files.append((folder / "images" / name, place[label]))
+    return from_files(files, size, root)
+
+
+def class_names(folder: Path, what: str) -> list[str]:
+    """Return the names of the class folders in ``folder``, sorted."""
+    names = (
+        sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        if folder.is_dir()
+        else []
+    )
+    if not names:
+        raise DatasetError(f"no class folders in {folder}; {what}")
+    return names
+
+
+def _stack(sources: Iterable[io.BytesIO | Path], size: int | None, root: Path) -> NDArray[np.uint8]:
+    """Decode images, all of one size, as RGB (a grey one has its three channels alike)."""
+    from PIL import Image, UnidentifiedImageError
+
+    found: list[NDArray[np.uint8]] = []
+    for number, source in enumerate(sources):
+        try:
+            with Image.open(source) as image:
+                colour = image.convert("RGB")
+                if size is not None and colour.size != (size, size):
+                    colour = colour.resize((size, size), Image.Resampling.BILINEAR)
+                found.append(np.asarray(colour))
+        except (UnidentifiedImageError, OSError) as error:
+            name = source if isinstance(source, Path) else f"image {number} of {root}"
+            raise DatasetError(f"{name} cannot be decoded ({error}); fetch it again") from error
+    shapes = Counter(image.shape[:2] for image in found)
+    if len(shapes) > 1:
+        seen = ", ".join(f"{w}x{h}" for (h, w), _ in shapes.most_common(3))
+        raise DatasetError(f"images in {root} differ in size ({seen}, ...); give dataset.size")
+    return np.ascontiguousarray(np.stack(found).transpose(0, 3, 1, 2))

@@ -1,0 +1,1 @@
+"""Pruning: what each unit is worth, how much every module loses, and the network without it."""

@@ -1,0 +1,187 @@
+"""Allocations: how a budget is spread over the prunable modules; pure, without a network.
+
+An allocation is a function ``(evidence, dial) -> share of units kept, by module``, which must not
+fall as the dial turns from 0 to 1 and keeps everything at 1. `prune_core.pruning.solver` turns
+the dial until the budget is met on the exact cost.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_core.specs.registry import method
+
+Shares = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an allocation may look at, by module."""
+
+    units: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The shape of the root layer's weight: outputs, inputs, kernel."""
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """A criterion's score of every unit, comparable between modules."""
+    sensitivities: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    """Shares of units kept as the user gave them."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """The cost, in the unit of the budget, that goes with each module of the whole network."""
+    exponent: float = 0.5
+    """How strongly shares follow sensitivities: they are proportional to them to this power."""
+    seed: int = 0
+    """What an allocation draws depends on this alone."""
+
+    @cached_property
+    def ranked(self) -> NDArray[np.int64]:
+        """The module, by its place in ``scores``, of every unit of all, the best first."""
+        owners = np.repeat(np.arange(len(self.scores)), [len(s) for s in self.scores.values()])
+        everything = np.concatenate([np.asarray(s) for s in self.scores.values()])
+        return np.asarray(owners[np.argsort(-everything, kind="stable")])
+
+
+@method("uniform", source="the control of every allocation")
+def uniform(evidence: Evidence, dial: float) -> Shares:
+    """Every module keeps the same share of its units."""
+    return dict.fromkeys(evidence.units, dial)
+
+
+@method("global", source="Han et al., 2015 (arXiv 1506.02626)", needs=("scores",))
+def global_(evidence: Evidence, dial: float) -> Shares:
+    """The units with the highest scores of the criterion anywhere are kept."""
+    count = round(dial * len(evidence.ranked))
+    kept = np.bincount(evidence.ranked[:count], minlength=len(evidence.scores))
+    sizes = (len(scores) for scores in evidence.scores.values())
+    return {
+        name: float(n) / size for name, n, size in zip(evidence.scores, kept, sizes, strict=True)
+    }
+
+
+@method("lamp", source="Lee et al., 2021 (arXiv 2010.07611)", needs=("scores:lamp",))
+def lamp(evidence: Evidence, dial: float) -> Shares:
+    """As global, but by LAMP scores, whatever the criterion that chooses within modules."""
+    return global_(evidence, dial)
+
+
+@method("erk", source="Evci et al., 2020 (RigL, arXiv 1911.11134), Erdős-Rényi kernel")
+def erk(evidence: Evidence, dial: float) -> Shares:
+    """Kept shares are proportional to (the sum of the layer's dimensions) / (their product)."""
+    densities = {name: sum(shape) / math.prod(shape) for name, shape in evidence.shapes.items()}
+    return _proportional(densities, dial)
+
+
+@method("fixed", source="ratios of the user's: pruning.ratios", needs=("ratios",))
+def fixed(evidence: Evidence, dial: float) -> Shares:
+    """Kept shares are proportional to those given; as given, where these meet the budget."""
+    missing = sorted(set(evidence.units) - set(evidence.ratios))
+    if missing:
+        raise ValueError(
+            f"allocation 'fixed': pruning.ratios must give a share for every module; "
+            f"missing: {', '.join(missing)}; given: {', '.join(evidence.ratios)}"
+        )
+    return _proportional({name: evidence.ratios[name] for name in evidence.units}, dial)
+
+
+@method(
+    "mrs",
+    source="ours, after arXiv 2410.15176; sensitivities as RiFT's (arXiv 2308.02533)",
+    needs=("sensitivity:mrs",),
+)
+def mrs(evidence: Evidence, dial: float) -> Shares:
+    """Modules whose weights matter more to the adversarial loss keep more (exact MRS)."""
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+@method(
+    "mrs-few-step",
+    source="ours, after arXiv 2410.15176; sensitivities as RiFT's (arXiv 2308.02533)",
+    needs=("sensitivity:mrs-few-step",),
+)
+def mrs_few_step(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, with the cheap estimate of few ascent steps."""
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+@method(
+    "mrs-first-order",
+    source="ours, after arXiv 2410.15176; sensitivities to first order",
+    needs=("sensitivity:mrs-first-order",),
+)
+def mrs_first_order(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, with the estimate from one gradient: cheap, and often wrong in its order."""
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+@method(
+    "mrs-per-cost",
+    source="ours: the least sum of MRS x removed² for the budget",
+    needs=("sensitivity:mrs",),
+)
+def mrs_per_cost(evidence: Evidence, dial: float) -> Shares:
+    """Modules lose shares in proportion to what they cost over their MRS.
+
+    If removing a share p of a module hurts by MRS x p², each unit of the budget should hurt alike:
+    then p is proportional to cost / MRS. Unlike mrs it spares small modules, sensitive or not.
+    """
+    sensitivities = _propensity(evidence.sensitivities, 1.0)
+    losses = {name: evidence.prices[name] / value for name, value in sensitivities.items()}
+    lowest = min(losses.values())
+    return {name: max(0.0, 1 - (1 - dial) * loss / lowest) for name, loss in losses.items()}
+
+
+@method("mrs-shuffled", source="a control of mrs", needs=("sensitivity:mrs",))
+def mrs_shuffled(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, with the sensitivities dealt out to the modules at random."""
+    values = list(evidence.sensitivities.values())
+    random.Random(evidence.seed).shuffle(values)  # noqa: S311 - a control, not a secret
+    return _by_sensitivity(evidence, dict(zip(evidence.sensitivities, values, strict=True)), dial)
+
+
+@method("mrs-inverse", source="a control of mrs", needs=("sensitivity:mrs",))
+def mrs_inverse(evidence: Evidence, dial: float) -> Shares:
+    """As mrs, upside down: modules that matter more to the adversarial loss keep less."""
+    propensity = _propensity(evidence.sensitivities, evidence.exponent)
+    return _proportional({name: 1 / value for name, value in propensity.items()}, dial)
+
+
+@method("scan", source="Li et al., 2017 (arXiv 1608.08710)", needs=("sensitivity:scan",))
+def scan(evidence: Evidence, dial: float) -> Shares:
+    """Modules keep more the more accuracy is lost when their smaller units are set to zero."""
+    return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+def _by_sensitivity(evidence: Evidence, sensitivities: Mapping[str, float], dial: float) -> Shares:
+    return _proportional(_propensity(sensitivities, evidence.exponent), dial)
+
+
+TINY = 1e-100
+"""Sensitivities that are all smaller are taken relative to the largest: their powers may vanish."""
+
+
+def _propensity(sensitivities: Mapping[str, float], exponent: float) -> dict[str, float]:
+    finite = [value for value in sensitivities.values() if math.isfinite(value)]
+    top = max(finite, default=1.0)
+    if top <= 0:  # no module matters: nothing tells them apart
+        return dict.fromkeys(sensitivities, 1.0)
+    unit = top if top < TINY else 1.0
+    top /= unit
+    # An unbounded rise outranks every finite one; a module that gains nothing is not starved.
+    bounded = {
+        name: 10 * top if not math.isfinite(value) else max(value / unit, 1e-3 * top)
+        for name, value in sensitivities.items()
+    }
+    return {name: value**exponent for name, value in bounded.items()}
+
+
+def _proportional(values: Mapping[str, float], dial: float) -> Shares:
+    """Return shares proportional to ``values``, none over 1; all are 1 at the dial's end."""
+    lowest = min(values.values())
+    return {name: min(1.0, dial * value / lowest) for name, value in values.items()}

@@ -1,0 +1,353 @@
+"""Criteria: which units matter least.
+
+A criterion is a function ``(layer) -> scores [units]``; the lowest scores are pruned first. It sees
+one side of one layer of a module, unit by unit; `score` averages over the layers of the module. A
+unit is a channel, or a single weight: then a row of `Layer.weight` is one number wide, and the
+formulas below become the unstructured criteria of the same name.
+
+``needs`` says what it reads, and of which layers it is asked: ``weights``, ``flow`` (no image),
+``gradients`` and ``learned`` (images from training data; layers that make or read channels),
+``maps`` (feature maps of normalised channels), ``inputs`` (what the reading layers read), ``norms``
+(normalisations); ``threat`` makes the images adversarial, ``sparsity`` tells it the target. Traits:
+``comparable`` (scores compare between modules as they are), ``summed`` (a module's layers' scores
+are added, not averaged), ``channels`` (defined for channels alone).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prune_core.pruning.groups import Member
+from prune_core.pruning.signals import Signals
+from prune_core.specs.registry import method
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as a criterion sees it: a row holds what would go together.
+
+    For channels on a layer's output side a row is a filter, on its input side all weights that
+    read the channel. Tensors called after a signal are shaped as ``weight``.
+    """
+
+    name: str
+    weight: Tensor
+    """[units, weights of a unit]"""
+    generator: torch.Generator
+    """A CPU generator of the layer's own."""
+    member: Member
+    signals: Signals
+    module: str
+    shown: Tensor | None = None
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient of the mean cross-entropy on the calibration images."""
+        return self._rows(self.signals.gradient)
+
+    @property
+    def curvature(self) -> Tensor:
+        """The diagonal of the Gauss-Newton matrix of the mean cross-entropy (an estimate)."""
+        return self._rows(self.signals.curvature)
+
+    @property
+    def hessian_gradient(self) -> Tensor:
+        """The Hessian of the mean cross-entropy times its gradient."""
+        return self._rows(self.signals.hessian_gradient)
+
+    @property
+    def flow(self) -> Tensor:
+        """The gradient of the logits' sum in the network of absolute weights."""
+        return self._rows(self.signals.flow)
+
+    @property
+    def products(self) -> Tensor:
+        """The mean square, over images, of a unit's weights times their gradients [units]."""
+        return self.signals.products[self.member]
+
+    @property
+    def learned(self) -> Tensor:
+        """A score trained on the loss of the pruned network [units]."""
+        found = self.signals.learned[self.module]
+        return found[torch.as_tensor(self.member.channels, device=found.device)]
+
+    @property
+    def maps(self) -> Tensor:
+        """Feature maps after the activation [images, units, height, width]."""
+        return self._shown()
+
+    @property
+    def inputs(self) -> Tensor:
+        """What units add to the outputs of the layer that reads them, at some places.
+
+        [places, units]
+        """
+        return self._shown()
+
+    def _rows(self, by_layer: dict[str, Tensor]) -> Tensor:
+        return self.member.rows(by_layer[self.name])
+
+    def _shown(self) -> Tensor:
+        if self.shown is None:
+            raise ValueError("a criterion that reads maps or inputs must say so in its needs")
+        return self.shown
+
+
+@method("random", source="the control of every criterion")
+def random(layer: Layer) -> Tensor:
+    """Uniformly random scores."""
+    return torch.rand(len(layer.weight), generator=layer.generator).to(layer.weight.device)
+
+
+@method("l1", source="Li et al., 2017 (arXiv 1608.08710)", needs=("weights",))
+def l1(layer: Layer) -> Tensor:
+    """The sum of absolute weights."""
+    return layer.weight.abs().sum(1)
+
+
+@method("l2", source="He et al., 2018 (arXiv 1808.06866)", needs=("weights",))
+def l2(layer: Layer) -> Tensor:
+    """The Euclidean norm of the weights."""
+    return layer.weight.square().sum(1).sqrt()
+
+
+@method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4", needs=("weights",))
+def fpgm(layer: Layer) -> Tensor:
+    """The sum of distances to all other filters of the layer: near the median, replaceable.
+
+    Torch-Pruning squares the weights first; the paper does not, nor do we.
+    """
+    if layer.weight.shape[1] > 1:
+        return torch.cdist(layer.weight, layer.weight).sum(1)
+    # On a line the sums follow from one sort: no table of all pairs.
+    ascending, order = layer.weight.flatten().double().sort()
+    below = torch.arange(len(order), device=order.device)
+    sums = ascending.cumsum(0)
+    total = ascending * (2 * below + 2 - len(order)) + sums[-1] - 2 * sums
+    found = torch.empty_like(total)
+    found[order] = total
+    return found
+
+
+@method(
+    "lamp",
+    source="Lee et al., 2021 (arXiv 2010.07611)",
+    needs=("weights",),
+    traits=("comparable",),
+)
+def lamp(layer: Layer) -> Tensor:
+    """The squared norm over the sum of all squared norms at least as large."""
+    squared = layer.weight.square().sum(1)
+    ascending, order = squared.sort(stable=True)
+    at_least = ascending.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(squared)
+    scores[order] = ascending / at_least.clamp_min(torch.finfo(squared.dtype).tiny)
+    return scores
+
+
+@method(
+    "bn-scale",
+    source="Liu et al., 2017 (arXiv 1708.06519)",
+    needs=("norms",),
+    traits=("comparable", "channels"),
+)
+def bn_scale(layer: Layer) -> Tensor:
+    """The absolute scale of the channel's normalisation (no sparsity is trained in here)."""
+    return layer.weight.abs().sum(1)
+
+
+@method(
+    "group-norm",
+    source="Fang et al., 2023 (arXiv 2301.12900)",
+    needs=("weights",),
+    traits=("summed", "channels"),
+)
+def group_norm(layer: Layer) -> Tensor:
+    """The squared norm of all weights of all layers that lose the channel."""
+    return layer.weight.square().sum(1)
+
+
+@method(
+    "taylor",
+    source="Molchanov et al., 2019 (arXiv 1906.10771), eq. 8",
+    needs=("gradients",),
+    traits=("comparable",),
+)
+def taylor(layer: Layer) -> Tensor:
+    """The squared first-order change of the loss when the unit goes."""
+    return (layer.weight * layer.gradient).sum(1).square()
+
+
+@method(
+    "hessian",
+    source="LeCun et al., 1990 (OBD); estimated as Dangel et al., 2020 (arXiv 1912.10985)",
+    needs=("gradients",),
+    traits=("comparable",),
+)
+def hessian(layer: Layer) -> Tensor:
+    """The second-order change of the loss when the unit goes: half the curvature times weight².
+
+    OBD's diagonal in its positive (Levenberg-Marquardt) form. Torch-Pruning's GroupHessian keeps
+    the last image alone; this one does not.
+    """
+    return 0.5 * (layer.curvature * layer.weight.square()).sum(1)
+
+
+@method(
+    "fisher",
+    source="Theis et al., 2018 (arXiv 1801.05787), eq. 9",
+    needs=("gradients",),
+    traits=("comparable",),
+)
+def fisher(layer: Layer) -> Tensor:
+    """Half the mean square over images of the first-order change (the empirical Fisher)."""
+    return 0.5 * layer.products
+
+
+@method(
+    "snip",
+    source="Lee et al., 2019 (arXiv 1810.02340)",
+    needs=("gradients",),
+    traits=("comparable",),
+)
+def snip(layer: Layer) -> Tensor:
+    """The sum of absolute weights times gradients; of the trained network, not at its start."""
+    return (layer.weight * layer.gradient).abs().sum(1)
+
+
+@method(
+    "grasp",
+    source="Wang et al., 2020 (arXiv 2002.07376), eq. 8",
+    needs=("gradients",),
+    traits=("comparable",),
+)
+def grasp(layer: Layer) -> Tensor:
+    """The weights times the Hessian times the gradient: what carries gradient flow stays.
+
+    Of the trained network on its own logits: no temperature, unlike the authors' code.
+    """
+    return (layer.weight * layer.hessian_gradient).sum(1)
+
+
+@method(
+    "synflow",
+    source="Tanaka et al., 2020 (arXiv 2006.05467)",
+    needs=("flow",),
+    traits=("comparable",),
+)
+def synflow(layer: Layer) -> Tensor:
+    """The share of the sum of all absolute paths through the unit, in one shot; needs no images."""
+    return (layer.weight.abs() * layer.flow).sum(1)
+
+
+@method(
+    "hrank", source="Lin et al., 2020 (arXiv 2002.10179)", needs=("maps",), traits=("channels",)
+)
+def hrank(layer: Layer) -> Tensor:
+    """The mean rank of the channel's feature maps (always 1 where they are single numbers)."""
+    ranks: Tensor = torch.linalg.matrix_rank(layer.maps)
+    return ranks.double().mean(0)
+
+
+@method("chip", source="Sui et al., 2021 (arXiv 2110.13981)", needs=("maps",), traits=("channels",))
+def chip(layer: Layer) -> Tensor:
+    """How much the nuclear norm of the feature maps falls when the channel's are set to zero."""
+    rows = layer.maps.double().flatten(2)  # [images, units, places]
+    found = torch.zeros(rows.shape[1], dtype=torch.double, device=rows.device)
+    every = torch.arange(rows.shape[1], device=rows.device)
+    for image in rows:
+        if rows.shape[1] > rows.shape[2]:  # the smaller of the two Gram matrices
+            gram = image.T @ image
+            without = gram - image.unsqueeze(2) * image.unsqueeze(1)
+        else:
+            gram = image @ image.T
+            without = gram.repeat(len(every), 1, 1)
+            without[every, every] = 0
+            without[every, :, every] = 0
+        found += _nuclear(gram) - _nuclear(without)
+    return found / len(rows)
+
+
+def _nuclear(gram: Tensor) -> Tensor:
+    """Return the sum of singular values of matrices [..., n, n] given as their Gram matrices."""
+    squares: Tensor = torch.linalg.eigvalsh(gram)
+    return squares.clamp_min(0).sqrt().sum(-1)
+
+
+@method("apoz", source="Hu et al., 2016 (arXiv 1607.03250)", needs=("maps",), traits=("channels",))
+def apoz(layer: Layer) -> Tensor:
+    """The share of activations that are not zero (one minus APoZ)."""
+    return (layer.maps > 0).double().mean((0, 2, 3))
+
+
+@method(
+    "thinet", source="Luo et al., 2017 (arXiv 1707.06342)", needs=("inputs",), traits=("channels",)
+)
+def thinet(layer: Layer) -> Tensor:
+    """The order in which channels go when each removal changes the next layer's outputs least.
+
+    The greedy order of the paper's eq. 6, as a share of the channels; the paper's least-squares
+    rescaling of what is left is not done, since fine-tuning is a factor of its own here.
+    """
+    gram = layer.inputs.double().T @ layer.inputs.double()
+    own = gram.diagonal().clone()
+    with_removed = torch.zeros_like(own)
+    order = torch.zeros_like(own)
+    for place in range(len(own)):
+        cost = own + 2 * with_removed
+        channel = int(cost.argmin())
+        order[channel] = place / len(own)
+        own[channel] = torch.inf
+        with_removed += gram[channel]
+    return order
+
+
+@method(
+    "adv-taylor",
+    source="Molchanov et al., 2019 (arXiv 1906.10771), on adversarial images",
+    needs=("gradients", "threat"),
+    traits=("comparable",),
+)
+def adv_taylor(layer: Layer) -> Tensor:
+    """The squared first-order change of the adversarial loss when the unit goes."""
+    return taylor(layer)
+
+
+@method(
+    "adv-fisher",
+    source="Theis et al., 2018 (arXiv 1801.05787), on adversarial images",
+    needs=("gradients", "threat"),
+    traits=("comparable",),
+)
+def adv_fisher(layer: Layer) -> Tensor:
+    """Half the mean square over adversarial images of the first-order change."""
+    return fisher(layer)
+
+
+@method(
+    "adv-snip",
+    source="Lee et al., 2019 (arXiv 1810.02340), on adversarial images",
+    needs=("gradients", "threat"),
+    traits=("comparable",),
+)
+def adv_snip(layer: Layer) -> Tensor:
+    """The sum of absolute weights times gradients of the adversarial loss."""
+    return snip(layer)
+
+
+@method(
+    "learned",
+    source="Sehwag et al., 2020 (HYDRA, arXiv 2002.10509)",
+    needs=("learned", "threat", "sparsity"),
+)
+def learned(layer: Layer) -> Tensor:
+    """A score trained by gradient descent on the adversarial loss of the pruned network.
+
+    In the manner of HYDRA: weights frozen, scores start at the weights' norms, the highest of each
+    module are kept at the target sparsity, gradients pass straight through. The scores' steps are
+    scaled to their size, and there are few: see `prune_core.pruning.signals`.
+    """
+    return layer.learned

@@ -1,0 +1,344 @@
+"""Signals: what criteria read from a network and from training images, for all layers at once.
+
+Every signal is computed at its first use, on the same images for every criterion of a network; they
+are adversarial images where the stage has a threat. The network is left as it was found.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from prune_core.attacks.pgd import pgd
+from prune_core.data.datasets import Dataset
+from prune_core.models.state import evaluating
+from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.pruning.masks import maskable
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.settings import Calibration
+from prune_core.specs.stages import Scores
+
+Batch = tuple[Tensor, Tensor]
+ByLayer = dict[str, Tensor]
+
+PROBES = 32
+"""Passes over the calibration images from which the curvature is estimated."""
+MAP_IMAGES = 64
+"""Images whose feature maps are looked at; HRank's authors find ranks steady from few images."""
+PLACES = 10
+"""Places of a feature map at which ThiNet's reconstruction is sampled, for each image."""
+LEARNING_EPOCHS, LEARNING_RATE = 20, 0.03
+"""How a learned score is trained: passes over the calibration images, peak learning rate."""
+
+
+class Signals:
+    """What a criterion may ask of a network; tensors by layer are shaped as its weight."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: Dataset,
+        modules: Sequence[PrunableModule],
+        stage: Scores,
+    ):
+        self.network = network
+        self.data = data
+        self.modules = modules
+        self.stage = stage
+        self.calibration = stage.calibration or Calibration()
+        self.weights = {n: m.get_parameter("weight") for n, m in maskable(network).items()}
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """The calibration images in [0,1] and their labels, attacked where there is a threat."""
+        key, calibration = self.stage.network.key, self.calibration
+        device = self.data.train.labels.device
+        draw = torch.Generator().manual_seed(derive_seed(key, "calibration"))
+        index = torch.randperm(len(self.data.train), generator=draw)[: calibration.samples]
+        sample = self.data.train.take(index.to(device))
+        batches = list(sample.batches(calibration.batch_size))
+        threat = self.stage.threat
+        if threat is None:
+            return batches
+        start = torch.Generator(device).manual_seed(derive_seed(key, "calibration attack"))
+        steps = calibration.attack_steps
+        return [(pgd(self.network, x, y, threat, steps, start), y) for x, y in batches]
+
+    @property
+    def count(self) -> int:
+        """How many calibration images there are."""
+        return sum(len(labels) for _, labels in self.batches)
+
+    @cached_property
+    def gradient(self) -> ByLayer:
+        """The gradient of the mean cross-entropy."""
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        with evaluating(self.network), torch.enable_grad():
+            for images, labels in self.batches:
+                for name, gradient in self._gradients(images, labels).items():
+                    total[name] += gradient / self.count
+        return total
+
+    @cached_property
+    def curvature(self) -> ByLayer:
+        """The diagonal of the Gauss-Newton matrix of the mean cross-entropy, never negative.
+
+        For a softmax it is the mean square of gradients by image, labels drawn from the network's
+        own output. Signs drawn for every image let one backward pass do for a batch: the square of
+        the signed sum is the sum of squares in expectation.
+        """
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        draw = torch.Generator().manual_seed(derive_seed(self.stage.network.key, "probes"))
+        with evaluating(self.network), torch.enable_grad():
+            for images, _ in self.batches * PROBES:
+                logits = self.network(images)
+                odds = logits.detach().softmax(1).cpu()
+                labels = odds.multinomial(1, generator=draw).flatten().to(images.device)
+                signs = (torch.randint(2, labels.shape, generator=draw) * 2 - 1).to(logits)
+                loss = (signs * F.cross_entropy(logits, labels, reduction="none")).sum()
+                for name, gradient in self._by_weight(loss).items():
+                    total[name] += gradient.square() / (PROBES * self.count)
+        return total
+
+    @cached_property
+    def hessian_gradient(self) -> ByLayer:
+        """The Hessian of the mean cross-entropy times its gradient."""
+        return self._hessian_times(self.gradient)
+
+    @cached_property
+    def flow(self) -> ByLayer:
+        """The gradient of the summed logits of the network with absolute weights, for ones.
+
+        In double precision; biases, shifts and running means are set aside, so that the logits are
+        sums of products of absolute weights.
+        """
+        network = copy.deepcopy(self.network).double().eval()
+        for module in network.modules():
+            for name, tensor in [
+                *module.named_parameters(recurse=False),
+                *module.named_buffers(recurse=False),
+            ]:
+                if tensor.is_floating_point():
+                    away = name in ("bias", "running_mean", "mean")
+                    tensor.data = torch.zeros_like(tensor) if away else tensor.detach().abs()
+        weights = {name: network.get_parameter(f"{name}.weight") for name in self.weights}
+        device = self.data.train.labels.device
+        ones = torch.ones(1, *self.data.shape, dtype=torch.double, device=device)
+        with torch.enable_grad():
+            found = torch.autograd.grad(
+                network(ones).sum(), list(weights.values()), materialize_grads=True
+            )
+        return dict(zip(weights, found, strict=True))
+
+    @cached_property
+    def products(self) -> dict[Member, Tensor]:
+        """The mean square over images of the sum of weight times gradient, by unit of a member."""
+        members = [m for module in self.modules for m in module.members if m.side != "norm"]
+        total: dict[Member, Tensor] = {}
+        with evaluating(self.network), torch.enable_grad():
+            for images, labels in self.batches:
+                for index in range(len(labels)):
+                    one = slice(index, index + 1)
+                    gradients = self._gradients(images[one], labels[one])
+                    with torch.no_grad():
+                        for member in members:
+                            rows = member.rows(self.weights[member.layer] * gradients[member.layer])
+                            square = rows.sum(1).square() / self.count
+                            total[member] = total[member] + square if member in total else square
+        return total
+
+    def watch(self, hooks: Mapping[str, Callable[[Tensor, Tensor], None]]) -> None:
+        """Run the first `MAP_IMAGES` images, showing hooks the input and the output of layers."""
+        handles = []
+        for name, look in hooks.items():
+
+            def hook(
+                _layer: nn.Module,
+                inputs: tuple[Tensor, ...],
+                output: Tensor,
+                look: Callable[[Tensor, Tensor], None] = look,
+            ) -> None:
+                look(inputs[0].detach(), output.detach())
+
+            handles.append(self.network.get_submodule(name).register_forward_hook(hook))
+        try:
+            with evaluating(self.network), torch.no_grad():
+                for images in self._first_images():
+                    self.network(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _first_images(self) -> Iterator[Tensor]:
+        left = MAP_IMAGES
+        for images, _ in self.batches:
+            yield from torch.split(images[:left], 16)
+            left -= len(images)
+            if left <= 0:
+                return
+
+    @cached_property
+    def learned(self) -> dict[str, Tensor]:
+        """A score of every unit by module, trained on the loss of the network that it prunes.
+
+        In every step each module keeps the units with the highest scores, as many as the sparsity
+        leaves; the gradient passes straight through to the scores of all units. Weights stay.
+        """
+        if self.stage.sparsity is None:
+            raise ValueError("a learned score needs the sparsity that it is learned for")
+        share = 1 - self.stage.sparsity
+        if self.stage.unit == "channel":
+            share = share**0.5  # a channel less is a row less here and a column less there
+        scores = {module.name: self._first_scores(module) for module in self.modules}
+        steps = LEARNING_EPOCHS * len(self.batches)
+        optimizer = torch.optim.SGD(scores.values(), lr=LEARNING_RATE, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        key, threat = self.stage.key, self.stage.threat
+        device = self.data.train.labels.device
+        start = torch.Generator(device).manual_seed(derive_seed(key, "learning attack"))
+        clean = Signals(
+            self.network, self.data, self.modules, self.stage.model_copy(update={"threat": None})
+        ).batches
+        with evaluating(self.network):
+            for step in range(steps):
+                images, labels = clean[step % len(clean)]
+                gated = _Gated(self.network, self.modules, scores, share)
+                if threat is not None:
+                    attack_steps = self.calibration.attack_steps
+                    images = pgd(gated, images, labels, threat, attack_steps, start)
+                with torch.enable_grad():
+                    loss = F.cross_entropy(gated(images), labels)
+                    found = torch.autograd.grad(loss, list(scores.values()))
+                for score, gradient in zip(scores.values(), found, strict=True):
+                    # Scores are of size 1 whatever the layer; so are gradients now. Of many scores
+                    # only those near the threshold are to move, so they take smaller steps.
+                    size = gradient.abs().mean().clamp_min(1e-30)
+                    score.grad = gradient / size / score.numel() ** 0.25
+                optimizer.step()
+                schedule.step()
+        return {name: score.detach() for name, score in scores.items()}
+
+    def _first_scores(self, module: PrunableModule) -> Tensor:
+        """Start where the largest weights are: at norms over the largest, as HYDRA does."""
+        total = torch.zeros(module.units, device=next(iter(self.weights.values())).device)
+        for member in module.members:
+            if member.side != "norm":
+                rows = member.rows(self.weights[member.layer].detach())
+                index = torch.as_tensor(member.channels, device=total.device)
+                total.index_add_(0, index, rows.square().sum(1))
+        norms = total.sqrt()
+        return (norms / norms.max().clamp_min(1e-30)).requires_grad_()
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> ByLayer:
+        return self._by_weight(F.cross_entropy(self.network(images), labels, reduction="sum"))
+
+    def _by_weight(self, loss: Tensor) -> ByLayer:
+        found = torch.autograd.grad(loss, list(self.weights.values()), materialize_grads=True)
+        return dict(zip(self.weights, found, strict=True))
+
+    def _hessian_times(self, vector: ByLayer) -> ByLayer:
+        """Return the Hessian of the mean cross-entropy times a vector."""
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        weights = list(self.weights.values())
+        with evaluating(self.network), torch.enable_grad():
+            for images, labels in self.batches:
+                loss = F.cross_entropy(self.network(images), labels, reduction="sum") / self.count
+                first = torch.autograd.grad(
+                    loss, weights, create_graph=True, materialize_grads=True
+                )
+                along = [(g * vector[n]).sum() for n, g in zip(self.weights, first, strict=True)]
+                second = torch.autograd.grad(
+                    torch.stack(along).sum(), weights, materialize_grads=True
+                )
+                for name, product in zip(self.weights, second, strict=True):
+                    total[name] += product.detach()
+        return total
+
+
+class _Gated(nn.Module):
+    """A network in which every module keeps a share of its units: those with the highest scores."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        modules: Sequence[PrunableModule],
+        scores: Mapping[str, Tensor],
+        share: float,
+    ):
+        super().__init__()
+        self.__dict__["network"] = network  # not a child: its mode is not this module's
+        self._modules_, self._scores, self._share = modules, scores, share
+
+    def forward(self, images: Tensor) -> Tensor:
+        network: nn.Module = self.__dict__["network"]
+        weights: dict[str, Tensor] = {}
+        for module in self._modules_:
+            gate = _Straight.apply(self._scores[module.name], self._share)
+            for member in module.members:
+                # Closing what reads a channel removes it; a weight is closed itself.
+                if member.side in ("in", "weight"):
+                    name = f"{member.layer}.weight"
+                    weight = weights.get(name, network.get_parameter(name).detach())
+                    weights[name] = _close(weight, member, gate)
+        logits: Tensor = functional_call(network, weights, (images,))
+        return logits
+
+
+def _close(weight: Tensor, member: Member, gate: Tensor) -> Tensor:
+    if member.side == "weight":
+        return weight * gate.view(weight.shape)
+    factors = torch.ones(weight.shape[1], device=weight.device)
+    units = torch.as_tensor(member.units, device=weight.device)
+    channels = torch.as_tensor(member.channels, device=weight.device)
+    factors = factors.index_copy(0, units, gate[channels])
+    return weight * factors.view(1, -1, *[1] * (weight.dim() - 2))
+
+
+class _Straight(torch.autograd.Function):
+    """One for the highest scores, zero for the others; the gradient passes as through identity."""
+
+    @staticmethod
+    def forward(ctx: object, scores: Tensor, share: float) -> Tensor:
+        del ctx
+        count = max(1, round(share * scores.numel()))
+        gate = torch.zeros_like(scores)
+        gate[scores.argsort(descending=True, stable=True)[:count]] = 1
+        return gate
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        del ctx
+        return gradient, None
+
+
+def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Return what every input channel adds to outputs of a layer, at random places [places, c].
+
+    Source: Luo et al., 2017 (ThiNet, arXiv 1707.06342), eq. 4.
+    """
+    weight = layer.get_parameter("weight").detach()
+    weight = weight.reshape(*weight.shape[:2], -1)  # [out, c, kernel]
+    if isinstance(layer, nn.Conv2d):
+        patches = F.unfold(
+            inputs,
+            layer.kernel_size,
+            dilation=layer.dilation,
+            padding=layer.padding,  # type: ignore[arg-type] # no prunable reader pads by name
+            stride=layer.stride,
+        )
+        # [n, places, c, kernel]
+        seen = patches.transpose(1, 2).reshape(len(inputs), -1, *weight.shape[1:])
+    else:
+        seen = inputs.reshape(len(inputs), -1, inputs.shape[-1]).unsqueeze(3)
+    images = torch.arange(len(inputs)).repeat_interleave(PLACES)
+    places = torch.randint(seen.shape[1], images.shape, generator=generator)
+    outputs = torch.randint(len(weight), images.shape, generator=generator)
+    device = inputs.device
+    found: Tensor = seen[images.to(device), places.to(device)] * weight[outputs.to(device)]
+    return found.sum(2)

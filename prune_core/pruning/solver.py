@@ -1,0 +1,126 @@
+"""The solver: turns an allocation's dial until the budget is met on the exact cost; pure.
+
+One solver for every allocation and granularity: whole units, minimum widths and caps hold, and what
+cannot be met is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from prune_core.pruning.costs import Counts
+
+TOLERANCE = 0.01
+"""A budget missed by more than this share of the whole is a shortfall."""
+CLOSE = 0.0025
+"""A budget met within this share is met: coming nearer would only distort the allocation."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a module may keep: of ``units``, at least ``floor`` and at most ``cap``."""
+
+    units: int
+    floor: int
+    cap: int
+
+    @classmethod
+    def of(cls, units: int, min_keep: float, cap: int | None = None) -> Limits:
+        """Return the limits of a module that keeps a share ``min_keep`` of its units, and one."""
+        cap = units if cap is None else cap
+        return cls(units, min(cap, max(1, math.ceil(min_keep * units))), cap)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Units kept by module, the share of the budget removed, and what could not be met."""
+
+    kept: dict[str, int]
+    removed: float
+    shortfall: str | None
+
+
+def solve(
+    limits: Mapping[str, Limits],
+    shares: Callable[[float], Mapping[str, float]],
+    cost: Callable[[Counts], Counts],
+    removed: float,
+    *,
+    exactly: bool = False,
+    whole: int | None = None,
+) -> Solution:
+    """Find the units to keep so that a share ``removed`` of the cost goes.
+
+    ``cost`` takes counts [..., modules], in the order of ``limits``. The dial is bisected; then
+    single units are given or taken, at most one a module, where that brings the cost nearer to the
+    budget; more only where the budget would be missed without. With ``exactly`` that goes on until
+    no single unit brings it nearer, as for weights. ``whole`` is the cost that the share is of,
+    where it is not that of all units. A budget missed by more than `TOLERANCE` is said in
+    ``shortfall``.
+    """
+    names = list(limits)
+    units = np.array([limits[name].units for name in names], dtype=np.int64)
+    floor = np.array([limits[name].floor for name in names], dtype=np.int64)
+    cap = np.array([limits[name].cap for name in names], dtype=np.int64)
+    total = int(cost(units)) if whole is None else whole
+    budget = (1 - removed) * total
+    close = 0.0 if exactly else CLOSE * total
+
+    def counts(dial: float) -> Counts:
+        wanted = shares(dial)
+        asked = np.array([wanted[name] for name in names]) * units
+        return np.clip(np.rint(asked).astype(np.int64), floor, cap)
+
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        if cost(counts(middle)) <= budget:
+            low = middle
+        else:
+            high = middle
+    dialled = counts(low)
+    near = (np.maximum(floor, dialled - 1), np.minimum(cap, dialled + 1))
+    kept = _nearest(dialled, *near, cost, budget, close)
+    if exactly or abs(int(cost(kept)) - budget) > TOLERANCE * total:
+        kept = _nearest(kept, floor, cap, cost, budget, close)
+    achieved = 1 - int(cost(kept)) / total
+    found = dict(zip(names, kept.tolist(), strict=True))
+    if abs(removed - achieved) <= TOLERANCE:
+        return Solution(found, achieved, None)
+    if (kept == floor).all():
+        why = "every module is at its minimum width (pruning.min_keep, and one unit at least)"
+    elif (kept == cap).all():
+        why = "every module keeps as much as it may"
+    else:
+        why = "no single unit brings it nearer"
+    return Solution(
+        found, achieved, f"asked to remove {removed:.1%}, removed {achieved:.1%}: {why}"
+    )
+
+
+def _nearest(
+    kept: Counts,
+    lowest: Counts,
+    highest: Counts,
+    cost: Callable[[Counts], Counts],
+    budget: float,
+    close: float,
+) -> Counts:
+    """Move one unit at a time while that brings the cost nearer, until it is close."""
+    steps = np.concatenate([np.eye(len(kept), dtype=np.int64), -np.eye(len(kept), dtype=np.int64)])
+    gap = abs(int(cost(kept)) - budget)
+    while gap > close:
+        moves = kept + steps
+        moves = moves[((moves >= lowest) & (moves <= highest)).all(1)]
+        if not len(moves):
+            break
+        gaps = np.abs(cost(moves) - budget)
+        best = int(gaps.argmin())
+        if gaps[best] >= gap:
+            break
+        kept, gap = moves[best], float(gaps[best])
+    return kept

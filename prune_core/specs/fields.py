@@ -1,0 +1,86 @@
+"""Fields of specs: numbers as people write them, names of methods, shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
+
+from prune_core.specs.registry import (
+    ALLOCATIONS,
+    ARCHITECTURES,
+    ATTACKS,
+    CRITERIA,
+    DATASETS,
+    GRANULARITIES,
+    OBJECTIVES,
+    POLICIES,
+    SCHEDULES,
+    SENSITIVITIES,
+    Axis,
+)
+
+
+def parse_number(value: Any) -> Any:
+    """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers."""
+    if not isinstance(value, str):
+        return value
+    top, slash, bottom = value.partition("/")
+    try:
+        return float(top) / float(bottom) if slash else float(top)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{value!r} is no number; write 0.03, 1e-3 or 8/255") from None
+
+
+@dataclass(frozen=True)
+class MethodOf:
+    """Marks a text as the name of one of an axis's methods."""
+
+    axis: Axis
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Refuse unknown names."""
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Offer the names to editors, without refusing methods from outside."""
+        return {**handler(schema), "examples": sorted(self.axis.methods)}
+
+    def _known(self, name: str) -> str:
+        self.axis[name]
+        return name
+
+
+Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
+DatasetName = Annotated[str, MethodOf(DATASETS)]
+ArchitectureName = Annotated[str, MethodOf(ARCHITECTURES)]
+CriterionName = Annotated[str, MethodOf(CRITERIA)]
+AllocationName = Annotated[str, MethodOf(ALLOCATIONS)]
+SensitivityName = Annotated[str, MethodOf(SENSITIVITIES)]
+ObjectiveName = Annotated[str, MethodOf(OBJECTIVES)]
+ScheduleName = Annotated[str, MethodOf(SCHEDULES)]
+PolicyName = Annotated[str, MethodOf(POLICIES)]
+GranularityName = Annotated[str, MethodOf(GRANULARITIES)]
+AttackName = Annotated[str, MethodOf(ATTACKS)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+"""A share strictly between 0 and 1."""
+
+
+class Spec(BaseModel):
+    """A frozen value that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,126 @@
+"""Settings as values: threat, data, pruning, estimation; for trainings see `specs.recipes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from prune_core.specs.fields import DatasetName, Number, Share, Spec
+from prune_core.specs.registry import DATASETS
+
+
+class Threat(Spec):
+    """What the adversary may do: a norm and a radius, for images in [0,1]."""
+
+    norm: Literal["linf", "l2"] = "linf"
+    eps: Annotated[Number, Field(gt=0)] = Field(8 / 255, description="radius, in that norm")
+
+    @model_validator(mode="after")
+    def _within_images(self) -> Self:
+        if self.norm == "linf" and self.eps > 1:
+            raise ValueError(f"eps {self.eps}: pixels are in [0,1], so give at most 1 under linf")
+        return self
+
+
+def _absolute(folder: str) -> str:
+    """Fix a folder where the sweep file is read: workers have working folders of their own."""
+    return str(Path(folder).absolute())
+
+
+class Dataset(Spec):
+    """A data set: its name, where it comes from, and how it is split."""
+
+    name: DatasetName
+    root: Annotated[str, AfterValidator(_absolute)] | None = Field(
+        None, description="folder that holds it; not part of any key"
+    )
+    source: Literal["builtin", "torchvision", "parquet", "folder"] = "builtin"
+    validation: Share = Field(0.1, description="share of the training images held out")
+    size: int | None = Field(None, ge=4, description="pixels a side that images are resized to")
+    per_class: int | None = Field(
+        None, ge=2, description="training (and validation) images of every class, at most"
+    )
+    test_per_class: int | None = Field(None, ge=1, description="test images likewise")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_source(cls, data: Any) -> Any:
+        """Fill in the source of a data set that has only one."""
+        if isinstance(data, dict) and data.get("name") in DATASETS.methods:
+            sources = DATASETS[data["name"]].traits
+            if len(sources) == 1 and data.get("root") and "source" not in data:
+                return {**data, "source": sources[0]}
+        return data
+
+    @model_validator(mode="after")
+    def _found_where_it_says(self) -> Self:
+        found = DATASETS[self.name]
+        sources = found.traits or ("torchvision", "parquet", "folder")
+        if "root" in found.needs and (self.root is None or self.source not in sources):
+            raise ValueError(
+                f"data set {self.name!r} needs root (the folder that holds it) "
+                f"and source ({' or '.join(sources)})"
+            )
+        if "root" not in found.needs and (self.root or self.source != "builtin"):
+            raise ValueError(f"data set {self.name!r} is built in; leave out root and source")
+        return self
+
+
+class Calibration(Spec):
+    """The training images that a criterion reads, and how hard a robust one attacks them."""
+
+    samples: int = Field(512, ge=1)
+    batch_size: int = Field(128, ge=1)
+    attack_steps: int = Field(10, ge=1)
+
+
+def _from_file(ratios: Any) -> Any:
+    """Read ratios where a file is named; what is in it, not its name, is part of a key."""
+    if not isinstance(ratios, str):
+        return ratios
+    try:
+        return yaml.safe_load(Path(ratios).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"the file {ratios!r} of ratios cannot be read: {error}") from error
+
+
+class PruningRules(Spec):
+    """What holds for every pruning of a sweep."""
+
+    min_keep: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        0.1, description="share of its channels that every module keeps at least, and one"
+    )
+    mrs_exponent: Annotated[Number, Field(ge=0)] = Field(
+        0.5, description="under mrs, kept shares are proportional to the MRS to this power"
+    )
+    calibration: Calibration = Calibration()
+    ratios: Annotated[
+        dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
+    ] = Field(
+        {},
+        description="under fixed: by architecture, the share that every module keeps; "
+        "or the YAML or JSON file that says so",
+    )
+
+
+class Estimation(Spec):
+    """How sensitivities are measured: on how many images, how far, how hard.
+
+    ``epsilon`` is the radius of a weight perturbation as a share of the norm of the weights;
+    ``steps`` and ``restarts`` belong to the exact value alone; ``few_steps`` to the few-step
+    estimate, which takes up to ``most_steps`` while the loss still rises fast; ``scan_share`` (the
+    share of a layer's units that is set to zero) to the scan.
+    """
+
+    samples: int = Field(512, ge=1)
+    batch_size: int = Field(512, ge=1)
+    epsilon: Annotated[Number, Field(gt=0)] = 0.1
+    attack_steps: int = Field(10, ge=1)
+    steps: int = Field(20, ge=1)
+    restarts: int = Field(2, ge=1)
+    few_steps: int = Field(8, ge=1)
+    most_steps: int = Field(24, ge=1)
+    scan_share: Share = 0.5

@@ -1,0 +1,262 @@
+"""Stages as values: what is computed, with every default written out, and under which key.
+
+A trial is a path ``Dense -> Scores, (Sensitivity) -> Pruned -> (Rewound, Finetuned) -> Trial``;
+iterative pruning goes round from Finetuned to Scores again. Each stage holds its parents, so a
+stage alone says all that is needed to compute it. Trials share equal stages because equal stages
+have equal keys. What does not change a number (a path, a device) is in no key.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from prune_core.specs.fields import (
+    AllocationName,
+    ArchitectureName,
+    AttackName,
+    CriterionName,
+    GranularityName,
+    Number,
+    PolicyName,
+    SensitivityName,
+    Share,
+    Spec,
+)
+from prune_core.specs.keys import canonical, stage_key
+from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.registry import ATTACKS, AXES, Axis
+from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
+
+
+class Stage(Spec):
+    """A step that yields an artifact. Fields that are stages are its parents."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised whenever the same spec would yield other numbers than before."""
+
+    outside: dict[str, str] = Field({}, description="digests of methods from outside, by axis")
+
+    @property
+    def parents(self) -> dict[str, Stage]:
+        """The stages that this one starts from, by field."""
+        fields = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in fields if isinstance(value, Stage)}
+
+    @cached_property
+    def key(self) -> str:
+        """The stage's identity; see `prune_core.specs.keys`."""
+        parents, spec = {}, {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Stage):
+                parents[name] = value.key
+            else:
+                spec[name] = _canonical(value)
+        return stage_key(self.kind, self.version, spec, parents)
+
+
+def _canonical(value: Any) -> str:
+    return _canonical_spec(value) if isinstance(value, Spec) else canonical(value)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_spec(spec: Spec) -> str:
+    """Return a spec as canonical JSON; the stages of a sweep share a few of them."""
+    # Where a data set lies changes no number.
+    return canonical(spec.model_dump(mode="json", exclude={"root"}))
+
+
+class Dense(Stage):
+    """A trained dense network. All trials of a seed share it: the seed is a block."""
+
+    kind: ClassVar[str] = "dense"
+    version: ClassVar[int] = 3
+    dataset: Dataset
+    architecture: ArchitectureName
+    training: Training
+    compute: Compute = Compute()
+    threat: Threat | None
+    seed: int
+
+
+class Sensitivity(Stage):
+    """The sensitivity of every layer of a network that is to be pruned."""
+
+    kind: ClassVar[str] = "sensitivity"
+    version: ClassVar[int] = 2
+    network: Dense | Finetuned
+    estimator: SensitivityName
+    estimation: Estimation
+    threat: Threat
+
+
+class Scores(Stage):
+    """A criterion's score of every unit of a network; all sparsities and allocations share it.
+
+    ``calibration``, ``threat`` and ``sparsity`` are there where the criterion reads them.
+    """
+
+    kind: ClassVar[str] = "scores"
+    network: Dense | Finetuned
+    criterion: CriterionName
+    unit: Literal["channel", "weight"] = "channel"
+    calibration: Calibration | None = None
+    threat: Threat | None = None
+    sparsity: Share | None = None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it costs more than a look at the weights, and is kept in storage."""
+        return self.calibration is not None
+
+
+class Pruned(Stage):
+    """A pruned network, before the fine-tuning that follows."""
+
+    kind: ClassVar[str] = "prune"
+    version: ClassVar[int] = 2
+    network: Dense | Finetuned
+    scores: Scores
+    ranking: Scores | None = Field(None, description="what the allocation ranks, if not scores")
+    sensitivity: Sensitivity | None = None
+    allocation: AllocationName
+    granularity: GranularityName = "channel"
+    sparsity: Share = Field(description="share of the dense network's cost removed")
+    budget: Literal["params", "macs"] = "params"
+    min_keep: Annotated[Number, Field(ge=0, lt=1)]
+    mrs_exponent: float | None = None
+    ratios: dict[str, float] | None = Field(None, description="shares kept, from the user")
+
+    @property
+    def dense(self) -> Dense:
+        """The dense network that it descends from."""
+        return dense_of(self)
+
+
+class Rewound(Stage):
+    """A dense network as it was when so many epochs of its training were behind it."""
+
+    kind: ClassVar[str] = "rewind"
+    network: Dense
+    epoch: int = Field(ge=0)
+
+
+class Finetuned(Stage):
+    """A pruned network after fine-tuning."""
+
+    kind: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 3
+    pruned: Pruned
+    policy: PolicyName
+    rewound: Rewound | None = None
+    training: Training
+    compute: Compute = Compute()
+    threat: Threat | None
+
+
+Sensitivity.model_rebuild()
+Scores.model_rebuild()
+Pruned.model_rebuild()
+
+
+class Evaluation(Stage):
+    """One attack on one network, on the test split."""
+
+    kind: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 2
+    network: Dense | Pruned | Finetuned
+    attack: AttackName
+    threat: Threat | None
+
+
+class Sanity(Stage):
+    """Checks of one network's robustness, on the first images of the test split."""
+
+    kind: ClassVar[str] = "sanity"
+    network: Pruned | Finetuned
+    threat: Threat
+    images: int = Field(ge=1)
+
+
+class Trial(Stage):
+    """A cell at one seed: a path through the stages, measured at each. One row of ``trials``."""
+
+    kind: ClassVar[str] = "trial"
+    version: ClassVar[int] = 2
+    network: Pruned | Finetuned
+    attacks: tuple[AttackName, ...]
+    threat: Threat
+    sanity_images: int = Field(0, ge=0, description="of the sanity checks; 0 for none")
+
+    @property
+    def pruned(self) -> Pruned:
+        """The pruned network of the path."""
+        return self.network.pruned if isinstance(self.network, Finetuned) else self.network
+
+    @property
+    def dense(self) -> Dense:
+        """The dense network of the path."""
+        return self.pruned.dense
+
+    @property
+    def trainings(self) -> list[Finetuned]:
+        """The fine-tunings of the path, the last first; several where pruning is iterative."""
+        found: list[Finetuned] = []
+        network: Dense | Pruned | Finetuned = self.network
+        while not isinstance(network, Dense):
+            if isinstance(network, Finetuned):
+                found.append(network)
+                network = network.pruned
+            else:
+                network = network.network
+        return found
+
+    @property
+    def sanity(self) -> Sanity | None:
+        """The checks of the final network; None where the sweep makes none."""
+        if not self.sanity_images:
+            return None
+        return Sanity(network=self.network, threat=self.threat, images=self.sanity_images)
+
+    def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
+        """Return what is measured of one network of the path: clean accuracy and each attack."""
+        return evaluations_of(network, self.attacks, self.threat)
+
+
+def evaluations_of(
+    network: Dense | Pruned | Finetuned, attacks: tuple[str, ...], threat: Threat
+) -> list[Evaluation]:
+    """Return what is measured of a network: clean accuracy and each attack."""
+    return [
+        Evaluation(
+            network=network,
+            attack=attack,
+            threat=threat if "threat" in ATTACKS[attack].needs else None,
+            outside=_digest(ATTACKS, attack),
+        )
+        for attack in ("clean", *(name for name in attacks if name != "clean"))
+    ]
+
+
+def dense_of(stage: Stage) -> Dense:
+    """Return the dense network that a stage descends from."""
+    while not isinstance(stage, Dense):
+        stage = next(iter(stage.parents.values()))
+    return stage
+
+
+def _digest(axis: Axis, name: str) -> dict[str, str]:
+    found = axis[name]
+    return {} if found.digest is None else {axis.axis: found.digest}
+
+
+def digests(**names: str) -> dict[str, str]:
+    """Return the digests of those methods that come from outside; ``criteria="l1"``, and so on."""
+    found: dict[str, str] = {}
+    for axis, name in names.items():
+        found |= _digest(AXES[axis], name)
+    return found

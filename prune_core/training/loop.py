@@ -1,0 +1,279 @@
+"""Training, of dense and of pruned networks alike, resumable after every epoch.
+
+Every random number comes from (key, epoch, purpose), so an interrupted training goes on from its
+last epoch to bit-identical results on a CPU: weights, optimizer and averages are in its checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from prune_core.attacks.evaluation import accuracy
+from prune_core.data.augmentation import flip_and_shift
+from prune_core.data.datasets import Dataset, Split
+from prune_core.models.folding import Twin
+from prune_core.pruning.masks import hold, masked
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.registry import OBJECTIVES
+from prune_core.specs.settings import Threat
+from prune_core.training.attacker import PRECISIONS, Attacker, robust_accuracy
+from prune_core.training.averaging import Average
+from prune_core.training.history import Checkpoint, Epoch, best_epoch, judged
+from prune_core.training.objectives import Context
+from prune_core.training.schedules import rate
+
+WATCHED = 512
+"""Validation images, at most, that robustness is followed on from epoch to epoch."""
+WATCH_STEPS = 10
+"""Steps of PGD, of 2.5 eps / steps each, that it is followed with."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss was not finite: the same training would diverge again."""
+
+
+def fit(
+    network: nn.Module,
+    data: Dataset,
+    training: Training,
+    threat: Threat | None,
+    key: str,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[Checkpoint], None] = lambda _: None,
+    compute: Compute | None = None,
+    teacher: nn.Module | None = None,
+    until: int | None = None,
+) -> list[Epoch]:
+    """Train ``network`` in place and return what every epoch reported.
+
+    ``on_epoch`` is given a checkpoint after each epoch; passed back as ``checkpoint``, it is where
+    training goes on. ``teacher`` is the dense network, for objectives that ask for it; ``until``
+    stops after so many epochs, with the weights as they are then, neither averaged nor selected.
+    Raises `DivergedError` where the loss is not finite.
+    """
+    training = training.resolved()  # no change where it is: stages hold it so
+    run = _Run(network, data, training, threat, key, compute or Compute(), teacher)
+    if checkpoint is not None:
+        run.restore(checkpoint)
+    for epoch in range(len(run.history), training.epochs if until is None else until):
+        run.epoch(epoch)
+        on_epoch(run.checkpoint())
+    run.finish(whole=until is None)
+    return judged(run.history, training)
+
+
+class _Run:
+    """One training under way."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: Dataset,
+        training: Training,
+        threat: Threat | None,
+        key: str,
+        compute: Compute,
+        teacher: nn.Module | None,
+    ):
+        self.network, self.data, self.training, self.threat = network, data, training, threat
+        self.key, self.compute = key, compute
+        self.history: list[Epoch] = []
+        self._best: dict[str, Tensor] = {}
+        self._watched: Twin | None = None
+        if compute.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if compute.compile:
+            network.compile()
+        self._optimizer = make_optimizer(network, training)
+        self._average = Average(network, training)
+        self._attacker = Attacker(network, training, threat, compute) if threat else None
+        self._context = Context(training, self._attacker, teacher)
+        self._objective = OBJECTIVES.load(training.objective)
+
+    def epoch(self, epoch: int) -> None:
+        """Train for an epoch, counted from 0, and enter it into the history."""
+        training, start = self.training, time.perf_counter()
+        device = self.data.train.labels.device
+        if self._attacker is not None:
+            self._attacker.generator = _generator(device, self.key, epoch, "attack")
+        losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        pruned = masked(self.network)
+        self.network.train()
+        lr, count = 0.0, math.ceil(len(self.data.train) / training.batch_size)
+        for index, (images, labels) in enumerate(self._batches(epoch)):
+            lr = rate(training, epoch + (index + 0.5) / count)
+            for group in self._optimizer.param_groups:
+                group["lr"] = lr
+            with self._precision():
+                loss, logits = self._objective(self.network, images, labels, self._context)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            hold(pruned)
+            self._average.after_step(self.network)
+            losses += loss.detach() * len(labels)
+            right += (logits.detach().argmax(1) == labels).sum()
+        images_seen = len(self.data.train)
+        mean_loss = float(losses) / images_seen
+        if not math.isfinite(mean_loss):
+            raise DivergedError(
+                f"the loss was {mean_loss} in epoch {epoch + 1} of {training.epochs}"
+            )
+        self._average.after_epoch(self.network, epoch, self._clean_batches())
+        seconds = time.perf_counter() - start
+        robust, one_step = self._robustness()
+        self.history.append(
+            Epoch(
+                epoch=epoch + 1,
+                loss=mean_loss,
+                train_accuracy=float(right) / images_seen,
+                validation_accuracy=accuracy(self._reported(), self.data.validation),
+                validation_robust=robust,
+                validation_one_step=one_step,
+                lr=lr,
+                seconds=seconds,
+                images_per_second=images_seen / seconds,
+            )
+        )
+        if training.selection == "validation" and best_epoch(self.history, training) == epoch:
+            self._best = _copied(self._reported().state_dict())
+
+    def finish(self, *, whole: bool) -> None:
+        """Leave the network with the weights to report, as it was found otherwise."""
+        self._optimizer.zero_grad()  # leave no gradient behind
+        if whole:
+            self.network.load_state_dict(self._best or _copied(self._reported().state_dict()))
+        if self.compute.channels_last:
+            self.network.to(memory_format=torch.contiguous_format)
+        self.network._compiled_call_impl = None
+        self.network.eval()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all from which this training goes on."""
+        parts = {
+            "network": self.network.state_dict(),
+            "optimizer": _state_of(self._optimizer, self.network),
+            "average": self._average.state(),
+            "best": self._best,
+        }
+        tensors = {f"{part}.{n}": t for part, found in parts.items() for n, t in found.items()}
+        return Checkpoint(_copied(tensors), list(self.history))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        parts: dict[str, dict[str, Tensor]] = {
+            "network": {}, "optimizer": {}, "average": {}, "best": {},
+        }  # fmt: skip
+        for name, tensor in checkpoint.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.network.load_state_dict(parts["network"])
+        _restore_state(self._optimizer, self.network, parts["optimizer"])
+        self._average.restore(parts["average"])
+        device = self.data.train.labels.device
+        self._best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
+        self.history = list(checkpoint.history)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        train = self.data.train
+        device = train.labels.device
+        order = torch.randperm(len(train), generator=_generator("cpu", self.key, epoch, "order"))
+        augmentation = _generator(device, self.key, epoch, "augmentation")
+        for batch in torch.split(order.to(device), self.training.batch_size):
+            images, labels = train.batch(batch)
+            if self.data.augment:
+                images = flip_and_shift(images, augmentation)
+            yield self._formatted(images), labels
+
+    def _clean_batches(self) -> Iterator[Tensor]:
+        for images, _ in self.data.train.batches(self.training.batch_size):
+            yield self._formatted(images)
+
+    def _formatted(self, images: Tensor) -> Tensor:
+        if self.compute.channels_last:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def _precision(self) -> AbstractContextManager[object]:
+        precision = PRECISIONS[self.compute.precision]
+        return torch.autocast(
+            self.data.train.labels.device.type, precision, enabled=precision != torch.float32
+        )
+
+    def _reported(self) -> nn.Module:
+        return self._average.network(self.network)
+
+    def _robustness(self) -> tuple[float | None, float | None]:
+        """Return the accuracy on validation images under PGD, and under one step of training.
+
+        None where nobody asks: it is what an epoch is chosen by, and what shows a collapse.
+        """
+        asked = self.training.selection == "validation" or self.training.attack_steps == 1
+        if self.threat is None or not asked:
+            return None, None
+        held_out = self.data.validation
+        watched = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])
+        seed, threat = derive_seed(self.key, "watch"), self.threat
+        if self._watched is None:
+            self._watched = Twin(self._reported())
+        else:
+            self._watched.refresh(self._reported())
+        twin = self._watched
+        robust = robust_accuracy(twin, watched, threat, WATCH_STEPS, 2.5 / WATCH_STEPS, seed)
+        size = self.training.attack_step
+        if self.training.attack_steps != 1 or size is None:
+            return robust, None
+        return robust, robust_accuracy(twin, watched, threat, 1, size, seed)
+
+
+def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe."""
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=training.lr,
+            betas=(training.momentum, 0.999),
+            weight_decay=training.weight_decay,
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+
+
+def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generator:
+    key, *rest = purpose
+    return torch.Generator(device).manual_seed(derive_seed(str(key), *rest))
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _state_of(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """Return an optimizer's state by ``parameter.field``."""
+    return {
+        f"{name}.{field}": value
+        for name, parameter in network.named_parameters()
+        for field, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore_state(
+    optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, Tensor]
+) -> None:
+    parameters = dict(network.named_parameters())
+    for name, value in state.items():
+        parameter, _, field = name.rpartition(".")
+        place = "cpu" if field == "step" else parameters[parameter].device
+        optimizer.state[parameters[parameter]][field] = value.to(place, copy=True)

@@ -1,0 +1,75 @@
+"""Policies: the weights, and the learning rate, from which a pruned network is trained on.
+
+A policy is a function ``(network, start) -> None`` that prepares the pruned network in place. With
+``"rate"`` among its needs the learning rate is not its own, but that of the last epochs of the
+dense network's training; with ``"rewound"`` it is given that network's earlier weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from prune_core.models.state import seeded
+from prune_core.specs.registry import method
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a policy may use: a seed, and the dense network's earlier weights, pruned alike."""
+
+    seed: int
+    rewound: nn.Module | None = None
+
+
+@method("none")
+def none(network: nn.Module, start: Start) -> None:
+    """No fine-tuning at all."""
+    del network, start
+
+
+@method("finetune", source="Han et al., 2015 (arXiv 1506.02626)")
+def finetune(network: nn.Module, start: Start) -> None:
+    """Train on from the weights that pruning left, at a rate of its own."""
+    del network, start
+
+
+@method("lr-rewind", source="Renda et al., 2020 (arXiv 2003.02389)", needs=("rate",))
+def lr_rewind(network: nn.Module, start: Start) -> None:
+    """Train on from what pruning left, at the rate of the dense network's last epochs."""
+    del network, start
+
+
+@method(
+    "weight-rewind",
+    source="Frankle et al., 2019 (arXiv 1903.01611); Renda et al., 2020 (arXiv 2003.02389)",
+    needs=("rate", "rewound"),
+)
+def weight_rewind(network: nn.Module, start: Start) -> None:
+    """Go back to the dense network's weights of as many epochs ago, and its learning rate then."""
+    if start.rewound is None:
+        raise ValueError("policy 'weight-rewind' needs the dense network's earlier weights")
+    network.load_state_dict(start.rewound.state_dict())
+
+
+@method(
+    "iterative", source="Han et al., 2015 (arXiv 1506.02626); rounds as Frankle and Carbin, 2019"
+)
+def iterative(network: nn.Module, start: Start) -> None:
+    """Prune in rounds of geometric steps and train on from the weights after each."""
+    del network, start
+
+
+@method("scratch", source="Liu et al., 2019 (arXiv 1810.05270)")
+def scratch(network: nn.Module, start: Start) -> None:
+    """Train the pruned architecture from new random weights: the control of every pruning."""
+    device = next(network.parameters()).device
+    with seeded(start.seed, device):
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear | nn.BatchNorm2d):
+                module.reset_parameters()

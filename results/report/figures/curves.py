@@ -1,0 +1,53 @@
+"""Accuracy against sparsity, a line a level, with bands."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from results.report.style import LEVEL_COLOURS, LEVEL_MARKERS, styled, term_name
+
+
+def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:
+    """Draw accuracy against sparsity, a panel a factor, a line a level, with bands.
+
+    Each table: the factor's column, ``sparsity``, ``mean``, ``low``, ``high`` in accuracy points.
+    """
+    with styled():
+        figure = Figure(figsize=(3.7 * len(panels) + 0.6, 3.4))
+        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
+            _curves(axes, factor, table)
+            axes.set_title(f"by {term_name(factor)}")
+            axes.set_xlabel("share removed (%)")
+        for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
+            _end_labels(axes, factor, table)  # once the limits that the panels share are known
+        all_axes[0].set_ylabel(f"{metric} (%)")
+        figure.subplots_adjust(wspace=0.4)
+    return figure
+
+
+def _curves(axes: Axes, factor: str, table: pd.DataFrame) -> None:
+    for index, (_, line) in enumerate(table.groupby(factor, sort=True)):
+        colour = LEVEL_COLOURS[index % len(LEVEL_COLOURS)]
+        x = 100 * line["sparsity"].to_numpy(dtype=float)
+        axes.fill_between(x, line["low"], line["high"], color=colour, alpha=0.13, lw=0)
+        marker = LEVEL_MARKERS[index % len(LEVEL_MARKERS)]
+        axes.plot(x, line["mean"], color=colour, marker=marker, ms=4.5)
+    axes.set_xticks(sorted(100 * table["sparsity"].unique()))
+    axes.margins(x=0.08)
+
+
+def _end_labels(axes: Axes, factor: str, table: pd.DataFrame) -> None:
+    """Name each line at its end; names are pushed apart, never laid over one another."""
+    ends = [
+        (float(line["mean"].iloc[-1]), 100 * float(line["sparsity"].iloc[-1]), str(level), index)
+        for index, (level, line) in enumerate(table.groupby(factor, sort=True))
+    ]
+    low, high = axes.get_ylim()
+    last = float("-inf")
+    for value, x, level, index in sorted(ends):
+        last = max(value, last + 0.06 * (high - low))
+        colour = LEVEL_COLOURS[index % len(LEVEL_COLOURS)]
+        axes.text(x, last, f"   {level}", va="center", color=colour, fontsize=8.5)

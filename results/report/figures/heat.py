@@ -1,0 +1,39 @@
+"""A metric for every pair of levels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from results.report.style import styled, term_name
+
+ON_DARK, ON_LIGHT = "#FEFEFE", "#111111"
+"""Not the page's own colours: the cells stay as they are when the page is dark."""
+
+
+def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Figure:
+    """Draw the mean of a metric for every pair of levels, in accuracy points."""
+    with styled():
+        wide = means.pivot_table(index=rows, columns=columns, values="mean", observed=True)
+        order = means.groupby(columns, observed=True)["mean"].mean().sort_values().index
+        wide = wide[list(order)]
+        figure = Figure(figsize=(1.6 + 1.0 * wide.shape[1], 1.0 + 0.5 * wide.shape[0]))
+        axes = figure.subplots()
+        values = wide.to_numpy(dtype=float)
+        image = axes.imshow(values, cmap="cividis", aspect="auto")
+        middle = (np.nanmin(values) + np.nanmax(values)) / 2
+        for (i, j), value in np.ndenumerate(values):
+            colour = ON_DARK if value < middle else ON_LIGHT
+            axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour)
+        axes.set_xticks(range(wide.shape[1]), [str(level) for level in wide.columns])
+        axes.set_yticks(range(wide.shape[0]), [str(level) for level in wide.index])
+        axes.set_xlabel(term_name(columns))
+        axes.set_ylabel(term_name(rows))
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        bar = figure.colorbar(image, ax=axes, shrink=0.9)
+        bar.set_label(f"{metric} (%)")
+        bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,31 @@
+"""A figure as files: the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+
+from matplotlib.figure import Figure
+
+from results.report.style import styled
+
+PADDING = 0.1
+"""Inches round the drawing."""
+
+
+def render(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as SVG, PDF and PNG, without a date: the same input gives the same bytes."""
+    metadata = {
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+        "png": {"Software": None},
+    }
+    found = {}
+    with styled():
+        # "tight" would lay everything out once more for each format.
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox().padded(PADDING)
+        for kind, facts in metadata.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=facts, bbox_inches=box)
+            found[kind] = buffer.getvalue()
+    return found

@@ -1,0 +1,60 @@
+"""The share of variance by term, before and after fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from results.report.style import BLACK, styled, term_colour, term_name
+from results.statistics.words import percent
+
+SHARE_LIMITS = (-20.0, 112.0)
+"""Shares are drawn within these percentages; an interval that leaves them ends in an arrow."""
+
+
+def share_figure(shares: pd.DataFrame) -> Figure:
+    """Draw the share of variance by term, before and after fine-tuning.
+
+    ``shares``: ``term``, ``stage`` (pruned or finetuned), ``share``, ``low``, ``high``.
+    """
+    with styled():
+        order = list(dict.fromkeys(shares["term"]))
+        offset = 0.14 if shares["stage"].nunique() > 1 else 0.0
+        figure = Figure(figsize=(6.8, 1.1 + 0.42 * len(order)))
+        axes = figure.subplots()
+        for row in shares.to_dict("records"):
+            after = bool(row["stage"] == "finetuned")
+            y = len(order) - 1 - order.index(row["term"]) + (offset if after else -offset)
+            values = [100 * float(row[name]) for name in ("share", "low", "high")]
+            _share(axes, y, values, term_colour(str(row["term"])), after)
+        axes.axvline(0, color="#BBBBBB", lw=0.8, zorder=0)
+        axes.set_yticks(range(len(order)), [term_name(term) for term in reversed(order)])
+        axes.set_ylim(-0.6, len(order) - 0.4)
+        axes.set_xlim(*SHARE_LIMITS)
+        axes.set_xlabel("share of the variance between cells (%), with 95 % interval over seeds")
+        if shares["stage"].nunique() > 1:
+            axes.plot([], [], "o", color=BLACK, mfc="white", mew=1.4, label="before fine-tuning")
+            axes.plot([], [], "o", color=BLACK, label="after fine-tuning")
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
+    return figure
+
+
+def _share(axes: Axes, y: float, values: Sequence[float], colour: str, after: bool) -> None:
+    share, low, high = values
+    left, right = SHARE_LIMITS
+    if np.isfinite(low):
+        axes.plot([max(low, left), min(high, right)], [y, y], color=colour, lw=1.2, alpha=0.8)
+        for beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):
+            if beyond:
+                axes.plot(edge, y, marker, color=colour, ms=5, clip_on=False)
+    axes.plot(share, y, "o", color=colour, mfc=colour if after else "white", ms=6, mew=1.4)
+    if after:
+        edge = min(max(share, high if np.isfinite(high) else share), right - 12)
+        axes.annotate(
+            percent(share / 100), (edge, y), (6, -3), textcoords="offset points",
+            fontsize=8, color=colour,
+        )  # fmt: skip

@@ -1,0 +1,180 @@
+r"""The factorial decomposition of a metric, with the seed as the block.
+
+Write :math:`y_{cs}` for the metric of cell *c* at seed *s*. Each seed's values are decomposed
+exactly into main effects and interactions, :math:`y_{\cdot s} = \sum_T e_{Ts}`; effects of
+different terms are orthogonal. A term's variance between the cells' *expected* values is estimated
+without bias by the mean inner product of its effects at two *different* seeds, in which noise
+cancels: :math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares
+are :math:`V_T / V`, of the variance of all cells, estimated alike. Where cells are missing, effects
+are those of least squares; see `results.statistics.least_squares`. Intervals: see
+`results.statistics.share_intervals`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from results.statistics import least_squares as incomplete
+from results.statistics.design import AnalysisError, Array, Design, make_design, terms
+from results.statistics.share_intervals import Term, share_interval, variances
+
+MIN_SEEDS = 2
+"""Fewer cannot tell an effect from noise; intervals need one more."""
+REST = "shared"
+"""The row of what least squares can give to no one term; none in a complete design."""
+
+
+def decompose(
+    trials: pd.DataFrame,
+    metric: str,
+    factors: Sequence[str] | None = None,
+    block: str = "seed",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return the share of every main effect and interaction in the variance between cells.
+
+    Args:
+        trials: rows of ``trials``, of one data set.
+        metric: a column such as ``finetuned_pgd_20``, or ``gain_pgd_20``: fine-tuned less pruned.
+        factors: columns to decompose by; those with more than one level where left out.
+        block: the column whose levels are independent repetitions.
+        confidence: of the intervals.
+
+    Returns:
+        A row a term: ``term`` (``criterion``, ``criterion:finetuning``, ...), ``order`` (0 for
+        ``seed`` and ``noise``, which are no part of the whole), ``share`` of the variance between
+        cells with ``low`` and ``high``, and ``points``, the effect's root mean square in accuracy
+        points. Unbiased shares of absent effects scatter around 0 and may lie below it. Where cells
+        are missing, terms go up to three factors and a row ``shared`` has what is left; it has no
+        interval.
+
+    Raises:
+        AnalysisError: with fewer than two seeds or no varying factor.
+    """
+    design = make_design(trials, metric, factors, block)
+    return decompose_design(design, block, confidence)
+
+
+def decompose_design(design: Design, block: str = "seed", confidence: float = 0.95) -> pd.DataFrame:
+    """Return the decomposition of a design; see `decompose`."""
+    found = measured_terms(design)
+    total = total_gram(design)
+    whole = between_cells(total)
+    components = variances(np.stack([term.gram for term in found.values()]))
+    low, high = share_interval(list(found.values()), total, confidence)
+    frame = pd.DataFrame(
+        {
+            "term": list(found),
+            "order": [name.count(":") + 1 for name in found],
+            "share": components / whole,
+            "low": low,
+            "high": high,
+            "points": 100 * np.sqrt(np.clip(components, 0, None)),
+        }
+    )
+    # Seed and noise stand outside the whole; their size is given against it.
+    grand = np.nanmean(design.values, axis=tuple(range(design.values.ndim - 1)))
+    noise = float(np.trace(total) / len(design.seeds) - whole)
+    seed = float(grand.var(ddof=1) - noise / design.cells)
+    others = {block: seed, "noise": noise}
+    if not design.complete:
+        others = {REST: float(whole - components.sum()), **others}
+    outside = pd.DataFrame(
+        {
+            "term": list(others),
+            "order": 0,
+            "share": [value / whole for value in others.values()],
+            "low": np.nan,
+            "high": np.nan,
+            "points": [100 * np.sqrt(max(value, 0)) for value in others.values()],
+        }
+    )
+    return pd.concat([frame, outside], ignore_index=True)
+
+
+def total_gram(design: Design) -> Array:
+    """Return the inner products of all cells' deviations between seeds, [S, S] by cell."""
+    _check(design)
+    flat = design.values[design.there]
+    flat = flat - flat.mean(axis=0)
+    return np.asarray(flat.T @ flat / len(flat))
+
+
+def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[str, Term]:
+    """Return every term by its name.
+
+    ``only``: names of main effects; all terms where left out.
+    """
+    _check(design)
+    if not design.complete:
+        return incomplete.measured_terms(design, only)
+    found = {}
+    for term, effect in effects(design, only).items():
+        flat = effect.reshape(-1, len(design.seeds))
+        degrees = math.prod(len(design.levels[axis]) - 1 for axis in term)
+        found[_term_name(design, term)] = Term(flat.T @ flat / len(flat), degrees)
+    return found
+
+
+def effects(design: Design, only: Sequence[str] | None = None) -> dict[tuple[int, ...], Array]:
+    """Return the exact effects of a complete design by term, axes not in it of length 1.
+
+    Every axis in turn splits what there is into its mean and the deviations from it (Yates's
+    algorithm): the work is that of the array itself, not of the array times the terms.
+    """
+    wanted = [term for term in terms(design.factors) if _varies(design, term)]
+    if only is not None:
+        wanted = [term for term in wanted if _term_name(design, term) in only]
+    axes = {axis for term in wanted for axis in term}
+    order = max((len(term) for term in wanted), default=0)
+    found: dict[tuple[int, ...], Array] = {(): design.values}
+    # The longest axis first: means, which most terms are made of, shrink at once.
+    for axis in sorted(range(len(design.factors)), key=lambda a: -design.values.shape[a]):
+        split: dict[tuple[int, ...], Array] = {}
+        for term, values in found.items():
+            mean = values.mean(axis=axis, keepdims=True)
+            split[term] = mean
+            if axis in axes and len(term) < order:
+                split[tuple(sorted((*term, axis)))] = values - mean
+        found = split
+    return {term: found[term] for term in wanted}
+
+
+def sums_of_squares(design: Design) -> dict[str, float]:
+    """Return each term's sum of squares in the analysis of variance of a complete design."""
+    size = design.cells / len(design.seeds)
+    found = measured_terms(design)
+    return {name: float(term.gram.sum() * size) for name, term in found.items()}
+
+
+def between_cells(total: Array) -> float:
+    """Return the unbiased variance between all cells, of which shares are.
+
+    Raises `AnalysisError` where there is none: shares of noise mean nothing.
+    """
+    whole = float(variances(total))
+    if whole <= 0:
+        raise AnalysisError("the cells do not differ by more than noise: there is nothing to share")
+    return whole
+
+
+def _check(design: Design) -> None:
+    if len(design.seeds) < MIN_SEEDS:
+        raise AnalysisError(
+            f"{len(design.seeds)} seed cannot tell an effect from noise; "
+            f"run at least {MIN_SEEDS + 1}"
+        )
+    if not design.factors or design.cells < MIN_SEEDS:
+        raise AnalysisError("no factor has more than one level: there is nothing to decompose")
+
+
+def _varies(design: Design, term: tuple[int, ...]) -> bool:
+    return all(len(design.levels[axis]) > 1 for axis in term)
+
+
+def _term_name(design: Design, term: tuple[int, ...]) -> str:
+    return ":".join(design.factors[axis] for axis in term)

@@ -1,0 +1,90 @@
+"""Every level against every other: differences, equivalence, corrected for their number."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from results.statistics.design import AnalysisError, Array, make_design
+from results.statistics.intervals import mean_interval
+
+MARGIN = 0.5
+"""Accuracy points: levels that differ by less are as good as equal."""
+ALPHA = 0.05
+
+
+def compare_levels(
+    trials: pd.DataFrame,
+    metric: str,
+    factor: str = "criterion",
+    margin: float = MARGIN,
+    block: str = "seed",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Compare every two levels of a factor, paired by cell and seed, in accuracy points.
+
+    A row a pair: ``first``, ``second``, ``mean`` (first less second) with Student's t interval over
+    the seeds' mean differences, ``p`` of no difference, ``p_equal`` of a difference of at least
+    ``margin`` (two one-sided tests; Schuirmann, 1987), both after Holm's correction (1979) over all
+    pairs, and ``finding``: different, equivalent, or undecided.
+
+    Raises `AnalysisError` with fewer than two seeds, or where the factor has one level.
+    """
+    from scipy.stats import ttest_1samp  # slow to import, as is statsmodels
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    design = make_design(trials, metric, None, block)
+    if factor not in design.factors:
+        raise AnalysisError(f"{factor} has one level alone: nothing to compare")
+    if len(design.seeds) < 2:
+        raise AnalysisError("1 seed gives no test; run at least 2")
+    axis = design.factors.index(factor)
+    values = 100 * np.moveaxis(design.values, axis, 0)
+    rows = []
+    for i, j in itertools.combinations(range(len(design.levels[axis])), 2):
+        gap = _by_seed(values[i] - values[j])
+        if np.isnan(gap).any():
+            continue  # the two share no cell
+        low, high = mean_interval(gap, confidence)
+        constant = bool(np.ptp(gap) < 1e-12)  # deterministic: no test, and none needed
+        rows.append(
+            {
+                "factor": factor,
+                "first": str(design.levels[axis][i]),
+                "second": str(design.levels[axis][j]),
+                "mean": gap.mean(),
+                "low": low,
+                "high": high,
+                "p": float(gap.mean() == 0) if constant else ttest_1samp(gap, 0).pvalue,
+                "p_equal": float(abs(gap.mean()) >= margin)
+                if constant
+                else DescrStatsW(gap).ttost_mean(-margin, margin)[0],
+            }
+        )
+    table = pd.DataFrame(
+        rows, columns=["factor", "first", "second", "mean", "low", "high", "p", "p_equal"]
+    )
+    return judged(table)
+
+
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """Correct ``p`` (and ``p_equal``) by Holm's method, and say what each row finds."""
+    if table.empty:
+        return table.assign(finding=pd.Series(dtype=str))
+    from statsmodels.stats.multitest import multipletests
+
+    columns = [name for name in ("p", "p_equal") if name in table]
+    table = table.assign(**{name: multipletests(table[name], method="holm")[1] for name in columns})
+    finding = np.where(table["p"] < ALPHA, "different", "undecided")
+    if "p_equal" in table:
+        finding = np.where(table["p_equal"] < ALPHA, "equivalent", finding)
+    return table.assign(finding=finding)
+
+
+def _by_seed(gap: Array) -> Array:
+    """Return the mean over the cells that both levels have, by seed."""
+    flat = gap.reshape(-1, gap.shape[-1])
+    both = flat[~np.isnan(flat).any(axis=1)]
+    return np.asarray(both.mean(axis=0) if len(both) else np.full(gap.shape[-1], np.nan))

@@ -1,0 +1,98 @@
+"""Do rankings agree? Of criteria across fine-tunings, architectures, seeds; before and after."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from results.statistics.design import AnalysisError, Array, make_design
+from results.statistics.intervals import Index, jackknife_interval
+from results.statistics.subfactors import trained
+from results.tables.schema import STAGES
+
+
+def rank_agreement(
+    trials: pd.DataFrame,
+    metric: str,
+    of: str = "criterion",
+    across: Sequence[str] | None = None,
+    block: str = "seed",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return how far the levels of ``of`` are ranked alike at every level of other factors.
+
+    Kendall's tau-b between the rankings at two levels, the mean over all pairs of levels; 1 where
+    all agree, 0 where they have nothing to do with one another. A row a factor: ``factor``,
+    ``tau``, ``low`` and ``high`` (jackknife over seeds), ``pairs``. The row of the seed is the
+    agreement of single seeds with one another: noise alone keeps the others from reaching 1.
+    """
+    design = make_design(trials, metric, None, block)
+    if of not in design.factors:
+        raise AnalysisError(f"{of} has one level alone: nothing to rank")
+    axis = design.factors.index(of)
+    rows = []
+    for other, factor in enumerate(design.factors):
+        if other == axis or (across is not None and factor not in across):
+            continue
+        table = _two_way(design.values, axis, other)
+
+        def tau(keep: Index, table: Array = table) -> Array:
+            return np.asarray(_mean_tau(table[..., keep].mean(axis=-1)))
+
+        seeds = table.shape[-1]
+        whole = tau(np.arange(seeds))
+        low, high = jackknife_interval(tau, seeds, whole, confidence)
+        pairs = table.shape[1] * (table.shape[1] - 1) // 2
+        rows.append((factor, float(whole), max(-1.0, float(low)), min(1.0, float(high)), pairs))
+    single = np.nanmean(
+        np.moveaxis(design.values, axis, 0), axis=tuple(range(1, len(design.factors)))
+    )
+    count = len(design.seeds)
+    rows.append((block, _mean_tau(single), np.nan, np.nan, count * (count - 1) // 2))
+    return pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
+
+
+def rank_flow(
+    trials: pd.DataFrame, metric: str, of: str = "criterion", block: str = "seed"
+) -> pd.DataFrame:
+    """Return the ranks of criteria before and after each fine-tuning, over all other factors.
+
+    ``metric``: of the fine-tuned stage; ``before`` is the same of the pruned one. Rows: ``step``
+    (``before`` or a fine-tuning; one of no epochs is as before), the level, ``mean`` in accuracy
+    points, ``rank`` (1 the best).
+    """
+    attack = metric.partition("_")[2]
+    before = f"{STAGES[1]}_{attack}"
+    done = trials[(trials["status"] == "done") & trials[metric].notna()]
+    means = 100 * trained(done).groupby([of, "finetuning", block])[metric].mean()
+    table = means.groupby([of, "finetuning"]).mean().rename("mean").reset_index()
+    table = table.rename(columns={"finetuning": "step"})
+    if before in done and done[before].notna().any():
+        first = (100 * done.groupby([of, block])[before].mean()).groupby(of).mean()
+        table = pd.concat([first.rename("mean").reset_index().assign(step="before"), table])
+    table["rank"] = table.groupby("step")["mean"].rank(ascending=False, method="first").astype(int)
+    return table[["step", of, "mean", "rank"]].reset_index(drop=True)
+
+
+def _two_way(values: Array, axis: int, other: int) -> Array:
+    """Return means over all factors but two, [levels of axis, levels of other, S]."""
+    moved = np.moveaxis(values, (axis, other), (0, 1))
+    flat = moved.reshape(*moved.shape[:2], -1, moved.shape[-1])
+    # Every ranking is of the same cells: those that all levels of ``axis`` have.
+    whole = ~np.isnan(flat).any(axis=(0, 3), keepdims=True)
+    return np.asarray(np.nanmean(np.where(whole, flat, np.nan), axis=2))
+
+
+def _mean_tau(table: Array) -> float:
+    """Return Kendall's tau-b between columns, the mean over all pairs that have one."""
+    from scipy.stats import kendalltau  # slow to import, and most commands rank nothing
+
+    found = [
+        kendalltau(table[:, i], table[:, j]).statistic
+        for i, j in itertools.combinations(range(table.shape[1]), 2)
+        if not np.isnan(table[:, [i, j]]).any()
+    ]
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")

@@ -1,0 +1,139 @@
+"""The parts of fine-tuning as factors of their own: objective, policy, epochs, rate, and so on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from results.statistics.comparison import compare_main_effects
+from results.statistics.decomposition import decompose_design
+from results.statistics.design import AnalysisError, make_design, varying_factors
+from results.statistics.words import interval, listed, percent
+from results.tables.schema import SUBFACTORS, metric_label
+
+
+def subfactors_of(trials: pd.DataFrame) -> list[str]:
+    """Return the columns that tell the levels of fine-tuning apart, the chief ones first.
+
+    A column that says nothing beyond those before it is left out, such as the rate that a policy
+    takes from the dense network; so is one that overrides make vary within a level.
+    """
+    levels = trained(trials)
+    known = [name for name in SUBFACTORS if name in levels]
+    if levels.empty or not known:
+        return []
+    within = levels.groupby("finetuning")[known].nunique(dropna=False).max()
+    table = levels.drop_duplicates("finetuning")[known].astype(object)
+    table = table.where(table.notna(), None)
+    chosen: list[str] = []
+    apart = 1
+    for name in known:
+        finer = len(table.drop_duplicates([*chosen, name]))
+        if within[name] == 1 and finer > apart:
+            chosen.append(name)
+            apart = finer
+    return chosen
+
+
+def trained(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that were fine-tuned at all: the others have no parts to compare."""
+    return trials[trials["policy"] != "none"] if "policy" in trials else trials.iloc[:0]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How much each part of fine-tuning explains of a metric, among fine-tuned networks alone.
+
+    ``difference`` is the share of the first of ``parts`` less that of the second, between ``low``
+    and ``high``.
+    """
+
+    metric: str
+    parts: tuple[str, ...]
+    """The sub-factors, the largest share first."""
+    shares: dict[str, tuple[float, float, float]]
+    """Share, low and high of each part, and of the criterion where it varies."""
+    together: float
+    """The share of the parts' interactions with one another."""
+    difference: float
+    low: float
+    high: float
+    seeds: int
+    cells: int
+    notes: tuple[str, ...]
+    table: pd.DataFrame
+    """The whole decomposition, as `results.decompose` returns it."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the largest part is larger than the next by more than its uncertainty."""
+        return self.low > 0
+
+    @property
+    def sentence(self) -> str:
+        """What matters most, in words, with its numbers."""
+        first, second = self.parts[:2]
+        label = metric_label(self.metric)
+        head = (
+            f"Of fine-tuning's parts, the {_name(first)} matters most for {label}"
+            if self.decided
+            else f"Which of fine-tuning's parts matters most for {label} is not decided"
+        )
+        explained = [
+            f"the {_name(name)} {percent(share)} ({interval(low, high)})"
+            for name, (share, low, high) in self.shares.items()
+        ]
+        return (
+            f"{head}: between {self.cells} fine-tuned cells at {self.seeds} seeds, "
+            f"{listed(explained)}; {_name(first)} less {_name(second)} is "
+            f"{percent(self.difference)} of the variance ({interval(self.low, self.high)}), and "
+            f"the parts' interactions explain another {percent(self.together)}."
+        )
+
+
+def parts(
+    trials: pd.DataFrame, metric: str, block: str = "seed", confidence: float = 0.95
+) -> Parts:
+    """Return how much each part of fine-tuning explains; trials without fine-tuning are left out.
+
+    Raises `AnalysisError` with fewer than two parts that vary, or fewer than three seeds.
+    """
+    chosen = subfactors_of(trials)
+    if len(chosen) < 2:
+        raise AnalysisError("the levels of fine-tuning differ in fewer than two of its parts")
+    rows = trained(trials)
+    others = [name for name in varying_factors(rows) if name != "finetuning"]
+    text = rows.assign(**{name: rows[name].astype(object).fillna("none") for name in chosen})
+    design = make_design(text, metric, [*others, *chosen], block)
+    left = [name for name in chosen if len(design.levels[design.factors.index(name)]) > 1]
+    if len(left) < 2:
+        raise AnalysisError(
+            "fine-tuning's parts are not crossed: no two of them vary in a complete design"
+        )
+    table = decompose_design(design, block, confidence)
+    values = {str(row["term"]): row for row in table.to_dict("records")}
+    order = sorted(left, key=lambda name: -float(values[name]["share"]))
+    _, difference, low, high = compare_main_effects(design, confidence, (order[0], order[1]))
+    shown = [*order, *(["criterion"] if "criterion" in values else [])]
+    mixed = [term for term in values if ":" in term and set(term.split(":")) <= set(left)]
+    return Parts(
+        metric=metric,
+        parts=tuple(order),
+        shares={
+            name: (values[name]["share"], values[name]["low"], values[name]["high"])
+            for name in shown
+        },
+        together=sum(float(values[term]["share"]) for term in mixed),
+        difference=difference,
+        low=low,
+        high=high,
+        seeds=len(design.seeds),
+        cells=design.cells,
+        notes=design.notes,
+        table=table,
+    )
+
+
+def _name(part: str) -> str:
+    return {"lr": "learning rate"}.get(part, part.replace("_", " "))
