@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from prune_core.data import datasets
+from prune_core.errors import DatasetError
 from prune_core.specs.settings import Dataset
 
 from conftest import CPU
@@ -213,7 +214,7 @@ def test_a_damaged_folder_says_what_to_do(
     damage: Callable[[Path], None], words: str, tmp_path: Path, cache: Path
 ) -> None:
     damage(tiny(tmp_path))
-    with pytest.raises(datasets.DatasetError, match=words):
+    with pytest.raises(DatasetError, match=words):
         load("tiny-imagenet", tmp_path, "folder")
 
 
@@ -221,24 +222,24 @@ def test_classes_that_differ_between_parts_are_named(tmp_path: Path, cache: Path
     write_folders(tmp_path, "train")
     write_folders(tmp_path, "test")
     shutil.move(tmp_path / "test" / "n03", tmp_path / "test" / "n04")
-    with pytest.raises(datasets.DatasetError, match="differ in classes: n03, n04"):
+    with pytest.raises(DatasetError, match="differ in classes: n03, n04"):
         load("imagefolder", tmp_path, "folder")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
 def test_a_missing_data_set_says_what_to_do(name: str, tmp_path: Path) -> None:
     for source, words in (("parquet", r"no train\*.parquet in"), ("torchvision", "fetch it once")):
-        with pytest.raises(datasets.DatasetError, match=words):
+        with pytest.raises(DatasetError, match=words):
             load(name, tmp_path, source)
 
 
 def test_a_damaged_parquet_names_its_file(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(datasets.DatasetError, match=r"train.parquet in .* cannot be read"):
+    with pytest.raises(DatasetError, match=r"train.parquet in .* cannot be read"):
         load("cifar10", tmp_path, "parquet")
     rows = [{"img": {"bytes": b"no image"}, "label": 0}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
-    with pytest.raises(datasets.DatasetError, match=r"image 0 of .* cannot be decoded"):
+    with pytest.raises(DatasetError, match=r"image 0 of .* cannot be decoded"):
         load("cifar10", tmp_path, "parquet")
 
 
@@ -270,7 +271,7 @@ def test_torchvision_s_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5})
     check_three_classes(load("cifar10", tmp_path, "torchvision"))
     (folder / "test_batch").write_bytes(b"damaged")
-    with pytest.raises(datasets.DatasetError, match=r"no whole CIFAR10 .* fetch it once"):
+    with pytest.raises(DatasetError, match=r"no whole CIFAR10 .* fetch it once"):
         load("cifar10", tmp_path, "torchvision")
 
 
@@ -289,7 +290,7 @@ def test_processes_wait_for_the_one_that_decodes(tmp_path: Path, cache: Path) ->
     write_folders(tmp_path, "train")
     code = (
         "import sys, torch\nfrom unittest.mock import patch\nfrom PIL import Image\n"
-        "from prune_core import datasets\nfrom prune_core.specs.settings import Dataset\n"
+        "from prune_core.data import datasets\nfrom prune_core.specs.settings import Dataset\n"
         "opened, plain = [], Image.open\n"
         "with patch('PIL.Image.open', lambda f: opened.append(f) or plain(f)):\n"
         "    datasets.load(Dataset(name='imagefolder', root=sys.argv[1]), torch.device('cpu'))\n"

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_core.specs.registry import (
-    ATTACKS,
-    AXES,
-    CRITERIA,
-    GRANULARITIES,
-    Axis,
-    UnknownMethodError,
-)
+from prune_core.errors import UnknownMethodError
+from prune_core.specs.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, Axis
 
 from rows import ROWS, names
 

@@ -16,13 +16,14 @@ from torch.optim.swa_utils import update_bn
 from prune_core.attacks.evaluation import accuracy, evaluate
 from prune_core.data import datasets
 from prune_core.data.augmentation import flip_and_shift
+from prune_core.errors import DivergedError
 from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
 from prune_core.training import loop as training
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, collapses
-from prune_core.training.loop import DivergedError, fit
+from prune_core.training.loop import fit
 from prune_core.training.policies import Start
 from prune_core.training.schedules import rate
 

@@ -19,7 +19,8 @@ from rich.table import Table
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.state import maintenance as housekeeping
 from orchestrator.sweepfile.model import FACTOR_FIELDS, Sweep, SweepFileError, read_sweep
-from prune_core.specs.registry import AXES, UnknownMethodError
+from prune_core.errors import DatasetError, UnknownMethodError
+from prune_core.specs.registry import AXES
 
 if TYPE_CHECKING:
     from orchestrator.driver.launch import Progress
@@ -352,7 +353,6 @@ def _check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
     are decoded for the workers too.
     """
     from prune_core.data import datasets
-    from prune_core.data.readers import DatasetError
     from prune_core.models.library import check_name
 
     faults = [fault for name in sweep.architectures if (fault := check_name(name))]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from prune_core.data import readers
 from prune_core.data.cache import Arrays
-from prune_core.data.readers import DatasetError
+from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
 from prune_core.specs.settings import Dataset as DatasetSpec

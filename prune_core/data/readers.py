@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_core.data.cache import Arrays, decoded
+from prune_core.errors import DatasetError
 
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".webp")
-
-
-class DatasetError(RuntimeError):
-    """A data set that is missing or damaged; the message says what to do."""
 
 
 def from_parquet(

@@ -23,11 +23,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prune_core.errors import UnknownMethodError
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class UnknownMethodError(ValueError):
-    """A name that an axis does not know; the message says what is allowed."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.datasets import Dataset, Split
+from prune_core.errors import DivergedError
 from prune_core.models.folding import Twin
 from prune_core.pruning.masks import hold, masked
 from prune_core.specs.keys import derive_seed
@@ -33,10 +34,6 @@ WATCHED = 512
 """Validation images, at most, that robustness is followed on from epoch to epoch."""
 WATCH_STEPS = 10
 """Steps of PGD, of 2.5 eps / steps each, that it is followed with."""
-
-
-class DivergedError(ArithmeticError):
-    """The loss was not finite: the same training would diverge again."""
 
 
 def fit(
