@@ -14,10 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from results.errors import AnalysisError
     from results.statistics.by_image import compare_outcomes
     from results.statistics.contrasts import level_means, paired_difference
     from results.statistics.decomposition import decompose
-    from results.statistics.design import AnalysisError
     from results.statistics.effects import cost_of_choice, level_effects
     from results.statistics.pairwise import compare_levels
     from results.statistics.pareto import pareto_front
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _HOME = {
     "statistics.contrasts": ("level_means", "paired_difference"),
     "statistics.decomposition": ("decompose",),
-    "statistics.design": ("AnalysisError",),
+    "errors": ("AnalysisError",),
     "statistics.effects": ("cost_of_choice", "level_effects"),
     "tables.load": ("Loaded", "load"),
     "statistics.by_image": ("compare_outcomes",),

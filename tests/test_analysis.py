@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 import results
+from results.errors import AnalysisError
 from results.statistics import least_squares as incomplete
 from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import decompose_design, measured_terms, sums_of_squares
-from results.statistics.design import AnalysisError, Design, make_design
+from results.statistics.design import Design, make_design
 from results.statistics.intervals import mean_interval, t_quantile
 from results.statistics.words import number, percent
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from results.errors import AnalysisError
 from results.statistics.by_image import compare_outcomes
-from results.statistics.design import AnalysisError
 from results.statistics.effects import cost_of_choice, level_effects
 from results.statistics.pairwise import compare_levels
 from results.statistics.pareto import pareto_front

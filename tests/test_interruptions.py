@@ -15,7 +15,8 @@ import pytest
 
 from orchestrator.driver.launch import Launch
 from orchestrator.state import rows
-from results.tables.storage import Storage, StorageIOError
+from results.errors import StorageIOError
+from results.tables.storage import Storage
 
 from conftest import run_sweep, sweep_text
 from test_launch import jobs, trials

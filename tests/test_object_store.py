@@ -17,7 +17,8 @@ import pytest
 
 import results
 from orchestrator.state.leases import Leases
-from results.tables.storage import Storage, StorageError, StorageIOError
+from results.errors import StorageError, StorageIOError
+from results.tables.storage import Storage
 from results.tables.store import Tables
 
 from conftest import run_sweep, sweep_text

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 import results
+from results.errors import AnalysisError, StorageError
 from results.report.page import make_report, markdown
 from results.report.summary import Summary, summarise
-from results.statistics.design import AnalysisError
-from results.tables.storage import StorageError
 
 from conftest import run_sweep, sweep_text
 

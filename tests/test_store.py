@@ -21,7 +21,7 @@ import torch
 import results.tables.schema
 import results.tables.store
 from orchestrator.state.artifacts import CHECKPOINT, NETWORK, Artifacts
-from results.tables.file import TableError
+from results.errors import StorageError, TableError
 from results.tables.schema import (
     KEY,
     TABLES,
@@ -31,7 +31,7 @@ from results.tables.schema import (
     metric_label,
     metric_name,
 )
-from results.tables.storage import Storage, StorageError
+from results.tables.storage import Storage
 from results.tables.store import Tables
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import results
-from results.statistics.design import AnalysisError
+from results.errors import AnalysisError
 from results.statistics.subfactors import parts, subfactors_of
 
 METRIC = "finetuned_pgd_20"

@@ -35,9 +35,7 @@ def wrong_requests() -> tuple[type[Exception], ...]:
     """Return the errors that mean a wrong request, not a fault of ours."""
     from orchestrator.cli.trackers import TrackerError
     from orchestrator.driver.launch import ResourceError
-    from results.statistics.design import AnalysisError
-    from results.tables.file import TableError
-    from results.tables.storage import StorageError
+    from results.errors import AnalysisError, StorageError, TableError
 
     found: list[type[Exception]] = [SweepFileError, UnknownMethodError, RequestError]
     found += [AnalysisError, StorageError, TableError, ResourceError, TrackerError]
@@ -73,7 +71,7 @@ class How:
 def run(file: Path, storage: str, how: How, console: Console) -> bool:
     """Run what is left of a sweep and report; return whether every trial is done."""
     from orchestrator.state.survey import survey
-    from results.tables.storage import StorageIOError
+    from results.errors import StorageIOError
 
     _, planned, root = _open(file, storage)
     try:
@@ -329,7 +327,8 @@ def export(file: Path, to: Path, storage: str, kind: str, console: Console) -> N
 def _open(file: Path, storage: str) -> tuple[Sweep, Plan, Storage]:
     """Check a sweep file and a storage root, and report the faults of both together."""
     from orchestrator.driver.replication import planned_seeds
-    from results.tables.storage import Storage, StorageError
+    from results.errors import StorageError
+    from results.tables.storage import Storage
 
     faults: list[str] = []
     try:

@@ -19,7 +19,8 @@ from orchestrator.state.leases import Leases
 from orchestrator.state.rows import failed_row, job_row, now
 from orchestrator.state.survey import ended_meanwhile, survey
 from prune_core.specs.stages import Trial
-from results.tables.storage import Storage, StorageIOError
+from results.errors import StorageIOError
+from results.tables.storage import Storage
 from results.tables.store import Tables
 
 POLL = 2.0

@@ -19,7 +19,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from results.tables.storage import Storage, StorageIOError
+from results.errors import StorageIOError
+from results.tables.storage import Storage
 
 log = logging.getLogger(__name__)
 BEAT = 5.0

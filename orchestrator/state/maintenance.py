@@ -45,7 +45,8 @@ def compact(storage: str, console: Console) -> None:
 def check(storage: str, artifacts: bool, console: Console) -> bool:
     """Read a storage root whole and print what is wrong; return whether nothing is."""
     from orchestrator.state.checking import artifact_faults, table_faults
-    from results.tables.storage import Storage, StorageError
+    from results.errors import StorageError
+    from results.tables.storage import Storage
 
     root = Storage(storage)
     root.check()

@@ -25,7 +25,8 @@ from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
 from prune_core.models.folding import Twin
 from prune_core.specs.stages import Dense, Evaluation, Pruned, Rewound, Scores, Sensitivity, Trial
-from results.tables.storage import Storage, StorageIOError
+from results.errors import StorageIOError
+from results.tables.storage import Storage
 
 
 class DeviceError(ValueError):

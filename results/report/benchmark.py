@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.statistics.design import AnalysisError
+from results.errors import AnalysisError
 
 DATASETS, EPS = ("cifar10", "svhn"), 8 / 255
 COLUMNS = ("dataset", "architecture", "sparsity", "allocation", "granularity", "criterion",

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.statistics.by_image import compare_outcomes
 from results.statistics.comparison import PAIR, compare_main_effects, subsets
 from results.statistics.contrasts import level_means, paired_difference
 from results.statistics.decomposition import decompose, decompose_design
-from results.statistics.design import AnalysisError, gain_of, make_design, varying_factors
+from results.statistics.design import gain_of, make_design, varying_factors
 from results.statistics.effects import cost_of_choice, level_effects
 from results.statistics.modules import module_table
 from results.statistics.pairwise import compare_levels

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.report.findings import report_tables
-from results.statistics.design import AnalysisError, metrics_of
+from results.statistics.design import metrics_of
 from results.statistics.subfactors import Parts, parts
 from results.statistics.verdict import Verdict, verdict
 from results.statistics.words import percent

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.statistics.design import AnalysisError, Array
+from results.errors import AnalysisError
+from results.statistics.design import Array
 from results.statistics.intervals import t_quantile
 from results.statistics.pairwise import judged
 from results.tables.schema import FACTORS

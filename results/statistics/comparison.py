@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.statistics.decomposition import between_cells, measured_terms, total_gram
-from results.statistics.design import AnalysisError, Design, make_design
+from results.statistics.design import Design, make_design
 from results.statistics.intervals import t_quantile
 from results.statistics.share_intervals import gap_interval, variances
 

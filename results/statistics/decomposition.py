@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.statistics import least_squares as incomplete
-from results.statistics.design import AnalysisError, Array, Design, make_design, terms
+from results.statistics.design import Array, Design, make_design, terms
 from results.statistics.share_intervals import Term, share_interval, variances
 
 MIN_SEEDS = 2

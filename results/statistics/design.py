@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from results.errors import AnalysisError
 from results.tables.schema import FACTORS, is_metric
 
 Array = NDArray[np.float64]
@@ -19,10 +20,6 @@ MOST_HOLES = 0.5
 """Levels are left out until no larger share of the cells is missing at every seed."""
 GAIN = "gain_"
 """What a derived metric begins with: fine-tuned less pruned, as in ``gain_pgd_20``."""
-
-
-class AnalysisError(ValueError):
-    """Data that cannot carry the question; the message says what is missing."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from results.statistics.design import AnalysisError, Array, Design, make_design
+from results.errors import AnalysisError
+from results.statistics.design import Array, Design, make_design
 from results.statistics.intervals import mean_interval
 from results.statistics.least_squares import main_effects
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from results.statistics.design import AnalysisError, Array, Design, terms
+from results.errors import AnalysisError
+from results.statistics.design import Array, Design, terms
 from results.statistics.share_intervals import Term
 
 MOST_FACTORS = 3

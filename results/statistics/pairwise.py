@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from results.statistics.design import AnalysisError, Array, make_design
+from results.errors import AnalysisError
+from results.statistics.design import Array, make_design
 from results.statistics.intervals import mean_interval
 
 MARGIN = 0.5

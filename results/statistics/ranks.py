@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from results.statistics.design import AnalysisError, Array, make_design
+from results.errors import AnalysisError
+from results.statistics.design import Array, make_design
 from results.statistics.intervals import Index, jackknife_interval
 from results.statistics.subfactors import trained
 from results.tables.schema import STAGES

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import decompose_design
-from results.statistics.design import AnalysisError, make_design, varying_factors
+from results.statistics.design import make_design, varying_factors
 from results.statistics.words import interval, listed, percent
 from results.tables.schema import SUBFACTORS, metric_label
 

@@ -9,19 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from results.errors import DamagedError, TableError
 from results.tables import schema
 from results.tables.schema import arrow_schema, is_metric
 
 NAMES = b"mrsweep.columns"
 """Metadata: digest of the columns' names, which no checksum of a page covers."""
-
-
-class TableError(RuntimeError):
-    """A table file that this version cannot read; the message names it."""
-
-
-class DamagedError(ValueError):
-    """A file that does not hold what was written."""
 
 
 def stamped(rows: pa.Table) -> pa.Table:

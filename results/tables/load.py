@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.tables.storage import Storage, StorageError
+from results.errors import StorageError
+from results.tables.storage import Storage
 from results.tables.store import Tables
 
 

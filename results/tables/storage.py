@@ -11,13 +11,7 @@ from collections.abc import Iterator
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-
-class StorageError(RuntimeError):
-    """A storage root that cannot be used; the message says why."""
-
-
-class StorageIOError(OSError):
-    """A read or write that failed: full, read-only, out of reach. No fault of what was written."""
+from results.errors import StorageError, StorageIOError
 
 
 class Storage:

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from results.tables.file import DamagedError, TableError, parse, stamped
+from results.errors import DamagedError, StorageIOError, TableError
+from results.tables.file import parse, stamped
 from results.tables.schema import KEY, arrow_schema, is_metric
-from results.tables.storage import Storage, StorageIOError
+from results.tables.storage import Storage
 
 log = logging.getLogger(__name__)
 
