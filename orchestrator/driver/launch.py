@@ -12,6 +12,7 @@ from typing import Protocol
 
 from orchestrator.driver.allotment import Shares, likeness
 from orchestrator.driver.scheduler import Scheduler
+from orchestrator.errors import OrchestratorError
 from orchestrator.planning.attempt import ATTEMPTS, Cause, Order, Outcome
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
@@ -29,7 +30,7 @@ KEEPABLE = ("dense", "rewind", "scores", "prune")
 """Stages whose artifacts other jobs start from, and which a sweep need not keep."""
 
 
-class ResourceError(ValueError):
+class ResourceError(OrchestratorError):
     """Resources that the machine or the cluster does not have; a job would wait for ever."""
 
 

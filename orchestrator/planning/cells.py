@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.sweepfile.model import Override, Sweep, Value, as_levels
+from orchestrator.sweepfile.model import Override, Sweep
+from orchestrator.sweepfile.rules import Value, as_levels
 from prune_core.specs.recipes import FinetuningLevel, Training
 from prune_core.specs.settings import Estimation, PruningRules
 

@@ -10,7 +10,8 @@ from typing import Any
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.compatibility import contradictions
 from orchestrator.planning.trials import Paths
-from orchestrator.sweepfile.model import Sweep, SweepFileError, Value
+from orchestrator.sweepfile.model import Sweep, SweepFileError
+from orchestrator.sweepfile.rules import Value
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import (
     Dense,

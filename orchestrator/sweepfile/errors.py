@@ -1,4 +1,4 @@
-"""Faults in words: where they stand, what was given, what is allowed."""
+"""Faults in words: the line, what was given, what is allowed."""
 
 from __future__ import annotations
 
@@ -11,41 +11,48 @@ from pydantic import BaseModel, ValidationError
 
 Place = tuple[str | int, ...]
 TAGS = ("(list)", "(rule)")
-"""What tells the forms of a field apart, where it may have several."""
+"""Marks by which pydantic tells the forms of one field apart; users do not write them."""
 
 
 def describe(
     error: ValidationError, model: type[BaseModel], lines: Mapping[Any, int], name: str
 ) -> list[str]:
-    """Return a line of text for every fault, in the order of the file's lines.
+    """Say what is wrong with a sweep file.
 
-    ``lines`` are the lines of all values by their place; ``name`` stands before each.
+    Args:
+        error: The faults, as pydantic found them.
+        model: What the file was checked against.
+        lines: The line of every value, by its place in the data.
+        name: The file's name, written before every line number.
+
+    Returns:
+        A line of text for every fault, in the order of the file's lines.
     """
-    found = []
+    messages = []
     deeper = {fault["loc"][:-1] for fault in error.errors()}
     for fault in error.errors():
         if fault["type"] == "too_short" and fault["loc"] in deeper:
-            continue  # its items were there, and are wrong: that is said already
+            continue  # its items are there but wrong, which is said already
         where = _as_written(fault["loc"], lines)
         place = ".".join(str(part) for part in where) or "sweep"
-        found.append((_line(where, lines), f"{place}: {_explain(dict(fault), model)}"))
-    return [f"{name}:{line}: {message}" for line, message in sorted(found)]
+        messages.append((_line(where, lines), f"{place}: {_explain(dict(fault), model)}"))
+    return [f"{name}:{line}: {message}" for line, message in sorted(messages)]
 
 
 def allowed(given: str, known: Sequence[str]) -> str:
-    """Say what is allowed, the nearest first."""
+    """Say which names are allowed, and which of them is nearest to the given one."""
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}allowed: {', '.join(known)}"
 
 
 def clean(message: str) -> str:
-    """Return a message of pydantic's without its own words before ours."""
+    """Return a message of pydantic without the words that it puts before ours."""
     return message.removeprefix("Value error, ")
 
 
 def _as_written(loc: Place, lines: Mapping[Any, int]) -> Place:
-    """Take out what the parser added: marks of keys, and the name of an only recipe."""
+    """Leave out what the parser added: marks of keys and forms, the name of a single recipe."""
     where = tuple(part for part in loc if part not in ("[key]", *TAGS))
     if len(where) > 1 and where[0] == where[1] and where[:2] not in lines:
         where = where[1:]

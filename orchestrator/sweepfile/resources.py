@@ -1,4 +1,4 @@
-"""What a sweep file says of running it: what jobs take, and when enough seeds are done."""
+"""How a sweep is to be run: what its jobs take, and when enough seeds are done."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
-    """Read a number with its unit."""
+    """Return a validator that reads a number with its unit."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", value)
-        if not found or found[2] not in units:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", value)
+        if not match or match[2] not in units:
             raise ValueError(f"{value!r}: write {example}; units: {', '.join(units)}")
-        return float(found[1]) * units[found[2]]
+        return float(match[1]) * units[match[2]]
 
     return BeforeValidator(read)
 
@@ -33,7 +33,7 @@ Seconds = Annotated[float, _measured_in(PERIODS, "90m or 12h"), Field(gt=0)]
 
 
 class Takes(Spec):
-    """What a job takes while it runs; what is left out is said by a wider rule."""
+    """What a job takes while it runs; a wider rule says what is left out here."""
 
     cpus: Annotated[float, Field(gt=0)] | None = None
     gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
@@ -41,10 +41,10 @@ class Takes(Spec):
         description="share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then "
         "as much as the memory of earlier jobs of its kind, architecture and batch size asks for",
     )
-    memory: Bytes | None = Field(None, description="of the machine, such as 4 GiB")
+    memory: Bytes | None = Field(None, description="main memory, such as 4 GiB")
     accelerator: str | None = Field(None, description="model of GPU as Ray names it, such as H100")
     time_limit: Seconds | None = Field(
-        None, description="after which a job is taken to hang and is tried elsewhere, such as 12h"
+        None, description="after which a job counts as hanging and is tried elsewhere, such as 12h"
     )
 
 
@@ -64,23 +64,25 @@ class Until(Spec):
     """When enough seeds are done."""
 
     half_width: Annotated[Number, Field(gt=0, lt=1)] = Field(
-        description="of the verdict's 95 % interval, as a share of the variance"
+        description="half width of the verdict's 95 % interval, as a share of the variance"
     )
-    metric: str | None = Field(None, description="the verdict's; the report's leading one if none")
+    metric: str | None = Field(
+        None, description="metric of the verdict; by default the leading one"
+    )
     hours: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="device-hours after which no seed is added either"
+        None, description="device-hours after which no more seeds are added"
     )
 
 
 class Replication(Spec):
     """Seeds that are added until the verdict is narrow enough, or the budget is spent."""
 
-    min: int = Field(3, ge=3, description="fewer give no interval")
+    min: int = Field(3, ge=3, description="seeds at first; an interval needs 3")
     max: int
     until: Until
 
     @model_validator(mode="after")
     def _max_over_min(self) -> Self:
         if self.max < self.min:
-            raise ValueError(f"max {self.max} is under min {self.min}")
+            raise ValueError(f"max {self.max} is less than min {self.min}")
         return self

@@ -7,11 +7,13 @@ from typing import Any
 
 import yaml
 
+from orchestrator.errors import OrchestratorError
+
 Path = tuple[str | int, ...]
 
 
-class YamlError(ValueError):
-    """Text that is no YAML, or a key given twice; ``line`` says where, counted from 1."""
+class YamlError(OrchestratorError):
+    """Text that is not YAML, or a key given twice; ``line`` is counted from 1."""
 
     def __init__(self, message: str, line: int):
         super().__init__(message)
@@ -19,7 +21,7 @@ class YamlError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader without numbers to the base of 60: ``2:4`` is text, not 124."""
+    """The safe loader, but without numbers in base 60: ``2:4`` is text, not 124."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML declares it so
         first: [
@@ -33,7 +35,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
-    """Return the data and, for the path of every value, its line; the safe schema alone."""
+    """Read YAML of the safe schema: no tags that build objects.
+
+    Returns:
+        The data, and the line of every value by its path: ``("finetuning", "pgd", "lr")``.
+
+    Raises:
+        YamlError: The text is not YAML, or gives a key twice.
+    """
     loader = _Loader(text)
     lines: dict[Path, int] = {}
 
@@ -43,15 +52,15 @@ def read_yaml(text: str) -> tuple[Any, dict[Path, int]]:
             return [build(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             loader.flatten_mapping(node)
-            found: dict[Any, Any] = {}
+            mapping: dict[Any, Any] = {}
             for name, value in node.value:
                 key = loader.construct_object(name)
-                if key in found:
+                if key in mapping:
                     line = name.start_mark.line + 1
                     raise YamlError(f"key {key!r} is given twice; give it once", line)
                 lines[(*path, key)] = name.start_mark.line + 1
-                found[key] = build(value, (*path, key))
-            return found
+                mapping[key] = build(value, (*path, key))
+            return mapping
         return loader.construct_object(node)
 
     try:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.planning.attempt import Cause, Order, Outcome
 from orchestrator.planning.plan import Job
 from orchestrator.state import rows
@@ -29,7 +30,7 @@ from results.errors import StorageIOError
 from results.tables.storage import Storage
 
 
-class DeviceError(ValueError):
+class DeviceError(OrchestratorError):
     """A device that this machine does not have."""
 
 

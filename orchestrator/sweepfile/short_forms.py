@@ -1,0 +1,72 @@
+"""Short forms of a sweep file, written out: a name for a data set, lists of settings, counts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from prune_core.specs.recipes import RATE, rewinds_rate
+from prune_core.specs.registry import POLICIES
+
+
+def named(value: Any) -> Any:
+    """Read a bare name as a mapping that gives nothing but the name."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def seeds(value: Any) -> Any:
+    """Read a number as that many seeds, counted from 0."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError(f"{value} seeds; give at least 1, or a list")
+        return tuple(range(value))
+    return value
+
+
+def recipes(value: Any) -> Any:
+    """Read a single recipe as the only level of the factor ``dense``."""
+    several = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
+    return value if several else {"dense": value}
+
+
+def grids(value: Any) -> Any:
+    """Write out levels that give several values to a setting: one level for every combination.
+
+    Settings that a combination's policy does not read are left out of it. Combinations that are
+    equal then are one level.
+    """
+    if not isinstance(value, dict):
+        return value
+    levels: dict[str, Any] = {}
+    for name, level in value.items():
+        lists = _settings_with_several_values(level)
+        if not lists:
+            levels[name] = level
+        for combination in itertools.product(*lists.values()) if lists else ():
+            data = _without_unread_settings({**level, **dict(zip(lists, combination, strict=True))})
+            parts = [str(data[setting]).replace(":", ".") for setting in lists if setting in data]
+            label = "-".join([str(name), *parts])
+            if data in levels.values():
+                continue
+            if label in levels or label in value:
+                raise ValueError(f"two levels are called {label!r}; rename {name!r}")
+            levels[label] = data
+    return levels
+
+
+def _settings_with_several_values(level: Any) -> dict[str, list[Any]]:
+    if not isinstance(level, dict):
+        return {}
+    lists = {setting: values for setting, values in level.items() if isinstance(values, list)}
+    milestones = lists.get("milestones")
+    if milestones is not None and not all(isinstance(values, list) for values in milestones):
+        del lists["milestones"]  # one value, which is a list
+    return lists
+
+
+def _without_unread_settings(level: dict[str, Any]) -> dict[str, Any]:
+    policy = level.get("policy", "finetune")
+    unread: set[str] = set() if policy == "iterative" else {"rounds"}
+    if policy in POLICIES.methods and rewinds_rate(policy):
+        unread |= set(RATE)
+    return {setting: value for setting, value in level.items() if setting not in unread}
