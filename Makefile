@@ -27,11 +27,14 @@ bench: .venv/installed
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Renew the lock after a change of pyproject.toml (needs uv). torch and torchvision go together.
+# Renew both locks after a change of pyproject.toml (needs uv): of development, and of what users
+# and images need, at the same versions. torch and torchvision go together.
+LOCK := uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url
 lock:
-	printf 'torch==2.14.1\ntorchvision==0.29.1\n' | uv pip compile pyproject.toml --extra dev \
-	  --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
-	  --constraint - --output-file requirements.lock
+	printf 'torch==2.14.1\ntorchvision==0.29.1\n' | \
+	  $(LOCK) --extra dev --constraint - --output-file requirements.lock
+	$(LOCK) --extra s3 --constraint requirements.lock --output-file requirements-users.lock
 
 clean:
 	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache *.egg-info

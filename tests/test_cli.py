@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from orchestrator.cli import commands
+from orchestrator.cli import running
 from orchestrator.planning.plan import make_plan
 from orchestrator.state import maintenance as housekeeping
 from orchestrator.state.leases import Leases
@@ -118,7 +118,7 @@ def test_a_missing_folder_of_data_is_refused_before_work(tmp_path: Path) -> None
     file.write_text(sweep_text(dataset=data))
     bad = mrsweep("run", file, "--storage", tmp_path / "root")
     assert bad.returncode == 2
-    assert "is no folder; give the one with the images" in bad.stderr
+    assert "is not a folder; give the one with the images" in bad.stderr
     assert not (tmp_path / "root").exists()
 
 
@@ -151,7 +151,7 @@ def test_plan_before_and_after(file: Path, done: Path, tmp_path: Path) -> None:
 def test_a_dry_run_checks_everything_and_writes_nothing(file: Path, tmp_path: Path) -> None:
     dry = mrsweep("run", file, "--storage", tmp_path / "none", "--dry-run", "--device", "cpu")
     assert dry.returncode == 0, dry.stderr
-    assert "Nothing was run, and nothing written." in dry.stdout
+    assert "Nothing was run or written." in dry.stdout
     assert "tiny: 8 trials" in dry.stdout
     assert "time limit" in dry.stdout
     assert not (tmp_path / "none").exists()
@@ -179,7 +179,7 @@ def test_status_says_rate_and_what_runs(done: Path) -> None:
     assert "16 trials: 12 done, 0 failed, 4 left" in text
     assert "running: 1 (1 x dense resnet8)" in text
     assert "jobs at once: " in text
-    assert "time left, so many at once: about 0.00 hours" in text
+    assert "time left at this rate: about 0.00 hours" in text
 
 
 def test_status_counts(done: Path) -> None:
@@ -263,12 +263,12 @@ def test_a_run_leaves_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     run_sweep(sweep_text(), tmp_path / "root")
     (tmp_path / "tiny.yaml").write_text(sweep_text())
     monkeypatch.setattr(housekeeping, "MANY_FILES", 10)
-    how = commands.How(executor="inline", device="cpu")
-    assert commands.run(tmp_path / "tiny.yaml", str(tmp_path / "root"), how, Console(quiet=True))
+    how = running.How(executor="inline", device="cpu")
+    assert running.run(tmp_path / "tiny.yaml", str(tmp_path / "root"), how, Console(quiet=True))
     root = Storage(str(tmp_path / "root"))
     assert len(root.names("tables", "jobs")) == 1
     assert len(root.names("tables", "trials")) == 8  # so few stay as they are
-    assert commands.run(tmp_path / "tiny.yaml", root.root, how, Console(quiet=True))
+    assert running.run(tmp_path / "tiny.yaml", root.root, how, Console(quiet=True))
 
 
 def test_trial_runs_the_one_selected(file: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_tracker_that_fails_is_said_and_loses_nothing(
     tracking.close()
     assert tracking.failures == 2
     assert "no route to host" in caplog.text
-    assert "wandb took 2 trials not" in caplog.text
+    assert "trials not shown in wandb: 2" in caplog.text
     assert run_sweep(TEXT, tmp_path).outcomes == []
 
 

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("prune_core", "results", "orchestrator")
-ALLOWED = {"prune_core": set(), "results": set(), "orchestrator": {"prune_core", "results"}}
+PACKAGES = ("prune_core", "results", "orchestrator", "mrsweep")
+ALLOWED = {
+    "prune_core": set(),
+    "results": set(),
+    "orchestrator": {"prune_core", "results"},
+    "mrsweep": {"prune_core", "results", "orchestrator"},
+}
 ROOMS = {
     "prune_core": [{"training"}, {"pruning"}, {"attacks"}, {"models", "data"}, {"specs"}],
     "results": [{"report"}, {"statistics"}, {"tables"}],
     "orchestrator": [{"cli"}, {"driver"}, {"worker"}, {"state"}, {"planning"}, {"sweepfile"}],
+    "mrsweep": [],  # the front door has no rooms behind it
 }
 """The rooms of each package, floor by floor: a room imports from floors below its own alone."""
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
@@ -82,6 +88,7 @@ assert not loaded, loaded
     "statement",
     [
         "import results",
+        "import mrsweep; mrsweep.load, mrsweep.read_sweep, mrsweep.make_plan, mrsweep.method",
         "import orchestrator.cli.main",
         "from results.report.page import make_report",
         """from orchestrator.planning.plan import make_plan

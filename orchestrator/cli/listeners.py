@@ -31,7 +31,7 @@ class Several:
 
 
 class EventLog:
-    """Appends a line of JSON for every event: its time, job, trial and levels, and how it ended."""
+    """Appends a line of JSON for every event: time, job, trial, and how the job ended."""
 
     def __init__(self, file: Path, sweep: str):
         self._sweep = sweep

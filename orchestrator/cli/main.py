@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines over the library; see ``mrsweep COMMAND --help``.
+"""The command line. It only parses: each command imports what it needs when it is called.
 
 Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wrong, 130 stopped.
 """
@@ -13,19 +13,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli import commands
-from orchestrator.state import maintenance as housekeeping
+from orchestrator.errors import OrchestratorError
+from prune_core import __version__
+from prune_core.errors import PruneCoreError
+from results.errors import ResultsError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Sweeps that decide whether the pruning criterion or the fine-tuning matters more for "
-    "robust accuracy. Start with: mrsweep plan sweeps/demo.yaml",
+    "robust accuracy. Start with: mrsweep sweeps demo, then mrsweep plan demo.yaml",
 )
 
-File = Annotated[Path, typer.Argument(help="The sweep file, such as sweeps/demo.yaml.")]
+File = Annotated[Path, typer.Argument(help="The sweep file, such as demo.yaml.")]
 StorageRoot = Annotated[
     str, typer.Option("--storage", help="Folder or URI that holds artifacts, tables and reports.")
 ]
@@ -41,7 +42,7 @@ class Executor(StrEnum):
 
 
 class Logger(StrEnum):
-    """Trackers that done trials may be shown in."""
+    """Trackers that can show done trials."""
 
     tensorboard = "tensorboard"
     wandb = "wandb"
@@ -56,10 +57,48 @@ class Format(StrEnum):
     benchmark = "benchmark"
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mrsweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+    del version  # its callback has shown it
+
+
+@app.command()
+def sweeps(
+    name: Annotated[
+        str, typer.Argument(help="The sweep file to copy; without it, all are listed.")
+    ] = "",
+    to: Annotated[Path, typer.Option(help="Folder for the copy.")] = Path(),
+) -> None:
+    """List the sweep files that come with mrsweep, or copy one of them here."""
+    from orchestrator.cli.catalogue import copy_sweep, list_sweeps
+
+    if name:
+        copy_sweep(name, to, _console())
+    else:
+        list_sweeps(_console())
+
+
 @app.command()
 def plan(file: File, storage: StorageRoot = "runs") -> None:
-    """Show a sweep's cells, its shared stages, what is there already, and what the rest costs."""
-    commands.plan(file, storage, _console())
+    """Show a sweep's cells and shared stages, what is done already, and what the rest costs."""
+    from orchestrator.cli.request import open_sweep
+    from orchestrator.cli.status import show_plan
+    from orchestrator.state.survey import survey
+
+    planned, root = open_sweep(file, storage)
+    show_plan(planned, root, survey(planned, root), _console())
 
 
 @app.command()
@@ -67,37 +106,38 @@ def run(
     file: File,
     storage: StorageRoot = "runs",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Jobs at once, here; all cores where left out.")
+        int | None, typer.Option(min=1, help="Jobs at once on this machine; by default all cores.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A Ray cluster to join, such as auto or ray://head:10001.")
     ] = None,
-    executor: Annotated[Executor, typer.Option(help="ray, or inline: in this process.")] = (
-        Executor.ray
-    ),
+    executor: Annotated[
+        Executor, typer.Option(help="ray, or inline: one job after the other, in this process.")
+    ] = Executor.ray,
     device: Device = "auto",
     retry_failed: RetryFailed = False,
     logger: Annotated[
-        Logger | None, typer.Option(help="Show done trials in a tracker too (optional extras).")
+        Logger | None, typer.Option(help="Show done trials in this tracker too (optional extra).")
     ] = None,
     log: Annotated[
-        Path | None, typer.Option(help="File for a line of JSON an event, appended to.")
+        Path | None, typer.Option(help="Append a line of JSON for every event to this file.")
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check everything and show what would run."),
+        bool, typer.Option("--dry-run", help="Check everything and show what would run.")
     ] = False,
 ) -> None:
     """Run what is left of a sweep, then report. Run it again to go on after an interruption."""
+    from orchestrator.cli import running
+
     tracker = logger.value if logger else None
-    how = commands.How(workers, address, executor.value, device, retry_failed, tracker, log)
+    how = running.How(workers, address, executor.value, device, retry_failed, tracker, log)
     if dry_run:
-        commands.rehearse(file, storage, how, _console())
+        running.rehearse(file, storage, how, _console())
         return
     try:
-        done = commands.run(file, storage, how, _console())
+        done = running.run(file, storage, how, _console())
     except KeyboardInterrupt:
-        message = "\nInterrupted. The same command goes on where this stopped."
+        message = "\nInterrupted. Give the same command again to go on from here."
         Console(stderr=True).print(message)
         raise typer.Exit(130) from None
     raise typer.Exit(0 if done else 1)
@@ -113,14 +153,19 @@ def trial(
     device: Device = "auto",
 ) -> None:
     """Run the first trial that matches, in this process, and show its row."""
-    done = commands.trial(file, select, storage, device, _console())
+    from orchestrator.cli.trial import run_trial
+
+    done = run_trial(file, select, storage, device, _console())
     raise typer.Exit(0 if done else 1)
 
 
 @app.command()
 def status(file: File, storage: StorageRoot = "runs") -> None:
     """Show what of a sweep is done, running, failed and left, and how fast it goes."""
-    commands.status(file, storage, _console())
+    from orchestrator.cli.request import open_sweep
+    from orchestrator.cli.status import show_status
+
+    show_status(*open_sweep(file, storage), _console())
 
 
 @app.command()
@@ -130,23 +175,29 @@ def report(
     metric: Annotated[
         str | None, typer.Option(help="The metric that leads; the strongest attack's by default.")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder for the report instead.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for the report, instead of the storage root's.")
+    ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option(help="Another sweep of this storage root, to set beside it; may be repeated."),
+        typer.Option(help="Another sweep in this storage root to set beside it; may be repeated."),
     ] = None,
 ) -> None:
     """Regenerate a sweep's verdict, figures and tables from Parquet alone."""
-    commands.report(file, storage, metric, to, _console(), tuple(compare or ()))
+    from orchestrator.cli.reporting import write_report
+
+    write_report(file, storage, _console(), metric, to, tuple(compare or ()))
 
 
 @app.command("list")
-def list_axis(
+def list_methods(
     axis: Annotated[str, typer.Argument(help="criteria, architectures, allocations, ...")] = "",
-    names: Annotated[bool, typer.Option("--names", help="Bare names, one a line.")] = False,
+    names: Annotated[bool, typer.Option("--names", help="Bare names, one on each line.")] = False,
 ) -> None:
     """List the methods of an axis, or the axes."""
-    commands.list_axis(axis, names, _console())
+    from orchestrator.cli import catalogue
+
+    catalogue.list_methods(axis, names, _console())
 
 
 @app.command()
@@ -156,13 +207,17 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of sweep files, for editors."""
-    commands.schema(tables)
+    from orchestrator.cli.catalogue import print_schema
+
+    print_schema(tables)
 
 
 @app.command()
 def compact(storage: StorageRoot = "runs") -> None:
     """Join the small files of every table into one; sweeps may go on writing meanwhile."""
-    housekeeping.compact(storage, _console())
+    from orchestrator.state import maintenance
+
+    maintenance.compact(storage, _console())
 
 
 @app.command()
@@ -172,8 +227,10 @@ def check(
         bool, typer.Option("--artifacts", help="Read every artifact too, which takes longer.")
     ] = False,
 ) -> None:
-    """Read everything in storage and name what is damaged or missing; exit code 1 if there is."""
-    if not housekeeping.check(storage, artifacts, _console()):
+    """Read everything in storage and name what is damaged or missing; exit code 1 if so."""
+    from orchestrator.state import maintenance
+
+    if not maintenance.check(storage, artifacts, _console()):
         raise typer.Exit(1)
 
 
@@ -187,7 +244,9 @@ def export(
     ] = Format.csv,
 ) -> None:
     """Write a sweep's trials as one CSV or JSON file, or as adversarial pruning benchmark rows."""
-    commands.export(file, to, storage, format.value, _console())
+    from orchestrator.cli.reporting import export_trials
+
+    export_trials(file, to, storage, format.value, _console())
 
 
 def _console() -> Console:
@@ -197,12 +256,8 @@ def _console() -> Console:
 
 def main() -> None:
     """Run the command line; wrong requests end with their message and exit code 2."""
-    # Methods of the user's own are found next to where the command is given, as with python -m.
-    sys.path.insert(0, str(Path.cwd()))
     try:
         app()
-    except SystemExit:  # how typer ends, --help too: to ask for our errors would import much
-        raise
-    except commands.wrong_requests() as error:
+    except (PruneCoreError, ResultsError, OrchestratorError) as error:
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None

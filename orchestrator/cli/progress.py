@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: one live display, or plain lines off a terminal."""
+"""What a person sees while a sweep runs: a live display, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Tally:
     def seconds_left(self) -> float | None:
         """Estimate the time left; None before the first job has ended.
 
-        A kind's seconds by weight are its own where one of it has ended, else those of all; so many
-        jobs are taken to go on at once as did so far.
+        Seconds for a unit of weight are those of the kind itself where a job of it has ended, else
+        those of all kinds. As many jobs are taken to run at once as did so far.
         """
         busy, done = sum(self.busy.values()), sum(self.weight_done.values())
         if done == 0:
@@ -99,8 +99,9 @@ class Display:
         """Say that no further job starts."""
         running = len(self.tally.running)
         self.console.print(
-            f"Stopping: {running} jobs that run may end, none starts. Ctrl-C again stops at once; "
-            "the same command goes on later, trainings from their last epoch.",
+            f"Stopping: no new job starts; {running} running jobs finish. "
+            "Ctrl-C again stops at once. The same command goes on later, "
+            "and a training resumes from its last epoch.",
             highlight=False,
         )
 
@@ -133,7 +134,7 @@ class Display:
         self._tell()
 
     def _say_failed(self, job: Job, error: str) -> None:
-        """Print a failure; of ten thousand alike the first few, as the display counts them all."""
+        """Print a failure; of many alike only the first few, since the display counts them all."""
         self._errors[error] += 1
         if self._errors[error] > SAME_ERRORS:
             return

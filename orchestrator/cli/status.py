@@ -46,17 +46,19 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
     console.print(table)
     if state.needed:
         console.print(
-            "Hours are device-hours, shares of a GPU counted as such, at the rates of earlier jobs "
-            "in this storage." if hours_known else
-            "No job of these kinds ran in this storage yet, so nothing is known of their hours."
+            "Hours are device-hours, at the rates of earlier jobs in this storage; an hour on half "
+            "a GPU is half a device-hour." if hours_known else
+            "No job of these kinds has run in this storage yet, so their hours are unknown."
         )  # fmt: skip
     _show_disk(plan, storage, total, console)
     if state.failed:
-        console.print(f"{len(state.failed)} trials failed before: --retry-failed tries them again")
+        console.print(
+            f"Trials failed before: {len(state.failed)}. To try them again: --retry-failed"
+        )
 
 
 def show_shares(plan: Plan, state: State, device: str, console: Console) -> None:
-    """Show what a job of each kind and architecture would take."""
+    """Show the resources that a job of each kind and architecture would take."""
     shares = Shares(plan.sweep.resources, device.startswith("cuda"))
     table = _table("jobs", "architecture", "CPUs", "GPUs", "memory", "time limit")
     jobs = {(plan.jobs[key].kind, plan.jobs[key].architecture): key for key in state.needed}
@@ -70,7 +72,7 @@ def show_shares(plan: Plan, state: State, device: str, console: Console) -> None
 
 
 def _show_disk(plan: Plan, storage: Storage, total: Mapping[str, int], console: Console) -> None:
-    """Show what networks take in storage, and what those that are kept will take."""
+    """Show how much storage networks take, and how much this plan's will take."""
     there, expected, unknown = 0, 0.0, []
     trained = sum(bool(job.labels) for job in plan.trials.values())
     for kind in KEEPABLE:
@@ -84,9 +86,9 @@ def _show_disk(plan: Plan, storage: Storage, total: Mapping[str, int], console: 
                 unknown.append(kind)
     text = f"Networks in storage: {there / 1e9:.3f} GB"
     if expected:
-        text += f"; this plan's, kept as keep says: about {expected / 1e9:.3f} GB"
+        text += f". This plan keeps about {expected / 1e9:.3f} GB of them"
     if unknown:
-        text += f" (of {', '.join(unknown)} no size is known yet)"
+        text += f" (sizes not known yet: {', '.join(unknown)})"
     console.print(text, highlight=False)
 
 
@@ -114,7 +116,7 @@ def show_status(plan: Plan, storage: Storage, console: Console) -> None:
         silent = time.time() - driver["at"]
         if silent > EXPIRY:
             console.print(
-                f"no heartbeat of driver {driver['pid']} on {driver['host']} for {silent:.0f} s"
+                f"driver {driver['pid']} on {driver['host']} has been silent for {silent:.0f} s"
             )
     _show_rates(plan, storage, state, console)
     _show_failures(state, storage, console)
@@ -142,8 +144,8 @@ def _show_rates(plan: Plan, storage: Storage, state: State, console: Console) ->
         known = [value for value in seconds.values() if value is not None]
         unknown = [kind for kind, value in seconds.items() if value is None]
         hours = sum(known) / max(sum(nodes.values()), 1e-9) / 3600
-        text = f"time left, so many at once: about {hours:.2f} hours"
-        console.print(text + (f", and unknown for {', '.join(unknown)}" if unknown else ""))
+        text = f"time left at this rate: about {hours:.2f} hours"
+        console.print(text + (f"; unknown for {', '.join(unknown)}" if unknown else ""))
 
 
 def _show_failures(state: State, storage: Storage, console: Console) -> None:

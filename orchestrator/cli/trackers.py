@@ -1,6 +1,6 @@
-"""Trackers: done trials, shown in TensorBoard, Weights & Biases or MLflow by their own libraries.
+"""Trackers: done trials shown in TensorBoard, Weights & Biases or MLflow, by their own libraries.
 
-They follow the tables; nothing is read back from them. Each is an optional extra.
+They only follow the tables: nothing is read back from them. Each is an optional extra.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.planning.attempt import Outcome
 from orchestrator.planning.plan import Job
 from prune_core.specs.stages import Trial
@@ -24,11 +25,11 @@ from results.tables.store import Tables
 log = logging.getLogger(__name__)
 Row = Mapping[str, Any]
 Write = Callable[[str, Row, Row, Sequence[Row]], None]
-"""Takes a trial's id, levels, metrics and the epochs of its fine-tuning."""
+"""Takes a trial's id, its levels, its metrics, and the epochs of its fine-tuning."""
 CURVES = ("loss", "train_accuracy", "validation_accuracy", "validation_robust", "lr")
 
 
-class TrackerError(ValueError):
+class TrackerError(OrchestratorError):
     """A tracker that is not installed."""
 
 
@@ -50,7 +51,7 @@ def tensorboard(sweep: str, folder: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def wandb(sweep: str, folder: Path) -> Iterator[Write]:
-    """Write a run a trial into the project called as the sweep; WANDB_* variables hold."""
+    """Write every trial as a run of the project named like the sweep; WANDB_* apply."""
     import wandb as library
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def wandb(sweep: str, folder: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def mlflow(sweep: str, folder: Path) -> Iterator[Write]:
-    """Write a run a trial into the experiment called as the sweep; MLFLOW_* variables hold."""
+    """Write every trial as a run of the experiment named like the sweep; MLFLOW_* apply."""
     import os
 
     import mlflow as library
@@ -95,7 +96,7 @@ TRACKERS = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
 
 
 class Tracking:
-    """Hands done trials to a tracker, on a thread of its own: it may be slow, or out of reach."""
+    """Hands done trials to a tracker, in a thread: the tracker may be slow or out of reach."""
 
     def __init__(self, name: str, sweep: str, storage: Storage):
         if importlib.util.find_spec(name) is None:
@@ -110,7 +111,7 @@ class Tracking:
         self.failures = 0
 
     def started(self, job: Job) -> None:
-        """Nothing to show of a job that has only begun."""
+        """Show nothing: the job has only begun."""
 
     def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
         """Show a trial that is done."""
@@ -123,22 +124,24 @@ class Tracking:
         self._trials.put(None)
         self._thread.join()
         if self.failures:
-            log.warning("%s took %d trials not; the tables have them", self._name, self.failures)
+            log.warning(
+                "trials not shown in %s: %d; the tables have them", self._name, self.failures
+            )
 
     def _follow(self) -> None:
         with self._tracker as write:
             while (job := self._trials.get()) is not None:
                 try:
-                    write(job.key, job.labels or {}, *self._told(job))
-                except Exception:  # whatever it is, it is no reason to lose the sweep
+                    write(job.key, job.labels or {}, *self._result(job))
+                except Exception:  # no tracker's fault is a reason to lose the sweep
                     self.failures += 1
                     log.exception("%s did not take trial %s", self._name, job.key)
 
-    def _told(self, job: Job) -> tuple[Row, list[Row]]:
+    def _result(self, job: Job) -> tuple[Row, list[Row]]:
         row = (self._tables.find("trials", job.key) or [{}])[0]
         metrics = {name: value for name, value in row.items() if is_metric(name)}
         stage = job.stage
         trainings = stage.trainings if isinstance(stage, Trial) else []
         epochs = [e for s in trainings[:1] for e in self._tables.find("epochs", s.key) or []]
-        found = {name: value for name, value in metrics.items() if value is not None}
-        return found, sorted(epochs, key=lambda epoch: epoch["epoch"])
+        known = {name: value for name, value in metrics.items() if value is not None}
+        return known, sorted(epochs, key=lambda epoch: epoch["epoch"])

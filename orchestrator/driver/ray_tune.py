@@ -7,6 +7,7 @@ difference. A job that dies with its worker is reported as failed, and tried aga
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -34,35 +36,42 @@ ACCELERATOR = "accelerator_type:"
 
 def execute(launch: Launch, workers: int | None, address: str | None) -> None:
     """Do every job of a launch on a Ray cluster: one made here, or the one at ``address``."""
-    # Workers import methods from outside from where this process does.
-    path = os.pathsep.join(
-        dict.fromkeys([*filter(None, sys.path), os.environ.get("PYTHONPATH", "")])
-    )
     cpus = float(launch.plan.sweep.resources.cpus or 1)
     jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
     started = not ray.is_initialized()
-    if started:
+    with tempfile.TemporaryDirectory(prefix="mrsweep-tune-") as scratch:
+        if started:
+            _join(address, math.ceil(jobs * cpus), scratch)
         try:
+            _check_resources(launch)
+            _tune(launch, scratch)
+        finally:
+            if started:
+                ray.shutdown()
+
+
+def _join(address: str | None, cpus: int, scratch: str) -> None:
+    """Make a Ray cluster here, or join the one at ``address``.
+
+    Workers import what this process can import, in the same order. Ray puts the working folder in
+    front of all that, where a file of the user's would hide a package: it is shown an empty one.
+    """
+    path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(Path.cwd())]))
+    try:
+        with contextlib.chdir(scratch):
             ray.init(
                 address=address or "local",
-                num_cpus=None if address else math.ceil(jobs * cpus),
+                num_cpus=None if address else cpus,
                 include_dashboard=False if not address else None,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 runtime_env={"env_vars": {"PYTHONPATH": path}},
             )
-        except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-            raise ResourceError(
-                f"no Ray cluster answers at {address!r} ({error}): check the address, that "
-                "`ray status` works there, and that this machine has the cluster's token"
-            ) from error
-    try:
-        _check_resources(launch)
-        with tempfile.TemporaryDirectory(prefix="mrsweep-tune-") as scratch:
-            _tune(launch, scratch)
-    finally:
-        if started:
-            ray.shutdown()
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        raise ResourceError(
+            f"no Ray cluster answers at {address!r} ({error}): check the address, that "
+            "`ray status` works there, and that this machine has the cluster's token"
+        ) from error
 
 
 def _check_resources(launch: Launch) -> None:

@@ -1,0 +1,78 @@
+"""``mrsweep list``, ``schema`` and ``sweeps``: what there is to choose from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.errors import RequestError
+from orchestrator.sweepfile.errors import allowed
+from orchestrator.sweepfile.model import Sweep
+from orchestrator.sweepfile.shipped import purpose, shipped_sweeps
+from prune_core.specs.registry import AXES
+from results.tables.schema import tables_markdown
+
+
+def list_methods(axis: str, names: bool, console: Console) -> None:
+    """List the methods of one axis; without an axis, list the axes."""
+    if axis not in AXES:
+        known = ", ".join(AXES)
+        if axis:
+            raise RequestError(f"no axis {axis!r}; there are: {known}")
+        console.print(f"Axes: {known}", highlight=False)
+        return
+    methods = AXES[axis].methods
+    if names:
+        for name in methods:
+            print(name)  # noqa: T201 - for scripts: no styling, no wrapping
+        return
+    table = _table("name", "what it is", "needs", "source")
+    for name, method in methods.items():
+        needs = [*method.needs, *(["(channels only)"] if "channels" in method.traits else [])]
+        table.add_row(name, method.summary, ", ".join(needs), method.source)
+    console.print(table, highlight=False)
+
+
+def print_schema(tables: bool) -> None:
+    """Print the JSON Schema of sweep files, or the tables' columns as Markdown."""
+    text = tables_markdown() if tables else json.dumps(Sweep.model_json_schema(), indent=2)
+    print(text)  # noqa: T201 - machine-readable output
+
+
+def list_sweeps(console: Console) -> None:
+    """List the sweep files that come with mrsweep."""
+    table = _table("name", "what it is")
+    for name, file in shipped_sweeps().items():
+        table.add_row(name, purpose(file))
+    console.print(table, highlight=False)
+    console.print("\nTo copy one here: mrsweep sweeps NAME", highlight=False)
+
+
+def copy_sweep(name: str, folder: Path, console: Console) -> None:
+    """Copy a sweep file that comes with mrsweep; a file that is there already is kept.
+
+    Raises:
+        RequestError: There is no such sweep file, or it cannot be written.
+    """
+    files = shipped_sweeps()
+    if name not in files:
+        raise RequestError(f"no sweep file {name!r}; {allowed(name, list(files))}")
+    copy = folder / f"{name}.yaml"
+    try:
+        with copy.open("xb") as file:
+            file.write(files[name].read_bytes())
+    except FileExistsError as error:
+        raise RequestError(f"{copy} exists; rename it, or give another folder by --to") from error
+    except OSError as error:
+        raise RequestError(f"{copy} cannot be written: {error.strerror}") from error
+    console.print(f"Copied to {copy}. Next: mrsweep plan {copy}", highlight=False)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

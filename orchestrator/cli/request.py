@@ -1,0 +1,70 @@
+"""What every command asks first: a sweep file, a storage root, methods that can be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.driver.replication import planned_seeds
+from orchestrator.errors import RequestError
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.sweepfile.model import Sweep, SweepFileError, read_sweep
+from prune_core.errors import DatasetError
+from results.errors import StorageError
+from results.tables.storage import Storage
+
+
+def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
+    """Check a sweep file and a storage root.
+
+    Args:
+        file: The sweep file.
+        storage: Folder or URI of the storage root; it need not exist yet.
+
+    Returns:
+        The plan of the sweep, as far as seeds are planned by now, and the storage root.
+
+    Raises:
+        SweepFileError: It holds the faults of both.
+    """
+    faults: list[str] = []
+    try:
+        sweep = read_sweep(file)
+    except SweepFileError as error:
+        faults += error.faults
+    try:
+        root = Storage(storage)
+        root.check()
+    except StorageError as error:
+        faults.append(str(error))
+    if faults:
+        raise SweepFileError(faults)
+    return make_plan(sweep, planned_seeds(sweep, root)), root
+
+
+def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
+    """Check that images can be read and networks built, before work starts.
+
+    On a cluster the images lie on its nodes, so only the networks are checked. Images that are read
+    here are decoded for the workers too.
+
+    Raises:
+        RequestError: It names all faults.
+    """
+    # These import torch, which other commands do without.
+    from prune_core.data import datasets
+    from prune_core.models.library import check_name
+
+    faults = [fault for name in sweep.architectures if (fault := check_name(name))]
+    folder = sweep.dataset.root
+    if folder is not None and address is None and not Path(folder).is_dir():
+        faults.append(f"dataset.root {folder!r} is not a folder; give the one with the images")
+    elif address is None:
+        try:
+            with console.status(f"reading {sweep.dataset.name}"):
+                datasets.read(sweep.dataset)
+        except DatasetError as error:
+            faults.append(f"dataset: {error}")
+    if faults:
+        raise RequestError("\n".join(faults))

@@ -1,0 +1,137 @@
+"""``mrsweep run``: what is left of a sweep is run, then the report is written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.cli.listeners import EventLog, Several
+from orchestrator.cli.progress import Display
+from orchestrator.cli.reporting import write_report
+from orchestrator.cli.request import check_methods, open_sweep
+from orchestrator.cli.status import show_plan, show_shares
+from orchestrator.driver import executors
+from orchestrator.driver.launch import Launch, Progress
+from orchestrator.driver.replication import seeds_to_add
+from orchestrator.errors import RequestError
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.state.maintenance import tidy
+from orchestrator.state.survey import survey
+from results.errors import StorageIOError
+from results.tables.storage import Storage
+
+
+@dataclass(frozen=True)
+class How:
+    """How a sweep is to be run."""
+
+    workers: int | None = None
+    address: str | None = None
+    executor: str = "ray"
+    device: str = "auto"
+    retry_failed: bool = False
+    tracker: str | None = None
+    log: Path | None = None
+
+
+def run(file: Path, storage: str, how: How, console: Console) -> bool:
+    """Run what is left of a sweep and report; return whether every trial is done."""
+    plan, root = open_sweep(file, storage)
+    try:
+        while (more := _run_left(file, plan, root, how, console)) is not None:
+            plan = more
+        after = survey(plan, root)
+        tidy(root, console)
+    except StorageIOError as error:
+        raise RequestError(
+            f"storage root {storage!r} failed: {error}; finished work is kept, and the same "
+            "command goes on with the rest"
+        ) from error
+    if after.done:
+        write_report(file, storage, console)
+    else:
+        console.print("No trial is done, so there is nothing to report.")
+    left = len(plan.trials) - len(after.done) - len(after.failed)
+    if after.failed:
+        console.print(
+            f"Trials failed: {len(after.failed)}. To see why: mrsweep status {file}",
+            highlight=False,
+        )
+    if left:
+        console.print(
+            f"Trials not done: {left}. The same command goes on with them.", highlight=False
+        )
+    return not after.failed and not left
+
+
+def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
+    """Check everything that `run` checks and show what it would do; write nothing."""
+    plan, root = open_sweep(file, storage)
+    state = survey(plan, root, how.retry_failed)
+    check_methods(plan.sweep, how.address, console)
+    device = _device(how)
+    show_plan(plan, root, state, console)
+    if state.needed:
+        show_shares(plan, state, device, console)
+    console.print(f"Device: {device}. Nothing was run or written.", highlight=False)
+
+
+def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console) -> Plan | None:
+    """Run what is left of a plan; return one with more seeds where the sweep asks for them."""
+    display = Display(plan, console)
+    with _followers(plan.sweep.name, root, how) as followers:
+        listeners = Several([display, *followers])
+        launch = Launch(plan, root, how.device, listeners, how.retry_failed)
+        state = launch.state
+        failed_before = 0 if how.retry_failed else len(state.failed)
+        display.tally.expect(state.needed, len(state.done), failed_before)
+        if state.needed:
+            check_methods(plan.sweep, how.address, console)
+            launch.device = _device(how)
+        executors.record_plan(plan, root, file.read_text(encoding="utf-8"))
+        console.print(
+            f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
+            f"{len(state.needed)} jobs to do",
+            highlight=False,
+        )
+        if state.needed:
+            with display:
+                executors.run(launch, how.executor, how.workers, how.address, display.stopping)
+    if not launch.finished or not (more := seeds_to_add(plan, root)):
+        return None
+    console.print(f"The verdict is not narrow enough yet; seeds added: {more}", highlight=False)
+    return make_plan(plan.sweep, len(plan.seeds) + more)
+
+
+def _device(how: How) -> str:
+    """Return the device, checked where it is this machine's; a cluster's are its nodes'."""
+    if how.address is not None:
+        return how.device
+    from orchestrator.worker.job import resolve_device  # imports torch, which a wrong file need not
+
+    return resolve_device(how.device)
+
+
+@contextlib.contextmanager
+def _followers(sweep: str, root: Storage, how: How) -> Iterator[list[Progress]]:
+    """Give what follows a run beside the display: a log, a tracker."""
+    from orchestrator.cli.trackers import Tracking
+
+    with contextlib.ExitStack() as stack:
+        followers: list[Progress] = []
+        if how.log is not None:
+            try:
+                events = EventLog(how.log, sweep)
+            except OSError as error:
+                raise RequestError(f"--log {how.log}: {error.strerror}") from error
+            followers.append(events)
+            stack.callback(events.close)
+        if how.tracker is not None:
+            tracking = Tracking(how.tracker, sweep, root)
+            followers.append(tracking)
+            stack.callback(tracking.close)
+        yield followers
