@@ -11,6 +11,10 @@ class UnknownMethodError(PruneCoreError, ValueError):
     """A name that an axis does not know."""
 
 
+class DeclarationError(PruneCoreError, ValueError):
+    """A method that is declared in a way that cannot be read; the message says file and line."""
+
+
 class DatasetError(PruneCoreError, RuntimeError):
     """A data set that is missing or damaged; the message says what to do."""
 

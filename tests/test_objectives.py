@@ -199,7 +199,7 @@ def test_what_objectives_leave_behind(objective: str, setting: Setting) -> None:
         ("pgd", "adversary", "needs a threat"),
         ("awp:pgd", "adversary", "needs a threat"),
         ("distill:pgd", "teacher", "learns from the dense network"),
-        ("trades", "beta", "needs beta"),
+        ("trades", "beta", "reads beta"),
     ],
 )
 def test_what_an_objective_lacks_is_an_error(

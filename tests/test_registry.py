@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from prune_core.errors import UnknownMethodError
-from prune_core.specs.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, Axis
+from orchestrator.sweepfile.model import SweepFileError, parse_sweep
+from prune_core.errors import DeclarationError, UnknownMethodError
+from prune_core.specs.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, OBJECTIVES, Axis
 
+from conftest import sweep_text
 from rows import ROWS, names
 
 
@@ -82,10 +84,106 @@ def test_a_method_registered_through_an_entry_point_is_known_by_its_name(
 
 
 def test_a_name_given_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "@method('a')\ndef f(): pass\n@method('a')\ndef g(): pass\n"
+    text = IMPORT + "@method('a')\ndef f(): pass\n@method('a')\ndef g(): pass\n"
     module(tmp_path, monkeypatch, "twice", text)
-    with pytest.raises(ValueError, match="declares twice: a"):
+    with pytest.raises(DeclarationError, match="declares twice: a"):
         _ = Axis("thing", "twice").methods
+
+
+IMPORT = "from prune_core.specs.registry import method\n"
+LINE = 'def f(layer):\n    "The largest weight."\n'
+UNREADABLE = {
+    "an alias": "from prune_core.specs.registry import method as m\n@m('x')\n" + LINE,
+    "an alias of the front door's": "from mrsweep import method as m\n@m('x')\n" + LINE,
+    "a new name": IMPORT + "m = method\n@m('x')\n" + LINE,
+    "an attribute": "from prune_core.specs import registry\n@registry.method('x')\n" + LINE,
+    "a dotted name": "import prune_core.specs.registry\n@prune_core.specs.registry.method('x')\n"
+    + LINE,
+    "a module's alias": "import prune_core.specs.registry as r\n@r.method('x')\n" + LINE,
+    "no arguments": IMPORT + "@method\n" + LINE,
+    "no name": IMPORT + "@method()\n" + LINE,
+    "two names": IMPORT + "@method('x', 'y')\n" + LINE,
+    "a name that is no literal": IMPORT + "NAME = 'x'\n@method(NAME)\n" + LINE,
+    "a name that is no text": IMPORT + "@method(3)\n" + LINE,
+    "needs that are no literal": IMPORT + "@method('x', needs=NEEDS)\n" + LINE,
+    "needs that are a text": IMPORT + "@method('x', needs=('gradients'))\n" + LINE,
+    "a setting among the needs": IMPORT + "@method('x', needs=('beta=6.0',))\n" + LINE,
+    "settings that are computed": IMPORT + "@method('x', settings={'eps': 8 / 255})\n" + LINE,
+    "a wrong keyword": IMPORT + "@method('x', need=('gradients',))\n" + LINE,
+    "keywords from elsewhere": IMPORT + "@method('x', **MORE)\n" + LINE,
+    "an async function": IMPORT + "@method('x')\nasync " + LINE,
+    "a class": IMPORT + "@method('x')\nclass f:\n    pass\n",
+    "a function under if": IMPORT + "if True:\n  @method('x')\n  def f(layer): pass\n",
+    "a function in a function": IMPORT + "def g():\n  @method('x')\n  def f(layer): pass\n",
+    "a method of a class": IMPORT + "class g:\n  @method('x')\n  def f(layer): pass\n",
+    "no Python": IMPORT + "@method('x'\n" + LINE,
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_declaration_that_cannot_be_read_is_refused_with_its_place(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = UNREADABLE[what] + "\n\ndef other(layer):\n    return 1\n"
+    module(tmp_path, monkeypatch, "unreadable", text)
+    marked = [n for n, line in enumerate(text.splitlines(), start=1) if line.strip()[0:1] == "@"]
+    place = rf"unreadable\.py:{marked[0]}: "
+    with pytest.raises(DeclarationError, match=place) as refused:
+        _ = Axis("thing", "unreadable").methods
+    assert what == "no Python" or "literals" in str(refused.value)
+    with pytest.raises(DeclarationError, match=place):  # as a user's own module
+        _ = CRITERIA["unreadable:other"]
+
+
+def test_a_sweep_file_s_faults_name_a_declaration_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module(tmp_path, monkeypatch, "unreadable", UNREADABLE["an alias"])
+    with pytest.raises(SweepFileError, match=r"unreadable\.py:2: 'm' is the decorator 'method' by"):
+        parse_sweep(sweep_text(criteria="['unreadable:f']"))
+
+
+@pytest.mark.parametrize("place", ["prune_core.specs.registry", "mrsweep"])
+def test_what_a_declaration_says(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"""
+from {place} import method
+from functools import cache
+
+@cache
+@method(
+    "mine", source="me", needs=("threat",), traits=("slow",),
+    settings={{"beta": 2.0, "milestones": (0.5,)}}, fixed={{"attack_steps": 1}},
+)
+def f(network):
+    '''A loss.
+
+    And more.
+    '''
+
+@cache
+def plain(method):
+    return method.name
+"""
+    module(tmp_path, monkeypatch, "readable", text)
+    found = OBJECTIVES["readable:f"]
+    assert (found.summary, found.source, found.traits) == ("A loss.", "me", ("slow",))
+    assert (found.needs, found.fixed) == (("threat",), {"attack_steps": 1})
+    assert found.settings == {"beta": 2.0, "milestones": (0.5,)}
+    assert found.reads == ["threat", "attack_steps==1", "beta=2.0", "milestones=(0.5,)"]
+    assert list(Axis("thing", "readable").methods) == ["mine"]
+    assert OBJECTIVES["readable:plain"].needs == OBJECTIVES.defaults
+
+
+def test_a_wrapper_s_settings_come_before_those_of_what_it_wraps() -> None:
+    found = OBJECTIVES["awp:distill:fgsm"]
+    assert found.needs == ("teacher", "threat")
+    assert found.settings == {
+        "awp_gamma": 0.005, "distill_weight": 0.9, "temperature": 4.0,
+        "attack_step": 1.25, "attack_mode": "train", "label_smoothing": 0.0,
+    }  # fmt: skip
+    assert found.fixed == {"attack_steps": 1}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def list_methods(axis: str, names: bool, console: Console) -> None:
         return
     table = _table("name", "what it is", "needs", "source")
     for name, method in methods.items():
-        needs = [*method.needs, *(["(channels only)"] if "channels" in method.traits else [])]
+        needs = [*method.reads, *(["(channels only)"] if "channels" in method.traits else [])]
         table.add_row(name, method.summary, ", ".join(needs), method.source)
     console.print(table, highlight=False)
 

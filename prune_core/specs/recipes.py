@@ -84,8 +84,10 @@ class Training(Spec):
 
     def resolved(self) -> Self:
         """Write out every setting that has a say; leave None those that have none."""
+        objective = OBJECTIVES[self.objective]
         declared = {
-            **OBJECTIVES[self.objective].settings,
+            **objective.settings,
+            **objective.fixed,
             **SCHEDULES[self.schedule].settings,
             **AVERAGING[self.averaging],
         }
@@ -94,11 +96,10 @@ class Training(Spec):
                 f"objective {self.objective!r} declares settings that a training does not have: "
                 f"{', '.join(sorted(strange))}; there are: {', '.join(SETTINGS)}"
             )
-        fixed = OBJECTIVES[self.objective].fixed
         given = {
             name: value
             for name in SETTINGS
-            if (value := getattr(self, name)) is not None and name not in fixed
+            if (value := getattr(self, name)) is not None and name not in objective.fixed
         }
         if self.adversarial:
             declared = {"attack_steps": 10, "attack_mode": "eval", **declared}

@@ -9,94 +9,46 @@ edited method is a new method.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
-from prune_core.errors import UnknownMethodError
+from prune_core.errors import DeclarationError, UnknownMethodError
+from prune_core.specs.names import INNER, arguments_in
+from prune_core.specs.reading import Method, Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Method:
-    """What an axis says of one of its methods.
-
-    ``needs`` names what the method reads (``"gradients"``, ``"threat"``, ...), a setting with the
-    value that it has where a user gives none (``"beta=6.0"``), or that it has whatever a user gives
-    (``"attack_steps==1"``); ``traits`` is what it promises;
-    ``origin`` is the module and function that hold it; ``digest`` is set for methods from outside
-    alone.
-    """
-
-    name: str
-    origin: str
-    summary: str = ""
-    source: str = ""
-    needs: tuple[str, ...] = ()
-    traits: tuple[str, ...] = ()
-    digest: str | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings among its needs, with the values they have where a user gives none."""
-        given = (need.partition("=") for need in self.needs if "=" in need)
-        return {name: ast.literal_eval(value.removeprefix("=")) for name, _, value in given}
-
-    @property
-    def fixed(self) -> frozenset[str]:
-        """The settings that are no user's to choose."""
-        return frozenset(need.partition("==")[0] for need in self.needs if "==" in need)
-
-
-PLACEHOLDERS = {
-    "k": r"[1-9]\d{0,4}",
-    "n": r"[1-9]\d?",
-    "m": r"[1-9]\d?",
-    "severity": r"[1-5]",
-    "name": r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
-    "objective": r".+",
-    "corruption": r"[a-z-]+",
-    "attack": r"[^+]+",
-    "then": r".+",
-}
-"""What may stand in a name for each placeholder: ``pgd-<k>`` answers to ``pgd-20``."""
-INNER = {
-    "objective": "objectives",
-    "corruption": "corruptions",
-    "attack": "attacks",
-    "then": "attacks",
-}
-"""Placeholders that hold another method's name, with its axis: ``awp:<objective>`` wraps one."""
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    parts = re.split(r"<(\w+)>", name)
-    return re.compile(
-        "".join(f"({PLACEHOLDERS[p]})" if i % 2 else re.escape(p) for i, p in enumerate(parts))
-    )
-
-
 def method(
-    name: str, *, source: str = "", needs: tuple[str, ...] = (), traits: tuple[str, ...] = ()
+    name: str,
+    *,
+    source: str = "",
+    needs: tuple[str, ...] = (),
+    traits: tuple[str, ...] = (),
+    settings: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Callable[[F], F]:
     """Enter the decorated function into its module's axis under ``name``.
 
-    A name may hold placeholders (see `PLACEHOLDERS`); what stands for them is handed to the
-    function as further arguments, text or, where it is digits, a number. The arguments here must
-    be literals: they are read from the source, not from the running module.
+    The arguments here must be literals: they are read from the source, not from the running module.
+    What they mean is said by `prune_core.specs.reading.Method`.
+
+    Args:
+        name: It may hold placeholders (see `prune_core.specs.names`); what stands for them is
+            handed to the function as further arguments, text or, where it is digits, a number.
+        source: The paper.
+        needs: What the method reads.
+        traits: What it promises.
+        settings: The settings that it reads, with the values where a user gives none.
+        fixed: The settings that it reads with a value of its own, whatever a user gives.
     """
-    del name, source, needs, traits  # read by _methods_in, from the source
+    del name, source, needs, traits, settings, fixed  # read from the source
 
     def unchanged(function: F) -> F:
         return function
@@ -110,18 +62,25 @@ class Axis:
 
     noun: str
     module: str
-    defaults: tuple[str, ...] = field(default=())
+    defaults: tuple[str, ...] = ()
     """What a method from outside that declares nothing is taken to need."""
 
     @cached_property
     def methods(self) -> dict[str, Method]:
-        """Built-in methods and those registered through entry points, by name."""
-        found = {entry.name: entry for entry in _methods_in(self.module)}
+        """Built-in methods and those registered through entry points, by name.
+
+        Raises:
+            DeclarationError: Where one is declared in a way that cannot be read, or twice.
+        """
+        source = Source.of(self.module)
+        if source is None:
+            raise ModuleNotFoundError(f"no module {self.module!r}")
+        methods = {entry.name: entry for entry in source.methods()}
         for point in importlib.metadata.entry_points(group=f"mrsweep.{self.axis}"):
-            if point.name in found:
-                raise ValueError(f"{self.noun} {point.name!r} is registered twice")
-            found[point.name] = self._outside(point.value, name=point.name)
-        return found
+            if point.name in methods:
+                raise DeclarationError(f"{self.noun} {point.name!r} is registered twice")
+            methods[point.name] = self._outside(point.value, name=point.name)
+        return methods
 
     @property
     def axis(self) -> str:
@@ -129,9 +88,9 @@ class Axis:
         return self.module.rpartition(".")[2]
 
     def __getitem__(self, name: str) -> Method:
-        found = self._match(name)
-        if found is not None:
-            return _merged(*found)
+        match = self._match(name)
+        if match is not None:
+            return _merged(*match)
         if ":" in name:
             return self._outside(name, name=name)
         raise UnknownMethodError(self._unknown(name))
@@ -148,29 +107,25 @@ class Axis:
 
     def arguments(self, name: str) -> dict[str, str | int]:
         """Return what ``name`` holds for the placeholders of the method that answers to it."""
-        found = self._match(name)
-        return found[1] if found else {}
+        match = self._match(name)
+        return match[1] if match else {}
 
     @cached_property
-    def _matched(self) -> dict[str, tuple[Method, dict[str, str | int]] | None]:
-        """What was found for the names asked for so far; built-in methods do not change."""
+    def _matches(self) -> dict[str, tuple[Method, dict[str, str | int]] | None]:
+        """What answers to the names asked for so far; built-in methods do not change."""
         return {}
 
     def _match(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
         """Return the built-in method that answers to ``name`` and what stands for placeholders."""
-        if name not in self._matched:
-            self._matched[name] = self._find(name)
-        return self._matched[name]
-
-    def _find(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
-        if "<" not in name and name in self.methods:
-            return self.methods[name], {}
-        for known, found in self.methods.items():
-            if "<" in known and (match := _pattern(known).fullmatch(name)):
-                holders = re.findall(r"<(\w+)>", known)
-                values = zip(holders, match.groups(), strict=True)
-                return found, {h: int(v) if v.isdigit() else v for h, v in values}
-        return None
+        if name not in self._matches:
+            answers = (
+                (entry, arguments)
+                for known, entry in self.methods.items()
+                if (arguments := arguments_in(name, known)) is not None
+            )
+            # A name of its own comes before one that is put together.
+            self._matches[name] = min(answers, key=lambda answer: len(answer[1]), default=None)
+        return self._matches[name]
 
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(name, self.methods, n=1, cutoff=0.5)
@@ -181,91 +136,49 @@ class Axis:
 
     def _outside(self, origin: str, name: str) -> Method:
         module, _, function = origin.partition(":")
-        source = _source(module)
+        source = Source.of(module)
         if source is None:
             raise UnknownMethodError(
                 f"{self.noun} {name!r}: no module {module!r} can be imported from here; "
                 "check its spelling and that its folder is on PYTHONPATH"
             )
-        known = [node.name for node in _functions(source)]
-        if function not in known:
+        if function not in source.functions:
             raise UnknownMethodError(
                 f"{self.noun} {name!r}: module {module!r} has no function {function!r}; "
-                f"it has: {', '.join(known) or 'none'}"
+                f"it has: {', '.join(source.functions) or 'none'}"
             )
-        declared = {entry.origin: entry for entry in _declared(module, source)}.get(origin)
-        node = next(node for node in _functions(source) if node.name == function)
-        return Method(
-            name=name,
-            origin=origin,
-            summary=_summary(node),
-            source=declared.source if declared else "",
-            needs=declared.needs if declared else self.defaults,
-            traits=declared.traits if declared else (),
-            digest=hashlib.sha256(source.encode()).hexdigest()[:12],
-        )
+        undeclared = Method(name, origin, source.summary(function), needs=self.defaults)
+        declared = {entry.origin: entry for entry in source.methods()}
+        return replace(declared.get(origin, undeclared), name=name, digest=source.digest)
 
 
-def _merged(found: Method, arguments: dict[str, str | int]) -> Method:
-    """Add to what a wrapper needs and promises what the methods in its name do."""
+def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
+    """Add to what a wrapper needs and promises what the methods in its name do.
+
+    A setting that both declare is the wrapper's.
+    """
+    merged = wrapper
     for placeholder, axis in INNER.items():
         if placeholder in arguments:
             inner = AXES[axis][str(arguments[placeholder])]
-            own = {need.partition("=")[0] for need in found.needs}
-            more = tuple(need for need in inner.needs if need.partition("=")[0] not in own)
-            found = replace(
-                found,
-                needs=found.needs + more,
-                traits=tuple(dict.fromkeys(found.traits + inner.traits)),
-                digest="+".join(filter(None, (found.digest, inner.digest))) or None,
+            own = {**merged.settings, **merged.fixed}
+            merged = replace(
+                merged,
+                needs=_joined(merged.needs, inner.needs),
+                traits=_joined(merged.traits, inner.traits),
+                settings={**merged.settings, **_without(inner.settings, own)},
+                fixed={**merged.fixed, **_without(inner.fixed, own)},
+                digest="+".join(filter(None, (merged.digest, inner.digest))) or None,
             )
-    return found
+    return merged
 
 
-def _source(module: str) -> str | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return Path(spec.origin).read_text(encoding="utf-8")
+def _joined(some: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(some + more))
 
 
-def _functions(source: str) -> list[ast.FunctionDef]:
-    return [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
-
-
-def _summary(node: ast.FunctionDef) -> str:
-    return (ast.get_docstring(node) or "").partition("\n")[0]
-
-
-def _declared(module: str, source: str) -> list[Method]:
-    """Return the methods that a module's source declares with ``@method(...)``."""
-    return [
-        Method(
-            name=ast.literal_eval(call.args[0]),
-            origin=f"{module}:{node.name}",
-            summary=_summary(node),
-            **{word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg},
-        )
-        for node in _functions(source)
-        for call in node.decorator_list
-        if isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Name)
-        and call.func.id == "method"
-    ]
-
-
-def _methods_in(module: str) -> list[Method]:
-    source = _source(module)
-    if source is None:
-        raise ModuleNotFoundError(f"no module {module!r}")
-    entries = _declared(module, source)
-    names = [entry.name for entry in entries]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{module} declares twice: {', '.join(twice)}")
-    return entries
+def _without(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 ARCHITECTURES = Axis("architecture", "prune_core.models.architectures")
@@ -273,11 +186,7 @@ CRITERIA = Axis("criterion", "prune_core.pruning.criteria", defaults=("gradients
 ALLOCATIONS = Axis("allocation", "prune_core.pruning.allocations")
 GRANULARITIES = Axis("granularity", "prune_core.pruning.granularities")
 SENSITIVITIES = Axis("sensitivity", "prune_core.pruning.sensitivities")
-OBJECTIVES = Axis(
-    "objective",
-    "prune_core.training.objectives",
-    defaults=("threat", "attack_steps=10", "attack_mode='eval'"),
-)
+OBJECTIVES = Axis("objective", "prune_core.training.objectives", defaults=("threat",))
 SCHEDULES = Axis("schedule", "prune_core.training.schedules")
 POLICIES = Axis("policy", "prune_core.training.policies")
 ATTACKS = Axis("attack", "prune_core.attacks.attacks")

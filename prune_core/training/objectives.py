@@ -2,8 +2,9 @@
 
 An objective is a function ``(network, images, labels, context) -> (loss, logits)``, with the
 network in training mode; logits are those of the images as trained on, adversarial ones under an
-adversarial objective. The settings of `prune_core.specs.recipes.Training` that it reads are named
-in ``needs``, with the values of its paper. A name with ``<objective>`` wraps another.
+adversarial objective. The settings of `prune_core.specs.recipes.Training` that it reads are its
+``settings``, with the values of its paper; one that no user may change is ``fixed``. A name with
+``<objective>`` wraps another.
 
 BatchNorm: in training mode its statistics follow every forward pass of the loss. The attack leaves
 them alone where ``attack_mode`` is eval, as in the code of TRADES and MART; in mode train (the code
@@ -57,12 +58,13 @@ class Context:
         value = getattr(self.training, name)
         if value is None:
             raise ValueError(
-                f'objective {self.training.objective!r} needs {name}: declare needs=("{name}=...",)'
+                f"objective {self.training.objective!r} reads {name}: "
+                f'declare settings={{"{name}": ...}}'
             )
         return value
 
 
-@method("standard", needs=("label_smoothing=0.0",))
+@method("standard", settings={"label_smoothing": 0.0})
 def standard(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
 ) -> tuple[Tensor, Tensor]:
@@ -74,11 +76,10 @@ def standard(
 @method(
     "fgsm",
     source="Wong et al., 2020 (arXiv 2001.03994)",
-    needs=(
-        "threat", "attack_steps==1", "attack_step=1.25", "attack_mode='train'",
-        "label_smoothing=0.0",
-    ),
-)  # fmt: skip
+    needs=("threat",),
+    settings={"attack_step": 1.25, "attack_mode": "train", "label_smoothing": 0.0},
+    fixed={"attack_steps": 1},
+)
 def fgsm(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
 ) -> tuple[Tensor, Tensor]:
@@ -89,7 +90,8 @@ def fgsm(
 @method(
     "pgd",
     source="Madry et al., 2018 (arXiv 1706.06083); attacked in eval mode as Pang et al., 2021",
-    needs=("threat", "attack_steps=10", "attack_mode='eval'", "label_smoothing=0.0"),
+    needs=("threat",),
+    settings={"attack_steps": 10, "attack_mode": "eval", "label_smoothing": 0.0},
 )
 def pgd(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
@@ -102,7 +104,8 @@ def pgd(
 @method(
     "trades",
     source="Zhang et al., 2019 (arXiv 1901.08573)",
-    needs=("threat", "attack_steps=10", "attack_mode='eval'", "beta=6.0"),
+    needs=("threat",),
+    settings={"attack_steps": 10, "attack_mode": "eval", "beta": 6.0},
 )
 def trades(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
@@ -120,7 +123,8 @@ def trades(
 @method(
     "mart",
     source="Wang et al., 2020 (OpenReview rklOg6EFwS)",
-    needs=("threat", "attack_steps=10", "attack_mode='eval'", "beta=5.0"),
+    needs=("threat",),
+    settings={"attack_steps": 10, "attack_mode": "eval", "beta": 5.0},
 )
 def mart(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
@@ -143,7 +147,11 @@ def mart(
     return boosted + context.setting("beta") * (apart * doubt).mean(), robust
 
 
-@method("awp:<objective>", source="Wu et al., 2020 (arXiv 2004.05884)", needs=("awp_gamma=0.005",))
+@method(
+    "awp:<objective>",
+    source="Wu et al., 2020 (arXiv 2004.05884)",
+    settings={"awp_gamma": 0.005},
+)
 def awp(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context, objective: str
 ) -> tuple[Tensor, Tensor]:
@@ -177,7 +185,8 @@ def awp(
 @method(
     "distill:<objective>",
     source="Hinton et al., 2015 (arXiv 1503.02531); robust: Goldblum et al., 2020 (1905.09747)",
-    needs=("teacher", "distill_weight=0.9", "temperature=4.0"),
+    needs=("teacher",),
+    settings={"distill_weight": 0.9, "temperature": 4.0},
 )
 def distill(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context, objective: str

@@ -1,7 +1,8 @@
 """Schedules of the learning rate.
 
 A schedule is a function ``(progress, training) -> share`` from the share of the training that is
-behind, in [0,1], to a share of the peak rate. The settings that it reads are named in ``needs``.
+behind, in [0,1], to a share of the peak rate. The settings that it reads are its
+``settings``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ def constant(progress: float, training: Training) -> float:
     return 1.0
 
 
-@method("step", source="He et al., 2016", needs=("milestones=(0.5, 0.75)", "lr_drop=0.1"))
+@method(
+    "step",
+    source="He et al., 2016",
+    settings={"milestones": (0.5, 0.75), "lr_drop": 0.1},
+)
 def step(progress: float, training: Training) -> float:
     """The rate drops by a factor at milestones."""
     behind = sum(progress >= milestone for milestone in training.milestones or ())
@@ -33,7 +38,7 @@ def cosine(progress: float, training: Training) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-@method("one-cycle", source="Smith, 2018 (arXiv 1803.09820)", needs=("warmup=0.3",))
+@method("one-cycle", source="Smith, 2018 (arXiv 1803.09820)", settings={"warmup": 0.3})
 def one_cycle(progress: float, training: Training) -> float:
     """A straight rise to the peak and a straight fall to 0."""
     top = training.warmup or 0.0
