@@ -107,12 +107,13 @@ def least_squares(base: Array) -> tuple[float, float]:
 
 def covered(design: Design, criterion: float, finetuning: float) -> tuple[Array, str]:
     """Return whether difference, criterion and fine-tuning are in their intervals; the winner."""
-    winner, _, low, high = compare_main_effects(design, 0.95)
+    comparison = compare_main_effects(design, 0.95)
+    _, low, high = comparison.difference
     terms = measured_terms(design, PAIR)
     lows, highs = share_interval([terms[name] for name in PAIR], total_gram(design))
     true = np.array([criterion, finetuning])
     inside = (lows <= true) & (true <= highs)
-    return np.array([low <= finetuning - criterion <= high, *inside]), winner
+    return np.array([low <= finetuning - criterion <= high, *inside]), comparison.winner
 
 
 def rows(holes: bool = False) -> Iterator[str]:
@@ -172,7 +173,8 @@ def stopped() -> Iterator[str]:
                     design = Design(
                         NAMES, LEVELS, tuple(range(count)), whole.values[..., :count], ()
                     )
-                    winner, _, low, high = compare_main_effects(design, 0.95)
+                    comparison = compare_main_effects(design, 0.95)
+                    _, low, high = comparison.difference
                     width = (high - low) / 2
                     if width <= half_width or count >= rule.max:
                         break
@@ -181,6 +183,7 @@ def stopped() -> Iterator[str]:
                 used.append(count)
                 larger = "finetuning" if finetuning > criterion else "criterion"
                 equal = abs(finetuning - criterion) < 1e-9
+                winner = comparison.winner
                 wrong += winner != "undecided" and (equal or winner != larger)
             yield (
                 f"| {half_width:.2f} | {name} | {100 * hits / TRIES:.1f} | "

@@ -140,6 +140,13 @@ def trained(digits: datasets.Dataset) -> torch.nn.Module:
     return network
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report whose figures are not drawn: its words alone are looked at."""
+    files = dict.fromkeys(("svg", "pdf", "png"), b"<svg />")
+    monkeypatch.setattr("results.report.page.render", lambda _: files)
+
+
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One local Ray for all tests that need it; yields a folder its workers import from."""

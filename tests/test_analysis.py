@@ -10,11 +10,11 @@ import pytest
 
 import results
 from results.errors import AnalysisError
-from results.statistics import least_squares as incomplete
+from results.statistics import least_squares
 from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import decompose_design, measured_terms, sums_of_squares
 from results.statistics.design import Design, make_design
-from results.statistics.intervals import mean_interval, t_quantile
+from results.statistics.intervals import mean_estimate, t_quantile
 from results.statistics.words import number, percent
 
 LEVELS = {
@@ -135,7 +135,7 @@ def test_intervals_cover_the_truth() -> None:
         for term in ("finetuning", "criterion", "sparsity"):
             low, high = table.loc[term, ["low", "high"]]
             covered[term] += low <= exact[term] <= high
-        _, _, low, high = compare_main_effects(noisy, 0.95)
+        _, low, high = compare_main_effects(noisy, 0.95).difference
         covered["difference"] += low <= gap <= high
     for name, count in covered.items():
         assert 0.91 <= count / tries <= 1.0, (name, count / tries)
@@ -152,7 +152,7 @@ def test_equal_effects_are_seldom_told_apart() -> None:
     for _ in range(tries):
         values = cells + rng.normal(0, 0.02, (3, 1, 3)) + rng.normal(0, 0.02, (1, 3, 3))
         design = Design(names, ((0, 1, 2),) * 2, (0, 1, 2), values, ())
-        false += compare_main_effects(design)[0] != "undecided"
+        false += compare_main_effects(design).winner != "undecided"
     assert false / tries <= 0.08  # 5 % and three standard errors
 
 
@@ -161,7 +161,7 @@ def test_the_verdict_says_which_and_by_how_much() -> None:
     assert found.winner == "finetuning"
     assert found.low < found.difference < found.high
     assert found.difference == pytest.approx(
-        found.shares["finetuning"][0] - found.shares["criterion"][0]
+        found.shares["finetuning"].value - found.shares["criterion"].value
     )
     assert "fine-tuning matters more than the criterion" in found.sentence
     assert "PGD-20 accuracy" in found.sentence
@@ -271,7 +271,7 @@ def test_with_holes_an_effect_is_what_it_adds_by_least_squares() -> None:
 def test_least_squares_on_a_complete_design_is_the_exact_decomposition() -> None:
     design = make_design(sweep(noise=0.02), "finetuned_pgd_20")
     exact = measured_terms(design)
-    for name, term in incomplete.measured_terms(design).items():
+    for name, term in least_squares.measured_terms(design).items():
         np.testing.assert_allclose(term.gram, exact[name].gram, atol=1e-12)
         assert term.degrees == exact[name].degrees
 
@@ -347,7 +347,9 @@ def test_level_means_are_means_of_seed_means() -> None:
 
 
 def test_intervals_need_two_values() -> None:
-    assert np.isnan(mean_interval(np.array([1.0]))).all()
+    mean = mean_estimate(np.array([1.0]))
+    assert mean.value == 1
+    assert np.isnan([mean.low, mean.high]).all()
     assert t_quantile(0.95, 2) == pytest.approx(4.302653)
 
 

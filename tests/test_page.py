@@ -105,8 +105,9 @@ def test_the_explorer_says_what_the_tables_say(
 ) -> None:
     page = files["index.html"].decode()
     found = visit(page, 1280, tmp_path)
-    trained = summary.trials[summary.trials["finetuning"] == "pgd"]
-    mean = 100 * trained[trained["sparsity"] == 0.5][summary.headline].mean()
+    trials, metric = summary.evidence.trials, summary.evidence.metric
+    trained = trials[trials["finetuning"] == "pgd"]
+    mean = 100 * trained[trained["sparsity"] == 0.5][metric].mean()
     row = next(row for row in found["numbers"] if row.startswith("0.5|pgd|"))
     assert float(row.split("|")[2]) == pytest.approx(mean, abs=0.051)
 
@@ -127,18 +128,18 @@ def test_what_the_page_is_made_of(files: dict[str, bytes], summary: Summary) -> 
 
 
 def test_a_design_too_large_to_embed_leaves_the_explorer_out(
-    summary: Summary, monkeypatch: pytest.MonkeyPatch
+    summary: Summary, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("results.report.explorer.MOST_VALUES", 300)
-    data = explorer_data(summary.trials, summary.metrics)
+    data = explorer_data(summary.evidence.trials, summary.evidence.metrics)
     assert data is not None
-    assert list(json.loads(data)["values"]) == [summary.headline]
+    assert list(json.loads(data)["values"]) == [summary.evidence.metric]
     monkeypatch.setattr("results.report.explorer.MOST_VALUES", 100)
-    assert explorer_data(summary.trials, summary.metrics) is None
+    assert explorer_data(summary.evidence.trials, summary.evidence.metrics) is None
     assert b"too many cells" in make_report(summary, "simulated")["index.html"]
 
 
-def test_sweeps_are_set_side_by_side(summary: Summary) -> None:
+def test_sweeps_are_set_side_by_side(summary: Summary, undrawn: None) -> None:
     files = make_report(summary, "mine", (("theirs", summary),))
     assert b"Beside other sweeps" in files["index.html"]
     lines = files["tables/compared.csv"].decode().splitlines()
@@ -149,8 +150,8 @@ def test_what_is_missing_by_image_is_said() -> None:
     loaded = simulated()
     clean = loaded.evaluations[loaded.evaluations["attack"] == "clean"]
     loaded.__dict__["evaluations"] = clean
-    found = summarise(loaded)
-    assert "pairwise_images" not in found.tables
-    assert found.caveats == [
+    summary = summarise(loaded)
+    assert "pairwise_images" not in summary.tables
+    assert summary.caveats == [
         "No comparison image by image: 216 networks have no outcomes of pgd_20 by image."
     ]

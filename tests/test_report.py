@@ -11,13 +11,15 @@ import pytest
 
 import results
 from results.errors import AnalysisError, StorageError
-from results.report.page import make_report, markdown
+from results.report.findings import SECTIONS
+from results.report.formats import markdown
+from results.report.page import make_report
 from results.report.summary import Summary, summarise
 
 from conftest import run_sweep, sweep_text
+from simulated import crossed, simulated
 
 TEXT = sweep_text(
-    sparsities="[0.3, 0.7]",
     allocations="[uniform, mrs-few-step]",
     seeds="3",
     sensitivity="{samples: 64, attack_steps: 2}",
@@ -42,21 +44,21 @@ def files(summary: Summary) -> dict[str, bytes]:
 
 
 def test_it_counts_and_decides(summary: Summary) -> None:
-    assert (summary.planned, summary.done, summary.failed, summary.missing) == (48, 48, 0, 0)
-    assert summary.headline == "finetuned_fgsm"
+    assert (summary.planned, summary.done, summary.failed, summary.missing) == (24, 24, 0, 0)
+    assert summary.evidence.metric == "finetuned_fgsm"
     assert [v.metric for v in summary.verdicts] == ["finetuned_fgsm", "finetuned_clean"]
     assert summary.caveats == []
 
 
-FIGURES = ("variance_shares", "accuracy_by_sparsity", "criterion_by_finetuning", "modules")
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_has_its_images_and_its_numbers(name: str, files: dict[str, bytes]) -> None:
-    assert files[f"figures/{name}.svg"].startswith(b"<?xml")
-    assert files[f"figures/{name}.pdf"].startswith(b"%PDF")
-    assert files[f"figures/{name}.png"].startswith(b"\x89PNG")
-    assert len(pd.read_csv(io.BytesIO(files[f"figures/{name}.csv"]))) >= 2
+def test_every_figure_has_its_images_and_its_numbers(files: dict[str, bytes]) -> None:
+    drawn = {name.rpartition(".")[0] for name in files if name.startswith("figures/")}
+    expected = ("variance_shares", "accuracy_by_sparsity", "criterion_by_finetuning", "modules")
+    assert drawn >= {f"figures/{name}" for name in expected}
+    for name in drawn:
+        assert files[f"{name}.svg"].startswith(b"<?xml")
+        assert files[f"{name}.pdf"].startswith(b"%PDF")
+        assert files[f"{name}.png"].startswith(b"\x89PNG")
+        assert len(pd.read_csv(io.BytesIO(files[f"{name}.csv"]))) >= 2
 
 
 def test_tables_come_in_three_forms(files: dict[str, bytes]) -> None:
@@ -76,27 +78,40 @@ def test_the_page_needs_nothing_else_and_says_the_verdict(
     assert page.count("<figure id=") == len({n for n in files if n.endswith(".svg")}) >= 8
 
 
-def test_crossed_parts_of_fine_tuning_are_told_apart(tmp_path: Path) -> None:
-    grid = "{all: {objective: [standard, fgsm], policy: [finetune, scratch], epochs: 1, lr: 0.05}}"
-    run_sweep(sweep_text(finetuning=grid, seeds="3"), tmp_path)
-    found = summarise(results.load(str(tmp_path), sweep="tiny"))
-    assert {part.metric for part in found.parts} == {"finetuned_fgsm", "finetuned_clean"}
-    assert set(found.parts[0].parts) == {"objective", "policy"}
-    report = make_report(found, "tiny")
-    page = report["index.html"].decode().replace("\N{NO-BREAK SPACE}", " ")
-    assert found.parts[0].sentence in page.replace("&#39;", "'")
+def test_every_check_is_of_all_networks(summary: Summary) -> None:
+    assert summary.tables["sanity_checks"]["networks"].tolist() == [24] * 5
+
+
+def test_crossed_parts_of_fine_tuning_are_told_apart(undrawn: None) -> None:
+    summary = summarise(crossed())
+    metrics = ["finetuned_pgd_20", "finetuned_clean"]
+    assert [part.metric for part in summary.parts] == metrics
+    assert summary.evidence.crossed == ("objective", "policy")
+    assert summary.evidence.by_parts
+    report = make_report(summary, "crossed")
+    page = report["index.html"].decode().replace("\N{NO-BREAK SPACE}", " ").replace("&#39;", "'")
+    assert all(part.sentence in page for part in summary.parts)
     assert "Which part of fine-tuning" in page
-    assert "Is the robustness real?" in page
+    assert 'id="criterion_by_finetuning"' not in page  # ten levels: the parts are shown instead
     for name in ("finetuning_parts", "parts_crossed"):
         assert len(pd.read_csv(io.BytesIO(report[f"figures/{name}.csv"]))) >= 3
-    checks = pd.read_csv(io.BytesIO(report["tables/sanity_checks.csv"]))
-    assert checks["networks"].tolist() == [24] * 5
+    table = summary.tables["accuracy_by_sparsity"]
+    assert set(table["factor"]) == {"criterion", "objective", "policy"}
 
 
-def test_a_sweep_without_checks_says_so(tmp_path: Path) -> None:
-    run_sweep(sweep_text(seeds="1", evaluation="{attacks: [fgsm], sanity_images: 0}"), tmp_path)
-    found = summarise(results.load(str(tmp_path), sweep="tiny"))
-    assert any("checked for false robustness" in caveat for caveat in found.caveats)
+def test_a_sweep_without_checks_says_so() -> None:
+    tables = simulated(seeds=1)
+    tables.__dict__["checks"] = tables.checks.iloc[:0]
+    summary = summarise(tables)
+    assert any("checked for false robustness" in caveat for caveat in summary.caveats)
+
+
+def test_findings_have_names_of_their_own_and_are_shown_with_a_caption() -> None:
+    findings = [finding for section in SECTIONS for finding in section.findings]
+    assert len({finding.name for finding in findings}) == len(findings)
+    for finding in findings:
+        assert bool(finding.draw) == bool(finding.caption)
+        assert bool(finding.columns) == bool(finding.table_caption)
 
 
 def test_the_same_tables_give_the_same_bytes(root: Path, files: dict[str, bytes]) -> None:
@@ -104,10 +119,10 @@ def test_the_same_tables_give_the_same_bytes(root: Path, files: dict[str, bytes]
     assert again == files
 
 
-def test_what_users_write_is_escaped(tmp_path: Path, root: Path) -> None:
-    trials = results.load(str(root), sweep="tiny")
-    trials.trials.loc[0, ["status", "error"]] = ["failed", "<b>bad</b> & worse"]
-    page = make_report(summarise(trials), "tiny")["index.html"].decode()
+def test_what_users_write_is_escaped(root: Path, undrawn: None) -> None:
+    tables = results.load(str(root), sweep="tiny")
+    tables.trials.loc[0, ["status", "error"]] = ["failed", "<b>bad</b> & worse"]
+    page = make_report(summarise(tables), "tiny")["index.html"].decode()
     assert "<b>bad</b>" not in page
     assert "&lt;b&gt;bad&lt;/b&gt; &amp; worse" in page
     assert "1 failed" in page
@@ -117,24 +132,24 @@ def test_a_sweep_in_the_middle_says_so(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "part")
     for file in sorted(tmp_path.glob("part/tables/trials/*"))[:5]:
         file.unlink()
-    found = summarise(results.load(str(tmp_path / "part"), sweep="tiny"))
-    assert found.missing == 5
-    assert "5 planned trials have not run yet: the sweep is not complete." in found.caveats
+    summary = summarise(results.load(str(tmp_path / "part"), sweep="tiny"))
+    assert summary.missing == 5
+    assert "5 planned trials have not run yet: the sweep is not complete." in summary.caveats
 
 
-def test_one_seed_carries_no_verdict_but_a_report(tmp_path: Path) -> None:
-    run_sweep(sweep_text(seeds="1"), tmp_path)
-    found = summarise(results.load(str(tmp_path), sweep="tiny"))
-    assert found.verdicts == []
-    assert any("with 1 of at least 3 seeds" in caveat for caveat in found.caveats)
-    page = make_report(found, "tiny")["index.html"].decode()
+def test_one_seed_carries_no_verdict_but_a_report(undrawn: None) -> None:
+    summary = summarise(simulated(seeds=1))
+    assert summary.verdicts == ()
+    assert any("with 1 of at least 3 seeds" in caveat for caveat in summary.caveats)
+    page = make_report(summary, "tiny")["index.html"].decode()
     assert "carry no verdict yet" in page
 
 
-def test_nothing_done_is_a_clear_error(tmp_path: Path) -> None:
-    run_sweep(sweep_text(criteria="['outside:raises']", seeds="1"), tmp_path)
-    with pytest.raises(AnalysisError, match=r"no trial is done \(2 failed, 0 not run yet\)"):
-        summarise(results.load(str(tmp_path), sweep="tiny"))
+def test_nothing_done_is_a_clear_error(root: Path) -> None:
+    tables = results.load(str(root), sweep="tiny")
+    tables.trials["status"] = "failed"
+    with pytest.raises(AnalysisError, match=r"no trial is done \(24 failed, 0 not run yet\)"):
+        summarise(tables)
 
 
 def test_loading_what_is_not_there(tmp_path: Path, root: Path) -> None:

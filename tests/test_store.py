@@ -22,13 +22,13 @@ import results.tables.schema
 import results.tables.store
 from orchestrator.state.artifacts import CHECKPOINT, NETWORK, Artifacts
 from results.errors import StorageError, TableError
+from results.statistics.words import metric_label
 from results.tables.schema import (
     KEY,
     TABLES,
     VERSION,
     arrow_schema,
     is_metric,
-    metric_label,
     metric_name,
 )
 from results.tables.storage import Storage

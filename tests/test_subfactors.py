@@ -62,7 +62,7 @@ def test_what_the_parts_explain_is_their_decomposition() -> None:
     shares = table.set_index("term")["share"]
     assert found.parts == ("objective", "policy")
     assert found.decided
-    assert found.shares["objective"][0] == shares["objective"] > shares["policy"]
+    assert found.shares["objective"].value == shares["objective"] > shares["policy"]
     assert found.difference == pytest.approx(shares["objective"] - shares["policy"])
     assert found.together == shares["objective:policy"]
     assert (found.seeds, found.cells) == (4, 36)

@@ -9,7 +9,7 @@ from rich.console import Console
 import results
 from orchestrator.cli.request import open_sweep
 from orchestrator.errors import RequestError
-from results.report.benchmark import benchmark_table
+from results.report.export import benchmark_table
 from results.report.page import make_report
 from results.report.summary import Summary, summarise
 

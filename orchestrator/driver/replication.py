@@ -37,7 +37,7 @@ def seeds_to_add(plan: Plan, storage: Storage) -> int:
     if not isinstance(rule, Replication):
         return 0
     import results  # statistics: a plan is made without
-    from results.report.summary import leading_metric
+    from results.statistics.verdict import leading_metric
 
     trials = results.load(storage.root, sweep.name).trials
     done = trials[trials["status"] == "done"]

@@ -6,8 +6,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from results.report import columns
 from results.report.summary import Summary
-from results.tables.schema import metric_label
+from results.statistics.comparison import PAIR
+from results.statistics.words import metric_label, term_name
+
+CAPTION = "Main-effect shares, and fine-tuning less criterion, sweep by sweep."
+COLUMNS = (
+    columns.text("metric", "metric"),
+    columns.text("sweep", "sweep"),
+    columns.text("data set", "dataset"),
+    *(columns.share(term_name(name), name) for name in PAIR),
+    *columns.estimate("difference", "difference", columns.tenths_of_percent),
+    columns.text("larger", "winner"),
+    columns.count("cells"),
+    columns.count("seeds"),
+)
 
 
 def compared_verdicts(sweeps: Sequence[tuple[str, Summary]]) -> pd.DataFrame:
@@ -20,23 +34,22 @@ def compared_verdicts(sweeps: Sequence[tuple[str, Summary]]) -> pd.DataFrame:
         {
             "sweep": title,
             "dataset": summary.dataset,
-            "metric": metric_label(found.metric),
-            "winner": found.winner,
-            "difference": found.difference,
-            "low": found.low,
-            "high": found.high,
-            "finetuning": found.shares["finetuning"][0],
-            "criterion": found.shares["criterion"][0],
-            "interaction": found.interaction,
-            "cells": found.cells,
-            "seeds": found.seeds,
+            "metric": metric_label(verdict.metric),
+            "winner": verdict.winner,
+            "difference": verdict.difference,
+            "low": verdict.low,
+            "high": verdict.high,
+            **{name: verdict.shares[name].value for name in PAIR},
+            "interaction": verdict.interaction,
+            "cells": verdict.cells,
+            "seeds": verdict.seeds,
         }
         for title, summary in sweeps
-        for found in summary.verdicts
+        for verdict in summary.verdicts
     ]
-    columns = ["sweep", "dataset", "metric", "winner", "difference", "low", "high", "finetuning",
-               "criterion", "interaction", "cells", "seeds"]  # fmt: skip
-    order = {metric: i for i, metric in enumerate(dict.fromkeys(row["metric"] for row in rows))}
-    return pd.DataFrame(rows, columns=columns).sort_values(
-        "metric", key=lambda column: column.map(order), kind="stable", ignore_index=True
+    order = ["sweep", "dataset", "metric", "winner", "difference", "low", "high", *PAIR,
+             "interaction", "cells", "seeds"]  # fmt: skip
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    return pd.DataFrame(rows, columns=order).sort_values(
+        "metric", key=lambda column: column.map(metrics.index), kind="stable", ignore_index=True
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ import pandas as pd
 
 from results.statistics.design import varying_factors
 from results.statistics.intervals import t_quantile
-from results.tables.schema import metric_label
+from results.statistics.words import metric_label
 
 MOST_VALUES = 450_000
 """Numbers that are embedded: with more, the page would be over 5 MB."""
 
 
-def explorer_data(trials: pd.DataFrame, metrics: list[str]) -> str | None:
+def explorer_data(trials: pd.DataFrame, metrics: Sequence[str]) -> str | None:
     """Return the explorer's data as JSON for a script element; None where it would be too large.
 
     ``factors``: name to levels; ``cells``: level numbers, cell after cell; ``values``: metric to

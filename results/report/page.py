@@ -7,20 +7,23 @@ and PNG with the CSV that it draws; each table as CSV, Markdown and LaTeX.
 from __future__ import annotations
 
 import re
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import jinja2
 import markupsafe
 import pandas as pd
 
+from results.report import compared
+from results.report.columns import Column
 from results.report.explorer import explorer_data
-from results.report.figures import render
-from results.report.gallery import gallery
-from results.report.style import BLACK, FAINT, INK
+from results.report.figures.render import render
+from results.report.figures.style import BLACK, FAINT, INK
+from results.report.finding import Section, worded
+from results.report.findings import SECTIONS
+from results.report.formats import csv, table_files
 from results.report.summary import Summary
-from results.report.tables import shown_tables
-from results.statistics.words import number, percent
-from results.tables.schema import metric_label
+from results.statistics.words import metric_label, number
 
 THEMED = {
     "#ffffff": "var(--card)",
@@ -31,6 +34,25 @@ THEMED = {
 """Colours of drawings that are the page's own there, so that they follow light and dark."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A finding on the page: a figure, a table, or both."""
+
+    name: str
+    caption: str = ""
+    images: dict[str, bytes] | None = None
+    """The figure as files, by their endings."""
+    table_caption: str = ""
+    columns: Sequence[Column] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    folded: bool = False
+
+    @property
+    def svg(self) -> markupsafe.Markup | None:
+        """The figure for the page."""
+        return _inline(self.name, self.images["svg"].decode()) if self.images else None
+
+
 def make_report(
     summary: Summary, title: str, others: tuple[tuple[str, Summary], ...] = ()
 ) -> dict[str, bytes]:
@@ -38,24 +60,52 @@ def make_report(
 
     ``others``: sweeps to compare with, by title.
     """
-    files: dict[str, bytes] = {}
-    drawn = {}
-    for name, caption, table, figure in gallery(summary):
-        images = render(figure)
-        files |= {f"figures/{name}.{kind}": data for kind, data in images.items()}
-        files[f"figures/{name}.csv"] = _csv(table)
-        drawn[name] = {"caption": caption, "svg": _inline(name, images["svg"].decode())}
     tables = dict(summary.tables)
     if others:
-        from results.report.compared import compared_verdicts
+        tables["compared"] = compared.compared_verdicts([(title, summary), *others])
+    files = {
+        f"tables/{name}.{kind}": data
+        for name, table in tables.items()
+        for kind, data in table_files(table).items()
+    }
+    sections = [(section, list(_shown(section, summary))) for section in SECTIONS]
+    for shown in (shown for _, findings in sections for shown in findings if shown.images):
+        images = {**(shown.images or {}), "csv": csv(tables[shown.name])}
+        files |= {f"figures/{shown.name}.{kind}": data for kind, data in images.items()}
+    files["index.html"] = _page(summary, title, sections, tables).encode()
+    return files
 
-        tables["compared"] = compared_verdicts([(title, summary), *others])
-    for name, table in tables.items():
-        files[f"tables/{name}.csv"] = _csv(table)
-        files[f"tables/{name}.md"] = markdown(table).encode()
-        files[f"tables/{name}.tex"] = table.to_latex(
-            index=False, float_format="%.3f", na_rep="", escape=True
-        ).encode()
+
+def _shown(section: Section, summary: Summary) -> Iterator[Shown]:
+    """Go through what the page shows of a section."""
+    for finding in section.findings:
+        for name, evidence in finding.instances(summary.evidence):
+            table = summary.tables.get(name)
+            if table is None:
+                continue
+            figure = finding.draw(table, evidence) if finding.draw else None
+            if figure is not None or finding.columns:
+                yield Shown(
+                    name=name,
+                    caption=worded(finding.caption, evidence),
+                    images=None if figure is None else render(figure),
+                    table_caption=worded(finding.table_caption, evidence),
+                    columns=finding.columns,
+                    rows=_rows(table, finding.columns),
+                    folded=finding.folded,
+                )
+
+
+def _rows(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(c.cell(row) for c in columns) for _, row in table.iterrows() if columns)
+
+
+def _page(
+    summary: Summary,
+    title: str,
+    sections: Sequence[tuple[Section, list[Shown]]],
+    tables: dict[str, pd.DataFrame],
+) -> str:
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -63,28 +113,22 @@ def make_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "points": number,
-        "percent": partial(percent, digits=1),
-        "label": metric_label,
-        "unbroken": _unbroken,
-    }
-    data = explorer_data(summary.trials, [found for found in summary.metrics if found])
-    page = environment.get_template("report.html.j2").render(
+    environment.filters |= {"points": number, "label": metric_label, "unbroken": _unbroken}
+    beside = None
+    if "compared" in tables:
+        rows = _rows(tables["compared"], compared.COLUMNS)
+        beside = Shown("compared", "", None, compared.CAPTION, compared.COLUMNS, rows)
+    adaptive = tables.get("adaptive_ratios", pd.DataFrame()).to_dict("records")
+    explorer = explorer_data(summary.evidence.trials, summary.evidence.metrics)
+    return environment.get_template("report.html.j2").render(
         title=title,
         summary=summary,
-        figures=drawn,
-        tables={table.name: table for table in shown_tables(summary)},
-        adaptive=_rows(tables, "adaptive_ratios"),
-        compared=_rows(tables, "compared"),
-        explorer=markupsafe.Markup(data) if data else None,  # noqa: S704 - JSON of ours, "</" escaped
+        metric=summary.evidence.metric,
+        sections=sections,
+        adaptive=[row for row in adaptive if row["factor"] == "all"],
+        compared=beside,
+        explorer=markupsafe.Markup(explorer) if explorer else None,  # noqa: S704 - JSON of ours, "</" escaped
     )
-    files["index.html"] = page.encode()
-    return files
-
-
-def _rows(tables: dict[str, pd.DataFrame], name: str) -> list[dict[object, object]]:
-    return tables[name].to_dict("records") if name in tables else []
 
 
 def _inline(name: str, svg: str) -> markupsafe.Markup:
@@ -100,27 +144,6 @@ def _inline(name: str, svg: str) -> markupsafe.Markup:
     for colour, themed in THEMED.items():
         inline = inline.replace(colour, themed)
     return markupsafe.Markup(inline)  # noqa: S704 - our own drawing; matplotlib escapes its text
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table as Markdown."""
-    header = [str(name) for name in table.columns]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += [
-        "| " + " | ".join(_cell(value) for value in row) + " |"
-        for row in table.itertuples(index=False)
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.3f}"
-    return str(value).replace("|", "\\|")
 
 
 def _unbroken(text: str) -> str:

@@ -2,119 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from results.errors import AnalysisError
-from results.report.findings import report_tables
+from results.report.finding import Evidence
+from results.report.findings import SECTIONS
 from results.statistics.design import metrics_of
 from results.statistics.subfactors import Parts, parts
-from results.statistics.verdict import Verdict, verdict
-from results.statistics.words import percent
+from results.statistics.verdict import Verdict, leading_metric, verdict
+from results.statistics.words import metric_label, percent
 from results.tables.load import Loaded
-from results.tables.schema import metric_label
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What one data set of a sweep says; tables by the name that their files get."""
+    """What one data set of a sweep says."""
 
-    dataset: str
-    planned: int
-    done: int
-    failed: int
-    missing: int
-    errors: dict[str, int]
-    """How many trials failed with each error."""
-    headline: str
-    """The metric that the verdict is on: the strongest attack's, after fine-tuning."""
-    verdicts: list[Verdict]
-    parts: list[Parts]
-    """What the parts of fine-tuning explain, by metric; empty where they are not crossed."""
-    caveats: list[str]
+    evidence: Evidence
     tables: dict[str, pd.DataFrame]
-    trials: pd.DataFrame
-    """The rows that all of it is of."""
-    metrics: list[str]
-    """Those of the fine-tuned networks, the headline first."""
+    """Every finding that the data allow, by the name that its files get."""
+    caveats: list[str]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """By metric, the one that leads first."""
+        return self.evidence.verdicts
+
+    @property
+    def parts(self) -> tuple[Parts, ...]:
+        """What the parts of fine-tuning explain, by metric; empty where they are not crossed."""
+        return self.evidence.parts
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name."""
+        return str(self.evidence.trials["dataset"].iloc[0])
+
+    @property
+    def missing(self) -> int:
+        """How many planned trials have no row yet."""
+        return self.evidence.loaded.missing
+
+    @property
+    def planned(self) -> int:
+        """How many trials the sweep has."""
+        return len(self.evidence.trials) + self.missing
+
+    @property
+    def done(self) -> int:
+        """How many trials are done."""
+        return int((self.evidence.trials["status"] == "done").sum())
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many trials failed with each error."""
+        trials = self.evidence.trials
+        counts = trials.loc[trials["status"] == "failed", "error"].value_counts()
+        return {str(error): int(count) for error, count in counts.items()}
+
+    @property
+    def failed(self) -> int:
+        """How many trials failed."""
+        return int((self.evidence.trials["status"] == "failed").sum())
 
 
-def summarise(tables: Loaded, metric: str | None = None) -> Summary:
+def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
     """Return what the tables say; with ``metric``, that one leads.
 
-    What the data cannot carry is said among the caveats. Raises AnalysisError where no trial is
-    done, or the metric is not there.
+    What the data cannot carry is said among the caveats.
+
+    Raises:
+        AnalysisError: where no trial is done, or the metric is not there.
     """
-    trials = tables.trials
+    trials = loaded.trials
     done = trials[trials["status"] == "done"]
     if done.empty:
         raise AnalysisError(
-            f"no trial is done ({len(trials)} failed, {tables.missing} not run yet): "
+            f"no trial is done ({len(trials)} failed, {loaded.missing} not run yet): "
             "there is nothing to report"
         )
     if done["dataset"].nunique() > 1:
         names = ", ".join(sorted(done["dataset"].unique()))
         raise AnalysisError(f"several data sets ({names}): report one sweep at a time")
+    lead = leading_metric(done, metric)
     after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
-    headline = leading_metric(done, metric)
-    ordered = [headline, *(name for name in after if name != headline)]
-    caveats = [*_counts(trials, tables.missing), *stopping_rule(tables.replication)]
-    verdicts = []
-    for name in ordered:
-        try:
-            verdicts.append(verdict(trials, name))
-        except AnalysisError as error:
-            caveats.append(f"No verdict on {metric_label(name)}: {error}.")
-    parts_found = list(_parts(trials, ordered))
-    notes = {note for found in verdicts for note in found.notes}
-    notes |= {note for found in parts_found for note in found.notes}
+    metrics = (lead, *(name for name in after if name != lead))
+    caveats = [*_counts(trials, loaded.missing), *stopping_rule(loaded.replication)]
+    verdicts, missed = _carried(lambda name: verdict(trials, name), metrics)
+    caveats += [f"No verdict on {metric_label(name)}: {error}." for name, error in missed.items()]
+    parts_by_metric, _ = _carried(lambda name: parts(trials, name), metrics)
+    notes = {note for of_metric in verdicts for note in of_metric.notes}
+    notes |= {note for of_metric in parts_by_metric for note in of_metric.notes}
     caveats += sorted(f"{note}." for note in notes)
-    if tables.checks.empty or not tables.checks["network"].isin(trials["finetuned_network"]).any():
+    if not loaded.checks["network"].isin(trials["finetuned_network"]).any():
         caveats.append("No network was checked for false robustness (sanity_images: 0).")
-    found = report_tables(tables, trials, headline, ordered, parts_found, verdicts, caveats)
-    failed = trials[trials["status"] == "failed"]
-    return Summary(
-        dataset=str(done["dataset"].iloc[0]),
-        planned=len(trials) + tables.missing,
-        done=len(done),
-        failed=len(failed),
-        missing=tables.missing,
-        errors={str(k): int(v) for k, v in failed["error"].value_counts().items()},
-        headline=headline,
-        verdicts=verdicts,
-        parts=parts_found,
-        caveats=caveats,
-        tables=found,
-        trials=trials,
-        metrics=ordered,
-    )
+    evidence = Evidence(loaded, lead, metrics, verdicts, parts_by_metric)
+    tables: dict[str, pd.DataFrame] = {}
+    for finding in (finding for section in SECTIONS for finding in section.findings):
+        for name, of_metric in finding.instances(evidence):
+            try:
+                table = finding.compute(of_metric)
+            except AnalysisError as error:
+                if finding.caveat:
+                    caveats.append(f"{finding.caveat}: {error}.")
+                continue
+            if not table.empty:
+                tables[name] = table
+    return Summary(evidence, tables, caveats)
 
 
-def _parts(trials: pd.DataFrame, metrics: list[str]) -> Iterator[Parts]:
+T = TypeVar("T")
+
+
+def _carried(
+    analyse: Callable[[str], T], metrics: Sequence[str]
+) -> tuple[tuple[T, ...], dict[str, AnalysisError]]:
+    """Return what the data carry of an analysis, by metric, and why not the rest."""
+    carried, missed = [], {}
     for metric in metrics:
         try:
-            yield parts(trials, metric)
-        except AnalysisError:
-            return  # most sweeps cross no parts; one that does says so for every metric
+            carried.append(analyse(metric))
+        except AnalysisError as error:
+            missed[metric] = error
+    return tuple(carried), missed
 
 
-def leading_metric(done: pd.DataFrame, metric: str | None = None) -> str:
-    """Return the metric that the verdict is on: the strongest attack's, unless one is given."""
-    after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
-    if metric is not None:
-        if metric not in after:
-            raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(after)}")
-        return metric
-    return str(done[after].mean().idxmin())
-
-
-def stopping_rule(record: Mapping[str, Any]) -> list[str]:
+def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
     """Say by which rule seeds were added, and what each look found; nothing where none were."""
     if not record:
-        return []
+        return
     rule, looks = record["rule"], record["looks"]
     widths = ", ".join(f"{look['seeds']}: {percent(look['half_width'])}" for look in looks)
     hours = rule["until"]["hours"]
@@ -124,7 +144,7 @@ def stopping_rule(record: Mapping[str, Any]) -> list[str]:
         "max": "it ended there because the most seeds were done",
         "hours": "it ended there because the device-hours were spent",
     }.get(record["ended"] or "", "it has not ended yet")
-    said = (
+    yield (
         f"Seeds were added, from {rule['min']} to {budget}, until the 95 % interval of the "
         f"verdict on {metric_label(record['metric'])} was no more than "
         f"{percent(rule['until']['half_width'])} of the variance to either side; half-widths by "
@@ -133,17 +153,12 @@ def stopping_rule(record: Mapping[str, Any]) -> list[str]:
         "time, and equal effects were told apart in up to 9 % of them, not 5 "
         "(benchmarks/calibration.py stopping)."
     )
-    return [said]
 
 
-def _counts(trials: pd.DataFrame, missing: int) -> list[str]:
-    found = []
-    failed = int((trials["status"] == "failed").sum())
-    if failed:
-        found.append(f"{failed} trials failed; they are named below.")
+def _counts(trials: pd.DataFrame, missing: int) -> Iterator[str]:
+    if failed := int((trials["status"] == "failed").sum()):
+        yield f"{failed} trials failed; they are named below."
     if missing:
-        found.append(f"{missing} planned trials have not run yet: the sweep is not complete.")
-    short = int(trials["shortfall"].notna().sum())
-    if short:
-        found.append(f"{short} trials missed their budget by more than one point.")
-    return found
+        yield f"{missing} planned trials have not run yet: the sweep is not complete."
+    if short := int(trials["shortfall"].notna().sum()):
+        yield f"{short} trials missed their budget by more than one point."

@@ -93,8 +93,8 @@ def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str)
     packed = np.full((len(networks), -(-images // 8)), 255, dtype=np.uint8)
     for _, of_one in mine.groupby("attack"):
         rows = networks.get_indexer(pd.Index(of_one["network"]))
-        found = np.frombuffer(b"".join(of_one["outcomes"]), dtype=np.uint8)
-        packed[rows] &= found.reshape(len(rows), -1)
+        bits = np.frombuffer(b"".join(of_one["outcomes"]), dtype=np.uint8)
+        packed[rows] &= bits.reshape(len(rows), -1)
     told = done.drop_duplicates("finetuned_network").set_index("finetuned_network")[metric]
     accuracy = np.bitwise_count(packed).sum(axis=1) / images
     if np.abs(accuracy - told.reindex(networks).to_numpy(dtype=float)).max() > 1e-9:

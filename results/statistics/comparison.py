@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.design import Design, make_design
-from results.statistics.intervals import t_quantile
+from results.statistics.intervals import NO_ESTIMATE, Estimate, t_quantile
 from results.statistics.share_intervals import gap_interval, variances
 
 PAIR = ("finetuning", "criterion")
@@ -20,14 +21,22 @@ MOST_SEEDS = 1000
 """No number of seeds beyond this is named."""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Which of two main effects is larger, and the share of the first less that of the second."""
+
+    winner: str
+    """The name of the larger, or undecided."""
+    difference: Estimate
+
+
 def compare_main_effects(
     design: Design, confidence: float = 0.95, pair: tuple[str, str] = PAIR
-) -> tuple[str, float, float, float]:
-    """Return which of two main effects is larger, and the difference of their shares.
+) -> Comparison:
+    """Compare the shares of two main effects.
 
-    The name of the larger, or undecided; the first's share less the second's, and its interval.
-
-    Raises `AnalysisError` with fewer than three seeds.
+    Raises:
+        AnalysisError: with fewer than three seeds, or where one of the two has one level alone.
     """
     if len(design.seeds) < MIN_SEEDS:
         raise AnalysisError(
@@ -36,15 +45,15 @@ def compare_main_effects(
         )
     if absent := [name for name in pair if name not in design.factors]:
         raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
-    found = measured_terms(design, pair)
-    if absent := [name for name in pair if name not in found]:
+    terms = measured_terms(design, pair)
+    if absent := [name for name in pair if name not in terms]:
         raise AnalysisError(f"{' and '.join(absent)} has one level left: nothing to compare")
     total = total_gram(design)
-    first, second = (found[name] for name in pair)
+    first, second = (terms[name] for name in pair)
     difference = float(variances(first.gram - second.gram)) / between_cells(total)
     low, high = gap_interval(first, second, total, confidence)
     winner = pair[0] if low > 0 else pair[1] if high < 0 else UNDECIDED
-    return winner, difference, low, high
+    return Comparison(winner, Estimate(difference, low, high))
 
 
 def without_each_level(design: Design, confidence: float = 0.95) -> pd.DataFrame:
@@ -54,19 +63,20 @@ def without_each_level(design: Design, confidence: float = 0.95) -> pd.DataFrame
     ``high``.
     """
     rows = [
-        (factor, str(level), *_compared(design.without(factor, level), confidence))
+        (factor, str(level), comparison.winner, *comparison.difference)
         for factor, levels in zip(design.factors, design.levels, strict=True)
         if len(levels) >= (3 if factor in PAIR else 2)  # one level alone is no factor
         for level in levels
+        for comparison in [_comparison(design.without(factor, level), confidence)]
     ]
     return pd.DataFrame(rows, columns=["factor", "level", "winner", "difference", "low", "high"])
 
 
-def _compared(design: Design, confidence: float) -> tuple[str, float, float, float]:
+def _comparison(design: Design, confidence: float) -> Comparison:
     try:
         return compare_main_effects(design, confidence)
     except AnalysisError:  # with holes, the rest may not tell the two effects apart
-        return UNDECIDED, np.nan, np.nan, np.nan
+        return Comparison(UNDECIDED, NO_ESTIMATE)
 
 
 def subsets(trials: pd.DataFrame) -> Iterator[tuple[str, object, pd.DataFrame]]:
@@ -95,24 +105,22 @@ def winner_without(
         return None
     try:
         sound = trials.assign(**{metric: trials[metric].mask(doubtful)})
-        return compare_main_effects(make_design(sound, metric, None, block), confidence)[0]
+        return compare_main_effects(make_design(sound, metric, None, block), confidence).winner
     except AnalysisError:  # no design is left, or one level of a factor
         return None
 
 
-def seeds_to_decide(
-    found: tuple[str, float, float, float], seeds: int, confidence: float
-) -> int | None:
+def seeds_to_decide(comparison: Comparison, seeds: int, confidence: float) -> int | None:
     """Find the number of seeds at which the present difference would clear its interval.
 
     None where it is decided, or would not be at a thousand seeds.
     """
-    winner, difference, low, high = found
-    if winner != UNDECIDED or difference == 0:
+    difference, low, high = comparison.difference
+    if comparison.winner != UNDECIDED or difference == 0:
         return None
-    error = (high - low) / 2 / t_quantile(confidence, seeds - 1) * np.sqrt(seeds)
+    error = (high - low) / 2 / t_quantile(confidence, seeds - 1) * math.sqrt(seeds)
     for more in range(seeds + 1, MOST_SEEDS):
-        reach = t_quantile(confidence, more - 1) * error / np.sqrt(more)
+        reach = t_quantile(confidence, more - 1) * error / math.sqrt(more)
         if reach < abs(difference):
             return more
     return None

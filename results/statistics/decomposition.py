@@ -13,14 +13,15 @@ are those of least squares; see `results.statistics.least_squares`. Intervals: s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from results.errors import AnalysisError
-from results.statistics import least_squares as incomplete
+from results.statistics import least_squares
 from results.statistics.design import Array, Design, make_design, terms
+from results.statistics.intervals import Estimate
 from results.statistics.share_intervals import Term, share_interval, variances
 
 MIN_SEEDS = 2
@@ -62,15 +63,15 @@ def decompose(
 
 def decompose_design(design: Design, block: str = "seed", confidence: float = 0.95) -> pd.DataFrame:
     """Return the decomposition of a design; see `decompose`."""
-    found = measured_terms(design)
+    measured = measured_terms(design)
     total = total_gram(design)
     whole = between_cells(total)
-    components = variances(np.stack([term.gram for term in found.values()]))
-    low, high = share_interval(list(found.values()), total, confidence)
+    components = variances(np.stack([term.gram for term in measured.values()]))
+    low, high = share_interval(list(measured.values()), total, confidence)
     frame = pd.DataFrame(
         {
-            "term": list(found),
-            "order": [name.count(":") + 1 for name in found],
+            "term": list(measured),
+            "order": [name.count(":") + 1 for name in measured],
             "share": components / whole,
             "low": low,
             "high": high,
@@ -97,6 +98,19 @@ def decompose_design(design: Design, block: str = "seed", confidence: float = 0.
     return pd.concat([frame, outside], ignore_index=True)
 
 
+def shares_of(table: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the share of every term of a decomposition, by its name."""
+    rows = table[["term", "share", "low", "high"]].itertuples(index=False)
+    return {str(term): Estimate(*share) for term, *share in rows}
+
+
+def interaction_share(shares: Mapping[str, Estimate], factors: Sequence[str]) -> float:
+    """Return the share of some factors' interaction; none where it could not be estimated."""
+    return sum(
+        (share.value for term, share in shares.items() if set(term.split(":")) == set(factors)), 0.0
+    )
+
+
 def total_gram(design: Design) -> Array:
     """Return the inner products of all cells' deviations between seeds, [S, S] by cell."""
     _check(design)
@@ -106,56 +120,61 @@ def total_gram(design: Design) -> Array:
 
 
 def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[str, Term]:
-    """Return every term by its name.
+    """Return what the decomposition keeps of every term, by its name.
 
-    ``only``: names of main effects; all terms where left out.
+    Args:
+        design: complete or not; with holes, effects are those of least squares.
+        only: names of main effects; all terms where left out.
     """
     _check(design)
     if not design.complete:
-        return incomplete.measured_terms(design, only)
-    found = {}
+        return least_squares.measured_terms(design, only)
+    measured = {}
     for term, effect in effects(design, only).items():
         flat = effect.reshape(-1, len(design.seeds))
         degrees = math.prod(len(design.levels[axis]) - 1 for axis in term)
-        found[_term_name(design, term)] = Term(flat.T @ flat / len(flat), degrees)
-    return found
+        measured[_term_name(design, term)] = Term(flat.T @ flat / len(flat), degrees)
+    return measured
 
 
 def effects(design: Design, only: Sequence[str] | None = None) -> dict[tuple[int, ...], Array]:
     """Return the exact effects of a complete design by term, axes not in it of length 1.
 
-    Every axis in turn splits what there is into its mean and the deviations from it (Yates's
-    algorithm): the work is that of the array itself, not of the array times the terms.
+    Every axis in turn splits what there is into its mean and the deviations from it: the work is
+    that of the array itself, not of the array times the terms.
+
+    Source:
+        The algorithm of Yates, 1937.
     """
     wanted = [term for term in terms(design.factors) if _varies(design, term)]
     if only is not None:
         wanted = [term for term in wanted if _term_name(design, term) in only]
     axes = {axis for term in wanted for axis in term}
     order = max((len(term) for term in wanted), default=0)
-    found: dict[tuple[int, ...], Array] = {(): design.values}
+    split: dict[tuple[int, ...], Array] = {(): design.values}
     # The longest axis first: means, which most terms are made of, shrink at once.
     for axis in sorted(range(len(design.factors)), key=lambda a: -design.values.shape[a]):
-        split: dict[tuple[int, ...], Array] = {}
-        for term, values in found.items():
+        whole, split = split, {}
+        for term, values in whole.items():
             mean = values.mean(axis=axis, keepdims=True)
             split[term] = mean
             if axis in axes and len(term) < order:
                 split[tuple(sorted((*term, axis)))] = values - mean
-        found = split
-    return {term: found[term] for term in wanted}
+    return {term: split[term] for term in wanted}
 
 
 def sums_of_squares(design: Design) -> dict[str, float]:
     """Return each term's sum of squares in the analysis of variance of a complete design."""
     size = design.cells / len(design.seeds)
-    found = measured_terms(design)
-    return {name: float(term.gram.sum() * size) for name, term in found.items()}
+    measured = measured_terms(design)
+    return {name: float(term.gram.sum() * size) for name, term in measured.items()}
 
 
 def between_cells(total: Array) -> float:
     """Return the unbiased variance between all cells, of which shares are.
 
-    Raises `AnalysisError` where there is none: shares of noise mean nothing.
+    Raises:
+        AnalysisError: where there is none: shares of noise mean nothing.
     """
     whole = float(variances(total))
     if whole <= 0:

@@ -76,6 +76,11 @@ def gain_of(metric: str) -> str:
     return GAIN + metric.partition("_")[2]
 
 
+def stage_metrics(metric: str) -> dict[str, str]:
+    """Return a metric of the fine-tuned networks, and the same one as pruned, by stage."""
+    return {"pruned": metric.replace("finetuned_", "pruned_", 1), "finetuned": metric}
+
+
 def with_metric(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return trials that have the metric as a column: a gain is computed where it is asked for."""
     if metric in trials or not metric.startswith(GAIN):
@@ -191,7 +196,7 @@ def _worst_level(run: NDArray[np.bool_]) -> tuple[int, int, float] | None:
         for i in range(count)
         if count > 1
     ]
-    share, axis, i = max(shares, key=lambda found: found[0], default=(0.0, 0, 0))
+    share, axis, i = max(shares, key=lambda level: level[0], default=(0.0, 0, 0))
     return (axis, i, share) if share > 0 else None
 
 

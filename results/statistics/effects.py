@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design import Array, Design, make_design
-from results.statistics.intervals import mean_interval
+from results.statistics.intervals import mean_estimate
 from results.statistics.least_squares import main_effects
 
 
@@ -30,9 +30,8 @@ def level_effects(
     rows = []
     for axis, factor in enumerate(design.factors):
         for level, of_seeds in zip(design.levels[axis], by_level(design, factor), strict=True):
-            low, high = mean_interval(of_seeds, confidence)
-            row = {"factor": factor, "level": str(level), "effect": of_seeds.mean()}
-            rows.append({**row, "low": low, "high": high, "seeds": len(design.seeds)})
+            effect = mean_estimate(of_seeds, confidence)
+            rows.append((factor, str(level), *effect, len(design.seeds)))
     return pd.DataFrame(rows, columns=["factor", "level", "effect", "low", "high", "seeds"])
 
 
@@ -61,25 +60,13 @@ def cost_of_choice(
         levels = by_level(design, factor)
         mean = levels.mean(axis=1)
         best, worst = (str(design.levels[axis][int(i)]) for i in (mean.argmax(), mean.argmin()))
-        cost = _left_out(levels[None])
-        within = _left_out(_contexts(design, axis))
-        low, high = mean_interval(cost, confidence)
-        within_low, within_high = mean_interval(within, confidence)
-        rows.append(
-            {
-                "factor": factor,
-                "best": best,
-                "worst": worst,
-                "cost": cost.mean(),
-                "low": low,
-                "high": high,
-                "cost_within": within.mean(),
-                "within_low": within_low,
-                "within_high": within_high,
-                "seeds": len(design.seeds),
-            }
-        )
-    return pd.DataFrame(rows).sort_values("cost", ascending=False, ignore_index=True)
+        cost = mean_estimate(_left_out(levels[None]), confidence)
+        within = mean_estimate(_left_out(_contexts(design, axis)), confidence)
+        rows.append((factor, best, worst, *cost, *within, len(design.seeds)))
+    columns = ["factor", "best", "worst", "cost", "low", "high", "cost_within", "within_low",
+               "within_high", "seeds"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("cost", ascending=False, ignore_index=True)
 
 
 def by_level(design: Design, factor: str) -> Array:
@@ -102,10 +89,10 @@ def _contexts(design: Design, axis: int) -> Array:
 def _left_out(values: Array) -> Array:
     """Return best less worst at each seed, chosen by the others: [contexts, levels, S] to [S]."""
     seeds = values.shape[-1]
-    found = np.full(seeds, np.nan)
+    cost = np.full(seeds, np.nan)
     rows = np.arange(len(values))
     for s in range(seeds if len(values) else 0):
         others = np.delete(values, s, axis=-1).mean(axis=-1)
         best, worst = others.argmax(axis=1), others.argmin(axis=1)
-        found[s] = (values[rows, best, s] - values[rows, worst, s]).mean()
-    return found
+        cost[s] = (values[rows, best, s] - values[rows, worst, s]).mean()
+    return cost

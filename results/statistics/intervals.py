@@ -6,6 +6,7 @@ Those of variance shares are in `results.statistics.share_intervals`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,17 @@ from results.statistics.design import Array
 Index = NDArray[np.intp]
 
 
+class Estimate(NamedTuple):
+    """A value and the ends of its interval; these are NaN where none can be given."""
+
+    value: float
+    low: float
+    high: float
+
+
+NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
+
+
 def t_quantile(confidence: float, degrees: int) -> float:
     """Return how many standard errors a two-sided Student's t interval reaches."""
     from scipy.special import stdtrit  # a quarter of a second to import
@@ -22,30 +34,37 @@ def t_quantile(confidence: float, degrees: int) -> float:
     return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
-def mean_interval(values: Array, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Student's t interval of a mean; NaN for fewer than two values."""
+def mean_estimate(values: Array, confidence: float = 0.95) -> Estimate:
+    """Return a mean with its Student's t interval; none for fewer than two values."""
+    mean = float(values.mean())
     if len(values) < 2:
-        return float("nan"), float("nan")
+        return NO_ESTIMATE._replace(value=mean)
     error = values.std(ddof=1) / np.sqrt(len(values))
-    reach = t_quantile(confidence, len(values) - 1) * error
-    return float(values.mean() - reach), float(values.mean() + reach)
+    reach = float(t_quantile(confidence, len(values) - 1) * error)
+    return Estimate(mean, mean - reach, mean + reach)
 
 
-def jackknife_interval(
-    estimate: Callable[[Index], Array], seeds: int, whole: Array, confidence: float
-) -> tuple[Array, Array]:
-    """Return the delete-one-seed jackknife interval of an estimate around ``whole``.
+def jackknife_estimate(
+    statistic: Callable[[Index], float], seeds: int, confidence: float = 0.95
+) -> Estimate:
+    """Return a statistic of all seeds with its delete-one-seed jackknife interval.
 
-    Student's t of the pseudo-values (Arvesen, 1969).
+    With fewer than three seeds none can be left out, and there is no interval.
 
-    ``estimate`` is given the indices of the seeds to use, and needs two at least. With fewer than
-    three seeds nothing can be left out, and the interval is NaN.
+    Args:
+        statistic: is given the indices of the seeds to use, two at least.
+        seeds: how many there are.
+        confidence: of the interval.
+
+    Source:
+        Student's t of the pseudo-values: Arvesen, 1969.
     """
-    if seeds < 3:
-        return np.full_like(whole, np.nan), np.full_like(whole, np.nan)
     every = np.arange(seeds)
-    without = np.stack([estimate(np.delete(every, s)) for s in every])
+    whole = statistic(every)
+    if seeds < 3:
+        return NO_ESTIMATE._replace(value=whole)
+    without = np.array([statistic(np.delete(every, s)) for s in every])
     pseudo = seeds * whole - (seeds - 1) * without
-    error = pseudo.std(axis=0, ddof=1) / np.sqrt(seeds)
-    reach = t_quantile(confidence, seeds - 1) * error
-    return whole - reach, whole + reach
+    error = pseudo.std(ddof=1) / np.sqrt(seeds)
+    reach = float(t_quantile(confidence, seeds - 1) * error)
+    return Estimate(whole, whole - reach, whole + reach)

@@ -29,7 +29,7 @@ def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[st
     values = design.values[design.there]
     columns = _columns(design)
     names = {term: ":".join(design.factors[axis] for axis in term) for term in columns}
-    found: dict[str, Term] = {}
+    measured: dict[str, Term] = {}
     for term, own in columns.items():
         if only is not None and names[term] not in only:
             continue
@@ -40,8 +40,8 @@ def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[st
                 f"too many cells are missing to tell the effect of {names[term]} from the others'"
             )
         effect = added.T @ values
-        found[names[term]] = Term(effect.T @ effect / len(values), added.shape[1])
-    return found
+        measured[names[term]] = Term(effect.T @ effect / len(values), added.shape[1])
+    return measured
 
 
 def _columns(design: Design) -> dict[tuple[int, ...], Array]:
@@ -52,21 +52,21 @@ def _columns(design: Design) -> dict[tuple[int, ...], Array]:
         if len(levels) > 1:
             code = np.vstack([np.eye(len(levels) - 1), -np.ones(len(levels) - 1)])
             main[axis] = code[place[axis]]
-    found: dict[tuple[int, ...], Array] = {}
+    coded: dict[tuple[int, ...], Array] = {}
     for term in terms(design.factors):
         if len(term) > MOST_FACTORS or not all(axis in main for axis in term):
             continue
         columns = main[term[0]]
         for axis in term[1:]:
             columns = np.einsum("ni,nj->nij", columns, main[axis]).reshape(len(columns), -1)
-        found[term] = columns
-    return found
+        coded[term] = columns
+    return coded
 
 
 def _not_containing(
     columns: dict[tuple[int, ...], Array], term: tuple[int, ...]
 ) -> Iterable[Array]:
-    return (found for other, found in columns.items() if not set(term) <= set(other))
+    return (coded for other, coded in columns.items() if not set(term) <= set(other))
 
 
 def _basis(blocks: Iterable[Array], scale: Array | None = None) -> Array:
@@ -88,10 +88,10 @@ def main_effects(design: Design) -> list[Array]:
     values = design.values[design.there]
     matrix = np.concatenate([np.ones((len(values), 1)), *main.values()], axis=1)
     solved = np.linalg.lstsq(matrix, values, rcond=None)[0][1:]
-    found, start = [], 0
+    effects, start = [], 0
     for axis, levels in enumerate(design.levels):
         width = len(levels) - 1 if axis in main else 0
         free = solved[start : start + width]
-        found.append(np.concatenate([free, -free.sum(axis=0, keepdims=True)]))
+        effects.append(np.concatenate([free, -free.sum(axis=0, keepdims=True)]))
         start += width
-    return found
+    return effects

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design import Array, make_design
-from results.statistics.intervals import mean_interval
+from results.statistics.intervals import mean_estimate
 
 MARGIN = 0.5
 """Accuracy points: levels that differ by less are as good as equal."""
@@ -48,26 +48,17 @@ def compare_levels(
         gap = _by_seed(values[i] - values[j])
         if np.isnan(gap).any():
             continue  # the two share no cell
-        low, high = mean_interval(gap, confidence)
         constant = bool(np.ptp(gap) < 1e-12)  # deterministic: no test, and none needed
-        rows.append(
-            {
-                "factor": factor,
-                "first": str(design.levels[axis][i]),
-                "second": str(design.levels[axis][j]),
-                "mean": gap.mean(),
-                "low": low,
-                "high": high,
-                "p": float(gap.mean() == 0) if constant else ttest_1samp(gap, 0).pvalue,
-                "p_equal": float(abs(gap.mean()) >= margin)
-                if constant
-                else DescrStatsW(gap).ttost_mean(-margin, margin)[0],
-            }
-        )
-    table = pd.DataFrame(
-        rows, columns=["factor", "first", "second", "mean", "low", "high", "p", "p_equal"]
-    )
-    return judged(table)
+        mean = mean_estimate(gap, confidence)
+        if constant:
+            p, p_equal = float(mean.value == 0), float(abs(mean.value) >= margin)
+        else:
+            p = ttest_1samp(gap, 0).pvalue
+            p_equal = DescrStatsW(gap).ttost_mean(-margin, margin)[0]
+        first, second = (str(design.levels[axis][level]) for level in (i, j))
+        rows.append((factor, first, second, *mean, p, p_equal))
+    columns = ["factor", "first", "second", "mean", "low", "high", "p", "p_equal"]
+    return judged(pd.DataFrame(rows, columns=columns))
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:

@@ -35,6 +35,6 @@ def _front(size: Array, gain: Array) -> Array:
     order = np.lexsort((-gain, size))
     best = np.maximum.accumulate(gain[order])
     first = np.r_[True, best[1:] > best[:-1]]
-    found = np.zeros(len(size), dtype=bool)
-    found[order] = first
-    return found
+    unbeaten = np.zeros(len(size), dtype=bool)
+    unbeaten[order] = first
+    return unbeaten

@@ -10,7 +10,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design import Array, make_design
-from results.statistics.intervals import Index, jackknife_interval
+from results.statistics.intervals import Index, jackknife_estimate
 from results.statistics.subfactors import trained
 from results.tables.schema import STAGES
 
@@ -33,25 +33,22 @@ def rank_agreement(
     design = make_design(trials, metric, None, block)
     if of not in design.factors:
         raise AnalysisError(f"{of} has one level alone: nothing to rank")
-    axis = design.factors.index(of)
+    axis, count = design.factors.index(of), len(design.seeds)
     rows = []
     for other, factor in enumerate(design.factors):
         if other == axis or (across is not None and factor not in across):
             continue
         table = _two_way(design.values, axis, other)
 
-        def tau(keep: Index, table: Array = table) -> Array:
-            return np.asarray(_mean_tau(table[..., keep].mean(axis=-1)))
+        def mean_tau(keep: Index, table: Array = table) -> float:
+            return _mean_tau(table[..., keep].mean(axis=-1))
 
-        seeds = table.shape[-1]
-        whole = tau(np.arange(seeds))
-        low, high = jackknife_interval(tau, seeds, whole, confidence)
+        tau = jackknife_estimate(mean_tau, count, confidence)
         pairs = table.shape[1] * (table.shape[1] - 1) // 2
-        rows.append((factor, float(whole), max(-1.0, float(low)), min(1.0, float(high)), pairs))
+        rows.append((factor, tau.value, max(-1.0, tau.low), min(1.0, tau.high), pairs))
     single = np.nanmean(
         np.moveaxis(design.values, axis, 0), axis=tuple(range(1, len(design.factors)))
     )
-    count = len(design.seeds)
     rows.append((block, _mean_tau(single), np.nan, np.nan, count * (count - 1) // 2))
     return pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
 
@@ -91,9 +88,9 @@ def _mean_tau(table: Array) -> float:
     """Return Kendall's tau-b between columns, the mean over all pairs that have one."""
     from scipy.stats import kendalltau  # slow to import, and most commands rank nothing
 
-    found = [
+    taus = [
         kendalltau(table[:, i], table[:, j]).statistic
         for i, j in itertools.combinations(range(table.shape[1]), 2)
         if not np.isnan(table[:, [i, j]]).any()
     ]
-    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+    return float(np.nanmean(taus)) if np.isfinite(taus).any() else float("nan")

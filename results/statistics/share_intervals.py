@@ -26,8 +26,6 @@ from results.statistics.intervals import t_quantile
 MOST_STEPS = 1000
 """More than ever were needed; where two distances nearly touch the error, steps are short."""
 PRECISE = 1e-9
-
-
 NOISE_MISSES = 1.4
 """How much more often than an interval the noise alone of a difference may go beyond its reach."""
 
@@ -57,11 +55,11 @@ def share_interval(
     """
     if len(total) < 3:
         return np.full(len(terms), np.nan), np.full(len(terms), np.nan)
-    found = [_Measured.of(term, total) for term in terms]
-    share = np.array([one.share for one in found])
-    slope = np.array([one.along(1.0).var(ddof=1) for one in found]) / len(total)
+    measured = [_Measured.of(term, total) for term in terms]
+    share = np.array([one.share for one in measured])
+    slope = np.array([one.along(1.0).var(ddof=1) for one in measured]) / len(total)
     half = t_quantile(confidence, len(total) - 1) ** 2 * slope / 2
-    above, below = np.array([_noise_reach([one], confidence) for one in found]).T
+    above, below = np.array([_noise_reach([one], confidence) for one in measured]).T
     # With an error of t² slope · (true share) + noise², both ends are roots of a quadratic; a true
     # share below zero is none, and has the noise alone.
     low = np.sqrt(half**2 + np.maximum(2 * half * share + above**2, 0)) - half

@@ -8,10 +8,11 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.comparison import compare_main_effects
-from results.statistics.decomposition import decompose_design
+from results.statistics.decomposition import decompose_design, shares_of
 from results.statistics.design import make_design, varying_factors
-from results.statistics.words import interval, listed, percent
-from results.tables.schema import SUBFACTORS, metric_label
+from results.statistics.intervals import Estimate
+from results.statistics.words import interval, listed, metric_label, percent, share_words
+from results.tables.schema import SUBFACTORS
 
 
 def subfactors_of(trials: pd.DataFrame) -> list[str]:
@@ -53,8 +54,8 @@ class Parts:
     metric: str
     parts: tuple[str, ...]
     """The sub-factors, the largest share first."""
-    shares: dict[str, tuple[float, float, float]]
-    """Share, low and high of each part, and of the criterion where it varies."""
+    shares: dict[str, Estimate]
+    """Of each part, and of the criterion where it varies."""
     together: float
     """The share of the parts' interactions with one another."""
     difference: float
@@ -81,10 +82,7 @@ class Parts:
             if self.decided
             else f"Which of fine-tuning's parts matters most for {label} is not decided"
         )
-        explained = [
-            f"the {_name(name)} {percent(share)} ({interval(low, high)})"
-            for name, (share, low, high) in self.shares.items()
-        ]
+        explained = [f"the {_name(name)} {share_words(s)}" for name, s in self.shares.items()]
         return (
             f"{head}: between {self.cells} fine-tuned cells at {self.seeds} seeds, "
             f"{listed(explained)}; {_name(first)} less {_name(second)} is "
@@ -98,7 +96,8 @@ def parts(
 ) -> Parts:
     """Return how much each part of fine-tuning explains; trials without fine-tuning are left out.
 
-    Raises `AnalysisError` with fewer than two parts that vary, or fewer than three seeds.
+    Raises:
+        AnalysisError: with fewer than two parts that vary, or fewer than three seeds.
     """
     chosen = subfactors_of(trials)
     if len(chosen) < 2:
@@ -113,22 +112,19 @@ def parts(
             "fine-tuning's parts are not crossed: no two of them vary in a complete design"
         )
     table = decompose_design(design, block, confidence)
-    values = {str(row["term"]): row for row in table.to_dict("records")}
-    order = sorted(left, key=lambda name: -float(values[name]["share"]))
-    _, difference, low, high = compare_main_effects(design, confidence, (order[0], order[1]))
-    shown = [*order, *(["criterion"] if "criterion" in values else [])]
-    mixed = [term for term in values if ":" in term and set(term.split(":")) <= set(left)]
+    shares = shares_of(table)
+    order = sorted(left, key=lambda name: -shares[name].value)
+    difference = compare_main_effects(design, confidence, (order[0], order[1])).difference
+    shown = [*order, *(["criterion"] if "criterion" in shares else [])]
+    mixed = [term for term in shares if ":" in term and set(term.split(":")) <= set(left)]
     return Parts(
         metric=metric,
         parts=tuple(order),
-        shares={
-            name: (values[name]["share"], values[name]["low"], values[name]["high"])
-            for name in shown
-        },
-        together=sum(float(values[term]["share"]) for term in mixed),
-        difference=difference,
-        low=low,
-        high=high,
+        shares={name: shares[name] for name in shown},
+        together=sum(shares[term].value for term in mixed),
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
         seeds=len(design.seeds),
         cells=design.cells,
         notes=design.notes,

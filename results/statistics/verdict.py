@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.statistics.comparison import (
     PAIR,
     UNDECIDED,
@@ -16,10 +17,10 @@ from results.statistics.comparison import (
     winner_without,
     without_each_level,
 )
-from results.statistics.decomposition import decompose_design
-from results.statistics.design import make_design, with_metric
-from results.statistics.words import interval, percent
-from results.tables.schema import metric_label
+from results.statistics.decomposition import decompose_design, interaction_share, shares_of
+from results.statistics.design import make_design, metrics_of, with_metric
+from results.statistics.intervals import Estimate
+from results.statistics.words import interval, metric_label, percent, share_words, term_name
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Verdict:
     difference: float
     low: float
     high: float
-    shares: dict[str, tuple[float, float, float]]
+    shares: dict[str, Estimate]
+    """Of fine-tuning's and the criterion's main effects."""
     interaction: float
     seeds: int
     cells: int
@@ -56,7 +58,7 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in words, with its numbers."""
-        share, criterion = (self._share(name) for name in PAIR)
+        finetuning, criterion = (share_words(self.shares[name]) for name in PAIR)
         gap = f"{percent(self.difference)} of the variance ({interval(self.low, self.high)})"
         label = metric_label(self.metric)
         head = {
@@ -67,7 +69,7 @@ class Verdict:
         }[self.winner]
         text = (
             f"{head}: between {self.cells} cells at {self.seeds} seeds, fine-tuning explains "
-            f"{share} and the criterion {criterion}; the difference is {gap}, and their "
+            f"{finetuning} and the criterion {criterion}; the difference is {gap}, and their "
             f"interaction explains another {percent(self.interaction)}."
         )
         if self.winner == UNDECIDED:
@@ -110,10 +112,6 @@ class Verdict:
             return f"{text} Without them the conclusion is the same."
         return f"{text} Without them, {_conclusion(self.without_flagged)}."
 
-    def _share(self, factor: str) -> str:
-        share, low, high = self.shares[factor]
-        return f"{percent(share)} ({interval(low, high)})"
-
 
 def verdict(
     trials: pd.DataFrame,
@@ -123,36 +121,34 @@ def verdict(
 ) -> Verdict:
     """Return the verdict on one metric of the trials of one data set.
 
-    Raises `AnalysisError` where the data cannot carry one: without two levels of both factors, or
-    with fewer than three seeds.
+    Raises:
+        AnalysisError: where the data cannot carry one: without two levels of both factors, or with
+            fewer than three seeds.
     """
     trials = with_metric(trials, metric)
     design = make_design(trials, metric, None, block)
-    found = compare_main_effects(design, confidence)
+    comparison = compare_main_effects(design, confidence)
     without = without_each_level(design, confidence)
-    winner, difference, low, high = found
-    table = decompose_design(design, block, confidence)
-    values = table.set_index("term")[["share", "low", "high"]].to_dict("index")
+    shares = shares_of(decompose_design(design, block, confidence))
     doubtful = flagged(trials)
-    mixed = [term for term in table["term"] if set(term.split(":")) == set(PAIR)]
     return Verdict(
         metric=metric,
-        winner=winner,
-        difference=difference,
-        low=low,
-        high=high,
-        shares={name: (v["share"], v["low"], v["high"]) for name in PAIR for v in [values[name]]},
-        interaction=sum(values[term]["share"] for term in mixed),
+        winner=comparison.winner,
+        difference=comparison.difference.value,
+        low=comparison.difference.low,
+        high=comparison.difference.high,
+        shares={name: shares[name] for name in PAIR},
+        interaction=interaction_share(shares, PAIR),
         seeds=len(design.seeds),
         cells=design.cells,
         notes=design.notes,
         depends_on=tuple(
-            f"without {_name(factor)} {level}, {_conclusion(other)}"
+            f"without {term_name(factor)} {level}, {_conclusion(other)}"
             for factor, level, other in without[["factor", "level", "winner"]].to_numpy()
-            if other != winner
+            if other != comparison.winner
         ),
         without=without,
-        seeds_to_decide=seeds_to_decide(found, len(design.seeds), confidence),
+        seeds_to_decide=seeds_to_decide(comparison, len(design.seeds), confidence),
         flags=dict(Counter(", ".join(trials.loc[doubtful, "flags"]).split(", ")))
         if doubtful.any()
         else {},
@@ -161,9 +157,15 @@ def verdict(
     )
 
 
+def leading_metric(done: pd.DataFrame, metric: str | None = None) -> str:
+    """Return the metric that the verdict is on: the strongest attack's, unless one is given."""
+    after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
+    if metric is not None:
+        if metric not in after:
+            raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(after)}")
+        return metric
+    return str(done[after].mean().idxmin())
+
+
 def _conclusion(winner: str) -> str:
-    return "it is undecided" if winner == UNDECIDED else f"{_name(winner)} matters more"
-
-
-def _name(factor: str) -> str:
-    return {"finetuning": "fine-tuning"}.get(factor, factor)
+    return "it is undecided" if winner == UNDECIDED else f"{term_name(winner)} matters more"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from results.statistics.intervals import Estimate
+
+DASH, MINUS, TIMES = "\u2013", "\u2212", " \u00d7 "
+
 
 def percent(share: float, digits: int = 0) -> str:
     """Return a share as a percentage, such as ``54 %``; a dash where there is none."""
@@ -24,9 +28,23 @@ def interval(low: float, high: float) -> str:
     return f"95 % interval {number(100 * low, 0)} to {percent(high)}"
 
 
+def share_words(share: Estimate) -> str:
+    """Return a share with its interval: ``54 % (95 % interval 40 to 61 %)``."""
+    return f"{percent(share.value)} ({interval(share.low, share.high)})"
+
+
 def listed(items: Sequence[str]) -> str:
     """Return items as a list within a sentence."""
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else items[0]
 
 
-DASH, MINUS = "\u2013", "\u2212"
+def term_name(term: str) -> str:
+    """Return a term as a person writes it: ``criterion`` times ``fine-tuning``."""
+    return TIMES.join(part.replace("finetuning", "fine-tuning") for part in term.split(":"))
+
+
+def metric_label(metric: str) -> str:
+    """Return what a person calls a metric: ``finetuned_pgd_20`` is PGD-20 accuracy."""
+    attack = metric.partition("_")[2].replace("_", "-")
+    named = {"clean": "clean accuracy", "worst": "worst-case accuracy"}
+    return named.get(attack, f"{attack.upper()} accuracy")

@@ -217,13 +217,6 @@ def is_metric(column: str) -> bool:
     )
 
 
-def metric_label(metric: str) -> str:
-    """Return what a person calls a metric: ``finetuned_pgd_20`` is PGD-20 accuracy."""
-    attack = metric.partition("_")[2].replace("_", "-")
-    named = {"clean": "clean accuracy", "worst": "worst-case accuracy"}
-    return named.get(attack, f"{attack.upper()} accuracy")
-
-
 def arrow_schema(table: str, metrics: Iterable[str] = ()) -> pa.Schema:
     """Return the schema of a table's files, units and meanings in the fields' metadata."""
     return _arrow_schema(table, tuple(metrics), VERSION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.report.style import BLUE, FAINT, INK, VERMILION, styled
+from results.report.figures.style import BLUE, FAINT, INK, VERMILION, styled
 
 
 def check_figure(checks: pd.DataFrame) -> Figure:

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.style import LEVEL_COLOURS, LEVEL_MARKERS, styled, term_name
+from results.report.figures.style import LEVEL_COLOURS, LEVEL_MARKERS, styled
+from results.statistics.words import term_name
 
 
 def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:

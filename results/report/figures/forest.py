@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.report.style import FAINT, INK, styled, term_colour, term_name
-from results.statistics.words import number
+from results.report.figures.style import FAINT, INK, styled, term_colour
+from results.statistics.words import number, term_name
 
 MOST_ROWS = 60
 """More rows are not read by anyone; the largest are drawn, and the CSV has them all."""

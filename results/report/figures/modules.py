@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.style import BLACK, GREY, LEVEL_COLOURS, LEVEL_MARKERS, styled
+from results.report.figures.style import BLACK, GREY, LEVEL_COLOURS, LEVEL_MARKERS, styled
 
 
 def module_figure(modules: pd.DataFrame) -> Figure:

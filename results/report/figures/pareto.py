@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.report.style import BLACK, LEVEL_COLOURS, LEVEL_MARKERS, styled
+from results.report.figures.style import BLACK, LEVEL_COLOURS, LEVEL_MARKERS, styled
 from results.statistics.pareto import SIZES
 
 LABELS = {"params": "parameters", "macs": "MACs"}

@@ -6,7 +6,7 @@ import io
 
 from matplotlib.figure import Figure
 
-from results.report.style import styled
+from results.report.figures.style import styled
 
 PADDING = 0.1
 """Inches round the drawing."""

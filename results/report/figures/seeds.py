@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.report.style import GREY, INK, styled, term_colour, term_name
+from results.report.figures.style import GREY, INK, styled, term_colour
+from results.statistics.words import term_name
 
 
 def seed_figure(spread: pd.DataFrame, metric: str) -> Figure:

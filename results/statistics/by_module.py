@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from results.statistics.intervals import mean_interval
+from results.statistics.intervals import mean_estimate
 
 BY = ["architecture", "position", "module", "allocation", "sparsity"]
 MEASURED = ("ratio", "width_after")
 
 
-def module_table(trials: pd.DataFrame, modules: pd.DataFrame) -> pd.DataFrame:
+def module_means(trials: pd.DataFrame, modules: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds and criteria, with intervals over seeds, a row a module.
 
     For every architecture, allocation and sparsity: ``mrs``, ``ratio`` (share of the module's units
@@ -49,7 +49,7 @@ def _over_seeds(
 
 def _interval(column: str, group: pd.DataFrame) -> dict[str, float]:
     seeds = group.groupby("seed")[column].mean().to_numpy(dtype=float)
-    return dict(zip(_ends(column), (seeds.mean(), *mean_interval(seeds)), strict=True))
+    return dict(zip(_ends(column), mean_estimate(seeds), strict=True))
 
 
 def _ends(column: str) -> tuple[str, str, str]:

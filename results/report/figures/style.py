@@ -60,14 +60,6 @@ LEVEL_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 """A second mark of a level besides its colour, for print in black and white."""
 
 
-TIMES = " \u00d7 "
-
-
 def term_colour(term: str) -> str:
     """Return a main effect's own colour, and grey for an interaction."""
     return FACTOR_COLOURS.get(term, GREY)
-
-
-def term_name(term: str) -> str:
-    """Return a term as a person writes it: ``criterion`` times ``fine-tuning``."""
-    return TIMES.join(part.replace("finetuning", "fine-tuning") for part in term.split(":"))

@@ -1,0 +1,113 @@
+"""A finding: one record that says how it is computed, drawn, captioned and set as a table.
+
+The page, the figures and every table's files follow from the records of `results.report.findings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from results.report.columns import Column
+from results.statistics.design import varying_factors
+from results.statistics.subfactors import Parts
+from results.statistics.verdict import Verdict
+from results.statistics.words import metric_label
+from results.tables.load import Loaded
+
+MOST_LEVELS = 8
+"""More levels of fine-tuning than this are shown by their parts, where these are crossed."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the findings of one sweep are computed from."""
+
+    loaded: Loaded
+    metric: str
+    """The one that leads: the strongest attack's after fine-tuning, unless another is asked for."""
+    metrics: tuple[str, ...]
+    """All of the fine-tuned networks, the leading one first."""
+    verdicts: tuple[Verdict, ...]
+    parts: tuple[Parts, ...]
+    """What the parts of fine-tuning explain, by metric; empty where they are not crossed."""
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The rows that all of it is of."""
+        return self.loaded.trials
+
+    @property
+    def factors(self) -> list[str]:
+        """The factors with more than one level."""
+        return varying_factors(self.trials)
+
+    @property
+    def crossed(self) -> tuple[str, ...]:
+        """The parts of fine-tuning, the largest first; empty where they are not crossed."""
+        return self.parts[0].parts if self.parts else ()
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether fine-tuning has too many levels to be shown otherwise than by its parts."""
+        return bool(self.crossed) and self.trials["finetuning"].nunique() > MOST_LEVELS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One table of the report; with ``draw`` it is a figure too, with ``columns`` on the page.
+
+    In captions, ``{label}`` is the metric's name, ``{Label}`` the same at the begin of a sentence,
+    and ``{parts[0]}`` the largest part of fine-tuning.
+    """
+
+    name: str
+    """Of its files; of the figure and the table on the page."""
+    compute: Callable[[Evidence], pd.DataFrame]
+    """Returns an empty frame, or raises AnalysisError, where the data cannot carry it."""
+    draw: Callable[[pd.DataFrame, Evidence], Figure | None] | None = None
+    """Returns None where the figure would show nothing that others do not."""
+    caption: str = ""
+    columns: Sequence[Column] = ()
+    table_caption: str = ""
+    folded: bool = False
+    """Whether the table is closed on the page until a reader opens it."""
+    each_metric: bool = False
+    """Whether there is one for every metric; its name then ends with the metric's."""
+    caveat: str = ""
+    """What the report says, with the reason, where the data cannot carry it; nothing if empty."""
+
+    def instances(self, evidence: Evidence) -> Iterator[tuple[str, Evidence]]:
+        """Go through the finding's tables: the name of each, and what it is computed from."""
+        if not self.each_metric:
+            yield self.name, evidence
+            return
+        for metric in evidence.metrics:
+            yield f"{self.name}_{metric}", replace(evidence, metric=metric)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its findings in their order."""
+
+    name: str
+    heading: str
+    link: str
+    """What the page's list of contents calls it."""
+    findings: tuple[Finding, ...]
+    empty: str = "The data carry no more on this."
+    """What it says where the data carry none of its findings."""
+
+
+def worded(caption: str, evidence: Evidence) -> str:
+    """Return a caption about this evidence."""
+    label = metric_label(evidence.metric)
+    return caption.format(label=label, Label=label[:1].upper() + label[1:], parts=evidence.crossed)
+
+
+def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables one below the other; an empty one where there are none."""
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

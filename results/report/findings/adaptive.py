@@ -1,0 +1,96 @@
+"""What do adaptive ratios add? Modules, allocations against uniform, accuracy against size."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from results.report import columns
+from results.report.figures.modules import module_figure
+from results.report.figures.pareto import pareto_figure
+from results.report.finding import Evidence, Finding, Section, stacked
+from results.statistics.by_module import module_means
+from results.statistics.contrasts import paired_difference
+from results.statistics.pareto import pareto_front
+from results.statistics.words import metric_label, term_name
+
+EQUAL = 0.01
+"""Achieved budgets that differ by no more are equal: what a budget is to be met within."""
+
+
+def _against_uniform(evidence: Evidence) -> pd.DataFrame:
+    """Return each allocation against uniform at equal achieved budgets, by cell and seed."""
+    trials, equal = evidence.trials, _equal_budgets(evidence.trials)
+    tables = []
+    for metric in evidence.metrics:
+        for allocation in sorted(set(trials["allocation"].unique()) - {"uniform"}):
+            for factor in ("all", "finetuning", "sparsity"):
+                by = () if factor == "all" else (factor,)
+                table = paired_difference(
+                    trials, metric, "allocation", allocation, "uniform", by, equal=equal
+                )
+                level = table[factor].astype(str) if by else "all"
+                table = table.drop(columns=list(by)).assign(level=level)
+                tables.append(table.assign(metric=metric, allocation=allocation, factor=factor))
+    order = ["metric", "allocation", "factor", "level", "mean", "low", "high", "seeds", "pairs"]
+    return stacked(tables).reindex(columns=order)
+
+
+def _equal_budgets(trials: pd.DataFrame) -> tuple[str, float] | None:
+    """Return the column of the budget that was achieved, and by how much equal ones may differ."""
+    if "budget" not in trials or trials["budget"].nunique() != 1:
+        return None
+    column = f"{trials['budget'].iloc[0]}_removed"
+    return (column, EQUAL) if column in trials else None
+
+
+def _within(row: pd.Series) -> str:
+    return "all" if row["factor"] == "all" else f"{term_name(row['factor'])} {row['level']}"
+
+
+def _draw_modules(modules: pd.DataFrame, _: Evidence) -> Figure | None:
+    return module_figure(modules) if modules["mrs"].notna().any() else None
+
+
+SECTION = Section(
+    name="adaptive",
+    heading="What do adaptive ratios add?",
+    link="Adaptive ratios",
+    findings=(
+        Finding(
+            name="modules",
+            compute=lambda e: module_means(e.trials, e.loaded.modules),
+            draw=_draw_modules,
+            caption=(
+                "From above: Module Robust Sensitivity of every prunable module, the share of its "
+                "units that each allocation removes, and the width that it keeps. Means over seeds "
+                "(and criteria), with 95 % intervals. MRS is our definition, "
+                "derived from RiFT (arXiv 2308.02533)."
+            ),
+        ),
+        Finding(
+            name="adaptive_ratios",
+            compute=_against_uniform,
+            table_caption=(
+                "Accuracy points against uniform ratios, paired by cell and seed, where the "
+                "achieved budgets are within a point of each other."
+            ),
+            columns=(
+                columns.Column("metric", lambda row: metric_label(row["metric"]), text=True),
+                columns.text("allocation", "allocation"),
+                columns.Column("within", _within, text=True),
+                *columns.estimate("difference", "mean"),
+                columns.count("pairs"),
+            ),
+        ),
+        Finding(
+            name="pareto",
+            compute=lambda e: pareto_front(e.trials, e.metric),
+            draw=lambda cells, e: pareto_figure(cells, metric_label(e.metric)),
+            caption=(
+                "{Label} against what is left of the network, a point a cell, coloured by "
+                "fine-tuning; the black line is the Pareto front of means, with 95 % intervals."
+            ),
+        ),
+    ),
+)

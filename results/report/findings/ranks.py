@@ -1,0 +1,112 @@
+"""Does fine-tuning change the criteria's order? Ranks, and levels pair by pair."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pandas as pd
+
+from results.errors import AnalysisError
+from results.report import columns
+from results.report.figures.ranks import rank_figure
+from results.report.finding import Evidence, Finding, Section, stacked
+from results.statistics.by_image import compare_outcomes
+from results.statistics.comparison import PAIR
+from results.statistics.pairwise import compare_levels
+from results.statistics.ranks import rank_agreement, rank_flow
+from results.statistics.words import number, percent
+
+PAIRED = (
+    columns.text("factor", "factor"),
+    columns.Column("levels", lambda row: f"{row['first']} less {row['second']}", text=True),
+    *columns.estimate("difference", "mean"),
+    columns.p_value("p", "p"),
+)
+
+
+def _flow(evidence: Evidence) -> pd.DataFrame:
+    if not set(PAIR) <= set(evidence.factors):
+        return pd.DataFrame()
+    return rank_flow(evidence.trials, evidence.metric)
+
+
+def _pairs(evidence: Evidence) -> pd.DataFrame:
+    """Return the pairs of criteria and those of fine-tunings, whichever the data carry."""
+    tables = []
+    for factor in PAIR[::-1]:
+        with suppress(AnalysisError):
+            tables.append(compare_levels(evidence.trials, evidence.metric, factor))
+    return stacked(tables)
+
+
+def _pairs_by_image(evidence: Evidence) -> pd.DataFrame:
+    trials, outcomes = evidence.trials, evidence.loaded.evaluations
+    done = trials[(trials["status"] == "done") & trials[evidence.metric].notna()]
+    if done["seed"].nunique() < 2:
+        return pd.DataFrame()
+    factors = [factor for factor in PAIR[::-1] if done[factor].nunique() > 1]
+    return stacked(
+        [compare_outcomes(trials, outcomes, evidence.metric, factor) for factor in factors]
+    )
+
+
+SECTION = Section(
+    name="ranks",
+    heading="Does fine-tuning change the criteria\N{RIGHT SINGLE QUOTATION MARK}s order?",
+    link="The criteria\N{RIGHT SINGLE QUOTATION MARK}s order",
+    findings=(
+        Finding(
+            name="rank_flow",
+            compute=_flow,
+            draw=lambda flow, _: rank_figure(flow),
+            caption=(
+                "The criteria's ranks by {label} before fine-tuning and after each fine-tuning, "
+                "over all other factors; small numbers are means in accuracy points."
+            ),
+        ),
+        Finding(
+            name="rank_agreement",
+            compute=lambda e: rank_agreement(e.trials, e.metric),
+            table_caption=(
+                "Are criteria ranked alike by {label} at every level of another factor? Mean of "
+                "Kendall's tau between levels; 1 is always, 0 not at all. The seed's row is what "
+                "single seeds reach with one another."
+            ),
+            columns=(
+                columns.text("across", "factor"),
+                *columns.estimate("tau", "tau", lambda value: number(value, 2)),
+                columns.count("pairs"),
+            ),
+        ),
+        Finding(
+            name="pairwise",
+            compute=_pairs,
+            table_caption=(
+                "Every two levels, paired by cell and seed, in points of {label}. p-values are "
+                "corrected by Holm's method; levels are equivalent where both one-sided tests "
+                "reject a difference of half a point."
+            ),
+            folded=True,
+            columns=(
+                *PAIRED,
+                columns.p_value("p, half a point", "p_equal"),
+                columns.text("finding", "finding"),
+            ),
+        ),
+        Finding(
+            name="pairwise_images",
+            compute=_pairs_by_image,
+            caveat="No comparison image by image",
+            table_caption=(
+                "The same, image by image ({label}): errors are clustered by seed and by image. "
+                "disagree: the share of images on which two networks alike in all else differ."
+            ),
+            folded=True,
+            columns=(
+                *PAIRED,
+                columns.Column("disagree", lambda row: percent(row["disagree"], 1)),
+                columns.text("finding", "finding"),
+            ),
+        ),
+    ),
+)

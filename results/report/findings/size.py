@@ -1,0 +1,119 @@
+"""How much? Effects and means in accuracy points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from results.report import columns
+from results.report.figures.curves import curve_figure
+from results.report.figures.forest import forest_figure
+from results.report.finding import Evidence, Finding, Section, stacked
+from results.statistics.comparison import PAIR
+from results.statistics.contrasts import level_means
+from results.statistics.effects import cost_of_choice, level_effects
+from results.statistics.subfactors import trained
+from results.statistics.words import metric_label
+
+MEANS = (
+    columns.text("factor", "factor"),
+    columns.text("level", "level"),
+    *columns.estimate("mean", "mean"),
+    columns.count("trials"),
+)
+
+
+def _all_levels(trials: pd.DataFrame, metric: str, factors: Sequence[str]) -> pd.DataFrame:
+    tables = [
+        level_means(trials, metric, [factor])
+        .rename(columns={factor: "level"})
+        .assign(factor=factor, level=lambda t: t["level"].astype(str))
+        for factor in factors
+    ]
+    order = ["factor", "level", "mean", "low", "high", "seeds", "trials"]
+    return stacked(tables).reindex(columns=order)
+
+
+def _by_sparsity(evidence: Evidence) -> pd.DataFrame:
+    """Return the means of criteria and fine-tunings, or of its chief parts, by sparsity."""
+    varying = {*evidence.factors, *evidence.crossed}
+    shown = ["criterion", *evidence.crossed[:2]] if evidence.by_parts else PAIR[::-1]
+    return stacked([
+        level_means(evidence.trials, evidence.metric, [factor, "sparsity"])
+        .rename(columns={factor: "level"})
+        .assign(factor=factor)
+        for factor in shown
+        if factor in varying
+    ])  # fmt: skip
+
+
+def _draw_curves(curves: pd.DataFrame, evidence: Evidence) -> Figure:
+    panels = {
+        str(factor): panel.rename(columns={"level": str(factor)})
+        for factor, panel in curves.groupby("factor", sort=True)
+    }
+    return curve_figure(panels, metric_label(evidence.metric))
+
+
+SECTION = Section(
+    name="size",
+    heading="How much, in accuracy points?",
+    link="How much?",
+    findings=(
+        Finding(
+            name="level_effects",
+            compute=lambda e: level_effects(e.trials, e.metric),
+            draw=lambda effects, _: forest_figure(effects, "effect", "accuracy points"),
+            caption=(
+                "Effects on {label}: how far each level lies from the mean of its factor's levels, "
+                "with 95 % intervals over seeds."
+            ),
+        ),
+        Finding(
+            name="cost_of_choice",
+            compute=lambda e: cost_of_choice(e.trials, e.metric),
+            table_caption=(
+                "What choosing the worst level costs against the best, in points of {label}: one "
+                "choice for all cells, and the choice made anew in every cell. Levels are chosen "
+                "by the other seeds and judged at the one left out."
+            ),
+            columns=(
+                columns.text("factor", "factor"),
+                columns.text("best", "best"),
+                columns.text("worst", "worst"),
+                *columns.estimate("cost", "cost"),
+                *columns.estimate(
+                    "anew in every cell", "cost_within", ends=("within_low", "within_high")
+                ),
+            ),
+        ),
+        Finding(
+            name="accuracy_by_sparsity",
+            compute=_by_sparsity,
+            draw=_draw_curves,
+            caption=(
+                "{Label} after fine-tuning against sparsity. Bands are 95 % intervals of the mean "
+                "over seeds."
+            ),
+        ),
+        Finding(
+            name="level_means",
+            compute=lambda e: _all_levels(e.trials, e.metric, e.factors),
+            table_caption="Mean {label} after fine-tuning, in accuracy points.",
+            folded=True,
+            columns=MEANS,
+        ),
+        Finding(
+            name="part_means",
+            compute=lambda e: _all_levels(trained(e.trials), e.metric, e.crossed),
+            table_caption=(
+                "Mean {label} of fine-tuned networks by the parts of fine-tuning, in accuracy "
+                "points."
+            ),
+            folded=True,
+            columns=MEANS,
+        ),
+    ),
+)
