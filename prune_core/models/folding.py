@@ -33,7 +33,7 @@ class Twin(nn.Module):
             if layer.bias is None:
                 channels = int(layer.get_parameter("weight").shape[0])
                 layer.bias = nn.Parameter(layer.get_parameter("weight").new_zeros(channels))
-            _replace(twin, norm, nn.Identity())
+            twin.set_submodule(norm, nn.Identity())
         folded = {name for name, _ in self._pairs}
         self._copied = [
             name
@@ -114,8 +114,3 @@ def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)

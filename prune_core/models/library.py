@@ -97,17 +97,17 @@ def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     patches = first.kernel_size == first.stride
     if first.in_channels != channels:
         first = convolution_like(first, in_channels=channels)
-        _replace(network, name, first)
+        network.set_submodule(name, first)
     if max(sides) <= SMALL and not patches:
         layers = dict(network.named_modules())
         pools = {pool: layers[pool] for pool in STEM_POOLS if pool in layers}
         stride, first.stride = first.stride, (1, 1)
         for pool in pools:
-            _replace(network, pool, nn.Identity())
+            network.set_submodule(pool, nn.Identity())
         if not _runs(network, shape):
             first.stride = stride
             for pool, layer in pools.items():
-                _replace(network, pool, layer)
+                network.set_submodule(pool, layer)
     return network
 
 
@@ -125,7 +125,7 @@ def fit_patches(network: nn.Module, name: str, patch: int) -> nn.Module:
     layer = network.get_submodule(name)
     if not isinstance(layer, nn.Conv2d):
         raise TypeError(f"{name} is a {type(layer).__name__}, not a convolution")
-    _replace(network, name, convolution_like(layer, kernel_size=patch, stride=patch))
+    network.set_submodule(name, convolution_like(layer, kernel_size=patch, stride=patch))
     return network
 
 
@@ -140,8 +140,3 @@ def convolution_like(layer: nn.Conv2d, **changes: Any) -> nn.Conv2d:
         "bias": layer.bias is not None,
     }
     return nn.Conv2d(**(settings | changes))
-
-
-def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, layer)

@@ -16,24 +16,20 @@ from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.augmentation import flip_and_shift
-from prune_core.data.datasets import Dataset, Split
+from prune_core.data.datasets import Dataset
 from prune_core.errors import DivergedError
-from prune_core.models.folding import Twin
 from prune_core.pruning.masks import hold, masked
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.settings import Threat
-from prune_core.training.attacker import PRECISIONS, Attacker, robust_accuracy
 from prune_core.training.averaging import Average
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, judged
 from prune_core.training.objectives import Context
+from prune_core.training.optimizers import make_optimizer, restore_state, state_of
 from prune_core.training.schedules import rate
-
-WATCHED = 512
-"""Validation images, at most, that robustness is followed on from epoch to epoch."""
-WATCH_STEPS = 10
-"""Steps of PGD, of 2.5 eps / steps each, that it is followed with."""
+from prune_core.training.training_attack import PRECISIONS, TrainingAttack
+from prune_core.training.watch import Watch
 
 
 def fit(
@@ -83,23 +79,23 @@ class _Run:
         self.key, self.compute = key, compute
         self.history: list[Epoch] = []
         self._best: dict[str, Tensor] = {}
-        self._watched: Twin | None = None
+        self._watch = Watch(training, threat, derive_seed(key, "watch"))
         if compute.channels_last:
             network.to(memory_format=torch.channels_last)
         if compute.compile:
             network.compile()
         self._optimizer = make_optimizer(network, training)
         self._average = Average(network, training)
-        self._attacker = Attacker(network, training, threat, compute) if threat else None
-        self._context = Context(training, self._attacker, teacher)
+        self._attack = TrainingAttack(network, training, threat, compute) if threat else None
+        self._context = Context(training, self._attack, teacher)
         self._objective = OBJECTIVES.load(training.objective)
 
     def epoch(self, epoch: int) -> None:
         """Train for an epoch, counted from 0, and enter it into the history."""
         training, start = self.training, time.perf_counter()
         device = self.data.train.labels.device
-        if self._attacker is not None:
-            self._attacker.generator = _generator(device, self.key, epoch, "attack")
+        if self._attack is not None:
+            self._attack.generator = _generator(device, self.key, epoch, "attack")
         losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
         pruned = masked(self.network)
         self.network.train()
@@ -125,7 +121,7 @@ class _Run:
             )
         self._average.after_epoch(self.network, epoch, self._clean_batches())
         seconds = time.perf_counter() - start
-        robust, one_step = self._robustness()
+        robust, one_step = self._watch.accuracies(self._reported(), self.data.validation)
         self.history.append(
             Epoch(
                 epoch=epoch + 1,
@@ -156,7 +152,7 @@ class _Run:
         """Return all from which this training goes on."""
         parts = {
             "network": self.network.state_dict(),
-            "optimizer": _state_of(self._optimizer, self.network),
+            "optimizer": state_of(self._optimizer, self.network),
             "average": self._average.state(),
             "best": self._best,
         }
@@ -172,7 +168,7 @@ class _Run:
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
         self.network.load_state_dict(parts["network"])
-        _restore_state(self._optimizer, self.network, parts["optimizer"])
+        restore_state(self._optimizer, self.network, parts["optimizer"])
         self._average.restore(parts["average"])
         device = self.data.train.labels.device
         self._best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
@@ -207,45 +203,6 @@ class _Run:
     def _reported(self) -> nn.Module:
         return self._average.network(self.network)
 
-    def _robustness(self) -> tuple[float | None, float | None]:
-        """Return the accuracy on validation images under PGD, and under one step of training.
-
-        None where nobody asks: it is what an epoch is chosen by, and what shows a collapse.
-        """
-        asked = self.training.selection == "validation" or self.training.attack_steps == 1
-        if self.threat is None or not asked:
-            return None, None
-        held_out = self.data.validation
-        watched = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])
-        seed, threat = derive_seed(self.key, "watch"), self.threat
-        if self._watched is None:
-            self._watched = Twin(self._reported())
-        else:
-            self._watched.refresh(self._reported())
-        twin = self._watched
-        robust = robust_accuracy(twin, watched, threat, WATCH_STEPS, 2.5 / WATCH_STEPS, seed)
-        size = self.training.attack_step
-        if self.training.attack_steps != 1 or size is None:
-            return robust, None
-        return robust, robust_accuracy(twin, watched, threat, 1, size, seed)
-
-
-def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe."""
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(
-            network.parameters(),
-            lr=training.lr,
-            betas=(training.momentum, 0.999),
-            weight_decay=training.weight_decay,
-        )
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
-
 
 def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generator:
     key, *rest = purpose
@@ -254,23 +211,3 @@ def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generat
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-def _state_of(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """Return an optimizer's state by ``parameter.field``."""
-    return {
-        f"{name}.{field}": value
-        for name, parameter in network.named_parameters()
-        for field, value in optimizer.state[parameter].items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _restore_state(
-    optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, Tensor]
-) -> None:
-    parameters = dict(network.named_parameters())
-    for name, value in state.items():
-        parameter, _, field = name.rpartition(".")
-        place = "cpu" if field == "step" else parameters[parameter].device
-        optimizer.state[parameters[parameter]][field] = value.to(place, copy=True)

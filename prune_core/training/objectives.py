@@ -14,7 +14,7 @@ of fast adversarial training) it normalises by the batch, and its passes move th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,7 @@ from torch.nn import functional as F
 from prune_core.pruning import masks
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES, method
-
-
-class Adversary(Protocol):
-    """What attacks training images; see `prune_core.training.attacker`."""
-
-    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
-        """Return adversarial images; ``kind`` is one of `prune_core.training.attacker.KINDS`."""
+from prune_core.training.training_attack import AttackFunction
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Context:
     """What an objective needs besides the batch; None for what it does not declare."""
 
     training: Training
-    adversary: Adversary | None = None
+    training_attack: AttackFunction | None = None
     teacher: nn.Module | None = None
     """The dense network, in eval mode."""
 
@@ -46,12 +40,12 @@ class Context:
         self, network: nn.Module, images: Tensor, labels: Tensor, kind: str = "pgd"
     ) -> Tensor:
         """Return adversarial images, made as a paper has them: ``pgd``, ``trades`` or ``mart``."""
-        if self.adversary is None:
+        if self.training_attack is None:
             raise ValueError(
                 f"objective {self.training.objective!r} attacks, so it needs a threat: "
                 'declare needs=("threat",)'
             )
-        return self.adversary(network, images, labels, kind)
+        return self.training_attack(network, images, labels, kind)
 
     def setting(self, name: str) -> Any:
         """Return a setting; raise ValueError where the objective did not declare it."""
@@ -161,9 +155,9 @@ def awp(
     normalisations) stay; the pass that finds the perturbation leaves BatchNorm's statistics alone.
     """
     inner = OBJECTIVES.load(objective)
-    seen = _Memory(network, context.adversary)
+    seen = _Memory(network, context.training_attack)
     aside = _Shifted(network, {name: buffer.clone() for name, buffer in network.named_buffers()})
-    loss, _ = inner(aside, images, labels, replace(context, adversary=seen.record))
+    loss, _ = inner(aside, images, labels, replace(context, training_attack=seen.record))
     weights = {n: p for n, p in network.named_parameters() if p.requires_grad and p.dim() > 1}
     found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     held = {
@@ -178,7 +172,7 @@ def awp(
         if gradient is not None
     }
     shifted = _Shifted(network, moved)
-    loss, logits = inner(shifted, images, labels, replace(context, adversary=seen.replay))
+    loss, logits = inner(shifted, images, labels, replace(context, training_attack=seen.replay))
     return loss, logits
 
 
@@ -239,16 +233,16 @@ class _Memory:
     """Images attacked at a network's own weights, kept so that the same are met again."""
 
     network: nn.Module
-    adversary: Adversary | None
+    training_attack: AttackFunction | None
     images: list[Tensor] = field(default_factory=list)
     _met: int = 0
 
     def record(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
         """Attack, and keep what comes out."""
         del network
-        if self.adversary is None:
+        if self.training_attack is None:
             raise ValueError("an objective that attacks needs a threat")
-        self.images.append(self.adversary(self.network, images, labels, kind))
+        self.images.append(self.training_attack(self.network, images, labels, kind))
         return self.images[-1]
 
     def replay(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:

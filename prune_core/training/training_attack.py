@@ -1,19 +1,25 @@
-"""The adversary of a training: how it starts and what it raises, by kind, on a faster twin."""
+"""The attack of a training: how it starts and what it raises, by kind, on a faster twin.
+
+It makes the images that an objective trains on. The attacks that networks are measured with are an
+axis of methods, `prune_core.attacks.attacks`; both run on the ascent of `prune_core.attacks.pgd`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from prune_core.attacks.pgd import Loss, Start, ascend, cross_entropy, divergence, pursue
-from prune_core.data.datasets import Split
+from prune_core.attacks.pgd import Loss, Start, ascend, cross_entropy, divergence
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating
 from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.settings import Threat
 
+AttackFunction = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
+"""Attacked images of a network, its clean images, their labels, and one of `KINDS`."""
 KINDS: dict[str, tuple[Start, Loss]] = {
     "pgd": ("uniform", cross_entropy),
     "trades": ("gaussian", divergence),
@@ -24,7 +30,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass
-class Attacker:
+class TrainingAttack:
     """Attacks a network in training with the settings of its recipe.
 
     In mode eval the network is attacked through its `Twin`, which follows it from batch to batch;
@@ -40,7 +46,14 @@ class Attacker:
     _twin: Twin | None = None
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
-        """Return adversarial images of one batch; ``kind`` is one of `KINDS`."""
+        """Return attacked images of one batch, each within the threat of its own.
+
+        Args:
+            network: The network to attack; its modes and weights stay as they are.
+            images: Clean images [n, c, h, w] in [0,1].
+            labels: Their classes [n].
+            kind: One of `KINDS`.
+        """
         if self.training.attack_mode == "train":
             return self._attack(network, images, labels, kind)
         if network is self.network:
@@ -70,17 +83,3 @@ class Attacker:
         else:
             self._twin.refresh(self.network)
         return self._twin
-
-
-def robust_accuracy(
-    twin: Twin, split: Split, threat: Threat, steps: int, size: float, seed: int
-) -> float:
-    """Return the share of a split that is right after PGD; ``size`` of a step is in radii."""
-    device = split.labels.device
-    generator = torch.Generator(device).manual_seed(seed)
-    right = 0
-    for images, labels in split.batches(512):
-        attacked = pursue(twin, images, labels, threat, steps, size * threat.eps, generator)
-        with torch.no_grad():
-            right += int((twin(attacked).argmax(1) == labels).sum())
-    return right / len(split)
