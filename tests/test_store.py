@@ -22,14 +22,10 @@ import results.tables.schema
 import results.tables.store
 from orchestrator.state.artifacts import CHECKPOINT, NETWORK, Artifacts
 from results.errors import StorageError, TableError
-from results.statistics.words import metric_label
 from results.tables.schema import (
     KEY,
     TABLES,
     VERSION,
-    arrow_schema,
-    is_metric,
-    metric_name,
 )
 from results.tables.storage import Storage
 from results.tables.store import Tables
@@ -107,25 +103,6 @@ def test_tables_are_written_once(storage: Storage) -> None:
     assert tables.find("trials", "f")[0]["status"] == "done"
     assert tables.find("trials", "other") is None
     assert tables.read("trials")["trial_id"].tolist() == ["f", "k"]
-
-
-def test_every_column_has_type_unit_and_meaning() -> None:
-    for table, columns in TABLES.items():
-        schema = arrow_schema(table)
-        assert schema.metadata[b"mrsweep.version"] == str(VERSION).encode()
-        assert set(KEY[table]) <= set(schema.names)
-        for column in columns:
-            assert column.meaning
-            assert schema.field(column.name).metadata[b"meaning"] == column.meaning.encode()
-
-
-def test_metrics_have_names() -> None:
-    assert metric_name("finetuned", "pgd-20") == "finetuned_pgd_20"
-    assert metric_label("finetuned_pgd_20") == "PGD-20 accuracy"
-    assert metric_label("pruned_clean") == "clean accuracy"
-    assert is_metric("dense_fgsm")
-    assert not is_metric("finetuned_network")
-    assert not is_metric("sparsity")
 
 
 def test_the_bare_folder_reads_with_pandas_duckdb_and_polars(storage: Storage) -> None:

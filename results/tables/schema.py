@@ -25,15 +25,6 @@ FACTORS = (
 )  # fmt: skip
 
 
-SUBFACTORS = (
-    "objective", "policy", "epochs", "lr", "schedule", "optimizer", "batch_size", "weight_decay",
-    "momentum", "attack_steps", "attack_step", "attack_mode", "beta", "label_smoothing",
-    "awp_gamma", "distill_weight", "temperature", "averaging", "ema_decay", "swa_start",
-    "selection", "rounds", "milestones", "lr_drop", "warmup", "schedule_start",
-)  # fmt: skip
-"""What the levels of fine-tuning may differ in, the chief parts first."""
-
-
 @dataclass(frozen=True)
 class Column:
     """A column; ``unit`` is empty where the value has none."""
@@ -42,6 +33,8 @@ class Column:
     type: pa.DataType
     unit: str
     meaning: str
+    part: int | None = None
+    """Of what the levels of fine-tuning may differ in: its rank, the chief parts being 1."""
 
 
 TEXT, REAL, INT, BOOL = pa.string(), pa.float64(), pa.int64(), pa.bool_()
@@ -61,33 +54,40 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("allocation", TEXT, "", "factor: how the budget is spread over modules"),
         Column("granularity", TEXT, "", "factor: what is removed"),
         Column("finetuning", TEXT, "", "factor: name of the fine-tuning"),
-        Column("objective", TEXT, "", "fine-tuning's objective; null without fine-tuning"),
-        Column("policy", TEXT, "", "fine-tuning's policy"),
-        Column("epochs", INT, "epochs", "fine-tuning's epochs, of all rounds"),
-        Column("rounds", INT, "rounds", "prunings, each with its fine-tuning; over 1: iterative"),
+        Column("objective", TEXT, "", "fine-tuning's objective; null without fine-tuning", part=1),
+        Column("policy", TEXT, "", "fine-tuning's policy", part=1),
+        Column("epochs", INT, "epochs", "fine-tuning's epochs, of all rounds", part=1),
+        Column("rounds", INT, "rounds",
+               "prunings, each with its fine-tuning; over 1: iterative", part=10),
         Column("reported_epoch", INT, "epochs", "the epoch whose weights are reported"),
-        Column("lr", REAL, "", "fine-tuning's peak learning rate"),
-        Column("optimizer", TEXT, "", "fine-tuning's optimizer"),
-        Column("schedule", TEXT, "", "fine-tuning's learning-rate schedule"),
-        Column("schedule_start", INT, "epochs", "epochs of the schedule behind it at its begin"),
-        Column("milestones", TEXT, "shares", "schedule step: where the rate drops"),
-        Column("lr_drop", REAL, "", "schedule step: what the rate is multiplied by"),
-        Column("warmup", REAL, "share", "schedule one-cycle: share in which the rate rises"),
-        Column("momentum", REAL, "", "fine-tuning's momentum, AdamW's first beta"),
-        Column("weight_decay", REAL, "", "fine-tuning's weight decay"),
-        Column("batch_size", INT, "images", "fine-tuning's batch size"),
-        Column("label_smoothing", REAL, "share", "of the labels' probability, spread evenly"),
-        Column("attack_steps", INT, "steps", "PGD steps of fine-tuning's objective"),
-        Column("attack_step", REAL, "eps", "length of such a step, in radii of the threat"),
-        Column("attack_mode", TEXT, "", "mode of the network while training attacks it"),
-        Column("beta", REAL, "", "weight of the robust term of trades and mart"),
-        Column("awp_gamma", REAL, "share", "radius of awp's perturbation, of the weights' norm"),
-        Column("distill_weight", REAL, "share", "of the loss that the dense network teaches"),
-        Column("temperature", REAL, "", "of distillation"),
-        Column("averaging", TEXT, "", "of the weights: none, ema or swa"),
-        Column("ema_decay", REAL, "", "of the exponential average, a step"),
-        Column("swa_start", REAL, "share", "of the epochs before equal averaging begins"),
-        Column("selection", TEXT, "", "how the reported epoch is chosen: last or validation"),
+        Column("lr", REAL, "", "fine-tuning's peak learning rate", part=1),
+        Column("optimizer", TEXT, "", "fine-tuning's optimizer", part=3),
+        Column("schedule", TEXT, "", "fine-tuning's learning-rate schedule", part=2),
+        Column("schedule_start", INT, "epochs",
+               "epochs of the schedule behind it at its begin", part=12),
+        Column("milestones", TEXT, "shares", "schedule step: where the rate drops", part=11),
+        Column("lr_drop", REAL, "", "schedule step: what the rate is multiplied by", part=11),
+        Column("warmup", REAL, "share",
+               "schedule one-cycle: share in which the rate rises", part=11),
+        Column("momentum", REAL, "", "fine-tuning's momentum, AdamW's first beta", part=6),
+        Column("weight_decay", REAL, "", "fine-tuning's weight decay", part=5),
+        Column("batch_size", INT, "images", "fine-tuning's batch size", part=4),
+        Column("label_smoothing", REAL, "share",
+               "of the labels' probability, spread evenly", part=8),
+        Column("attack_steps", INT, "steps", "PGD steps of fine-tuning's objective", part=7),
+        Column("attack_step", REAL, "eps", "length of such a step, in radii of the threat", part=7),
+        Column("attack_mode", TEXT, "", "mode of the network while training attacks it", part=7),
+        Column("beta", REAL, "", "weight of the robust term of trades and mart", part=7),
+        Column("awp_gamma", REAL, "share",
+               "radius of awp's perturbation, of the weights' norm", part=9),
+        Column("distill_weight", REAL, "share",
+               "of the loss that the dense network teaches", part=9),
+        Column("temperature", REAL, "", "of distillation", part=9),
+        Column("averaging", TEXT, "", "of the weights: none, ema or swa", part=9),
+        Column("ema_decay", REAL, "", "of the exponential average, a step", part=9),
+        Column("swa_start", REAL, "share", "of the epochs before equal averaging begins", part=9),
+        Column("selection", TEXT, "",
+               "how the reported epoch is chosen: last or validation", part=9),
         Column("precision", TEXT, "", "of fine-tuning's arithmetic; evaluation has float32"),
         Column("channels_last", BOOL, "", "whether fine-tuning kept images channels-last"),
         Column("compile", BOOL, "", "whether fine-tuning was compiled"),
@@ -188,6 +188,13 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("device_memory", INT, "bytes", "memory that the GPU has; null on a CPU"),
     ),
 }  # fmt: skip
+
+SUBFACTORS = tuple(
+    column.name
+    for column in sorted(TABLES["trials"], key=lambda column: column.part or 0)
+    if column.part
+)
+"""What the levels of fine-tuning may differ in, by rank; of one rank in the columns' order."""
 
 KEY = {
     "trials": ("trial_id",),
