@@ -59,16 +59,20 @@ def recipe(epochs: int = 3, **settings: object) -> Training:
 
 
 def few(data: datasets.Dataset, count: int = 384) -> datasets.Dataset:
-    """The first training images alone."""
-    return dataclasses.replace(data, train=data.train.take(torch.arange(count)))
+    """The first training images, and some of the validation images."""
+    train, validation = (
+        split.take(torch.arange(size))
+        for split, size in ((data.train, count), (data.validation, 64))
+    )
+    return dataclasses.replace(data, train=train, validation=validation)
 
 
 @pytest.mark.parametrize(("name", "stop_after"), [*((name, 1) for name in RECIPES), ("all", 2)])
 def test_an_interrupted_training_ends_bit_for_bit_the_same(
     name: str, stop_after: int, digits: datasets.Dataset, trained: nn.Module
 ) -> None:
-    training_recipe = recipe(**RECIPES[name])
-    data = few(digits)
+    training_recipe = recipe(**{"attack_steps": 2, **RECIPES[name]})
+    data = few(digits, 256)
     threat = THREAT if training_recipe.adversarial else None
     how = {"teacher": trained if training_recipe.taught else None}
     whole = blank(digits)
@@ -143,12 +147,13 @@ def test_a_diverging_loss_ends_the_training(digits: datasets.Dataset) -> None:
 
 def test_adversarial_training_buys_robustness(digits: datasets.Dataset) -> None:
     robust = {}
+    test = digits.test.take(torch.arange(200))
     for objective in ("standard", "pgd"):
-        stage = dense_stage(objective, epochs=6)
+        stage = dense_stage(objective, epochs=4)
         network = blank(digits)
         fit(network, digits, stage.training, stage.threat, stage.key)
         attack = Evaluation(network=stage, attack="pgd-20", threat=THREAT)
-        robust[objective] = evaluate(network, digits.test, attack).accuracy
+        robust[objective] = evaluate(network, test, attack).accuracy
     assert robust["pgd"] > robust["standard"] + 0.15
 
 
@@ -230,7 +235,7 @@ def test_averages_are_the_averages_of_the_weights(digits: datasets.Dataset) -> N
 
 
 def test_validation_chooses_the_best_epoch_and_its_weights(digits: datasets.Dataset) -> None:
-    settings = recipe(6, objective="pgd", attack_steps=2, selection="validation", lr=0.3)
+    settings = recipe(6, objective="pgd", attack_steps=1, selection="validation", lr=0.3)
     weights: list[Checkpoint] = []
     network = blank(digits)
     history = fit(network, few(digits), settings, THREAT, "k", on_epoch=weights.append)
@@ -265,11 +270,11 @@ def test_collapse_is_one_step_withstood_and_iterations_not(
 
 def test_fast_training_on_a_step_too_long_collapses_and_says_so(digits: datasets.Dataset) -> None:
     """Catastrophic overfitting, made to happen: a long step at full strength from every start."""
-    settings = recipe(12, objective="fgsm", attack_step=2.0, lr=0.2, schedule="constant")
+    settings = recipe(7, objective="fgsm", attack_step=2.0, lr=0.2, schedule="constant")
     history = fit(blank(digits), digits, settings, Threat(eps=0.3), "k")
     assert any(found.collapsed for found in history)
-    sound = recipe(3, objective="fgsm")
-    history = fit(blank(digits), digits, sound, THREAT, "k")
+    sound = recipe(2, objective="fgsm", batch_size=32)
+    history = fit(blank(digits), few(digits), sound, THREAT, "k")
     assert not any(found.collapsed for found in history)
     assert all(found.validation_one_step >= found.validation_robust for found in history)
 
@@ -278,11 +283,11 @@ def test_fast_training_on_a_step_too_long_collapses_and_says_so(digits: datasets
 def test_settings_of_the_run_train_as_well(
     compute: dict[str, object], digits: datasets.Dataset
 ) -> None:
-    settings = recipe(3, objective="pgd", attack_steps=3)
+    settings, data = recipe(2, objective="pgd", attack_steps=1, batch_size=32), few(digits)
     networks = [blank(digits) for _ in range(3)]
-    fit(networks[0], digits, settings, THREAT, "k")
+    fit(networks[0], data, settings, THREAT, "k")
     for network in networks[1:]:
-        fit(network, digits, settings, THREAT, "k", compute=Compute(**compute))
+        fit(network, data, settings, THREAT, "k", compute=Compute(**compute))
     assert same(networks[1], networks[2])
     assert not same(networks[0], networks[1])
     assert networks[1].network.conv.weight.is_contiguous()
