@@ -26,18 +26,23 @@ if TYPE_CHECKING:
     from results.statistics.verdict import Verdict, verdict
     from results.tables.load import Loaded, load
 
-_HOME = {
-    "statistics.contrasts": ("level_means", "paired_difference"),
-    "statistics.decomposition": ("decompose",),
-    "errors": ("AnalysisError",),
-    "statistics.effects": ("cost_of_choice", "level_effects"),
-    "tables.load": ("Loaded", "load"),
-    "statistics.by_image": ("compare_outcomes",),
-    "statistics.pairwise": ("compare_levels",),
-    "statistics.pareto": ("pareto_front",),
-    "statistics.ranks": ("rank_agreement", "rank_flow"),
-    "statistics.subfactors": ("parts",),
-    "statistics.verdict": ("Verdict", "verdict"),
+_MODULES = {
+    "AnalysisError": "errors",
+    "Loaded": "tables.load",
+    "Verdict": "statistics.verdict",
+    "compare_levels": "statistics.pairwise",
+    "compare_outcomes": "statistics.by_image",
+    "cost_of_choice": "statistics.effects",
+    "decompose": "statistics.decomposition",
+    "level_effects": "statistics.effects",
+    "level_means": "statistics.contrasts",
+    "load": "tables.load",
+    "paired_difference": "statistics.contrasts",
+    "pareto_front": "statistics.pareto",
+    "parts": "statistics.subfactors",
+    "rank_agreement": "statistics.ranks",
+    "rank_flow": "statistics.ranks",
+    "verdict": "statistics.verdict",
 }
 
 __all__ = [
@@ -61,9 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(import_module(f"results.{module}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"results.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'results' has no attribute {name!r}")
 
 

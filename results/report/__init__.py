@@ -1,1 +1,1 @@
-"""The report: what is found, drawn and said of a sweep, as one page and its files."""
+"""The report: findings of a sweep, drawn and said on one page and in its files."""

@@ -23,7 +23,8 @@ def benchmark_table(trials: pd.DataFrame) -> pd.DataFrame:
     ``structure`` (Structured or Unstructured), ``sparsity`` (percent asked), ``removed`` (percent
     of the budget achieved), ``clean``, ``autoattack``, their standard deviations over ``seeds``.
 
-    Raises `AnalysisError` with everything that keeps the trials from being comparable there.
+    Raises:
+        AnalysisError: with everything that keeps the trials from being comparable there.
     """
     done = trials[trials["status"] == "done"]
     faults = []

@@ -42,13 +42,27 @@ def compare_outcomes(
 ) -> pd.DataFrame:
     """Compare every two levels of a factor on the same images, paired by cell and seed.
 
-    Both seeds and images vary: the standard error is clustered both ways (Cameron, Gelbach and
-    Miller, 2011), and p-values have seeds - 1 degrees of freedom and Holm's correction. A row a
-    pair: ``first``, ``second``, ``mean`` in accuracy points with ``low`` and ``high``, ``p``,
-    ``finding``, ``disagree`` (share of image x seed x cell on which the two differ in outcome),
-    ``images``, ``cells``, ``seeds``.
+    Both seeds and images vary: the standard error is clustered both ways, and p-values have
+    seeds - 1 degrees of freedom and Holm's correction.
 
-    Raises `AnalysisError` where outcomes are missing or there is one level or seed alone.
+    Args:
+        trials: rows of ``trials``, of one data set.
+        evaluations: rows of ``evaluations``, of at least those trials' final networks.
+        metric: of the fine-tuned networks.
+        factor: the one whose levels are compared.
+        block: the column whose levels are independent repetitions.
+        confidence: of the intervals.
+
+    Returns:
+        A row a pair: ``first``, ``second``, ``mean`` in accuracy points with ``low`` and ``high``,
+        ``p``, ``finding``, ``disagree`` (share of image x seed x cell on which the two differ in
+        outcome), ``images``, ``cells``, ``seeds``.
+
+    Source:
+        Cameron, Gelbach and Miller, 2011.
+
+    Raises:
+        AnalysisError: where outcomes are missing or there is one level or seed alone.
     """
     done = trials[(trials["status"] == "done") & trials[metric].notna()]
     if done[factor].nunique() < 2 or done[block].nunique() < 2:
@@ -77,7 +91,8 @@ def compare_outcomes(
 def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> Outcomes:
     """Return each final network's outcomes by image under an attack; ``worst`` is under all.
 
-    Raises `AnalysisError` where they are missing, or do not add up to the trials' accuracies.
+    Raises:
+        AnalysisError: where they are missing, or do not add up to the trials' accuracies.
     """
     attack = metric.partition("_")[2]
     networks = pd.Index(done["finetuned_network"].unique())

@@ -13,9 +13,12 @@ MEASURED = ("ratio", "width_after")
 def module_means(trials: pd.DataFrame, modules: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds and criteria, with intervals over seeds, a row a module.
 
-    For every architecture, allocation and sparsity: ``mrs``, ``ratio`` (share of the module's units
-    removed), ``width_after`` (units kept), each with ``_low`` and ``_high``, and ``width_before``.
     Modules are other things under each granularity, so that is told apart with the architecture.
+
+    Returns:
+        For every architecture, allocation and sparsity: ``mrs``, ``ratio`` (share of the module's
+        units removed), ``width_after`` (units kept), each with ``_low`` and ``_high``, and
+        ``width_before``.
     """
     wanted = ["architecture", "granularity", "allocation", "sparsity", "criterion", "seed"]
     done = trials[trials["status"] == "done"]

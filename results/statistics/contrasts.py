@@ -20,8 +20,9 @@ def level_means(
 ) -> pd.DataFrame:
     """Return the mean of a metric for every combination of levels of ``by``, in accuracy points.
 
-    Means are taken within each seed first; ``low`` and ``high`` are Student's t interval over the
-    seeds' means, NaN with one seed. ``trials`` is the number of rows.
+    Returns:
+        The levels, ``mean`` of the seeds' means with Student's t interval ``low`` to ``high``, NaN
+        with one seed; ``seeds`` and ``trials``, how many.
     """
     done = _done(trials, metric)
     points = done.assign(_points=100 * done[metric])
@@ -41,10 +42,21 @@ def paired_difference(
 ) -> pd.DataFrame:
     """Return ``first`` minus ``second`` of a factor, paired by cell and seed, in accuracy points.
 
-    One row for each combination of levels of ``by`` (one row in all where it is empty): ``mean``
-    with Student's t interval over the seeds' mean differences, and ``pairs``, how many. With
-    ``equal``, pairs that differ by more in that column, such as ``("params_removed", 0.01)``, do
-    not count.
+    Args:
+        trials: rows of ``trials``, of one data set.
+        metric: the column that is compared.
+        factor: the one that the two levels are of.
+        first: a level.
+        second: the level that is taken off.
+        by: factors within whose levels pairs are counted apart; all together where empty.
+        block: the column whose levels are independent repetitions.
+        confidence: of the intervals.
+        equal: a column and how far a pair may differ in it, such as ``("params_removed", 0.01)``;
+            other pairs do not count.
+
+    Returns:
+        The levels of ``by``, ``mean`` with Student's t interval ``low`` to ``high`` over the seeds'
+        mean differences, ``seeds`` and ``pairs``, how many.
     """
     done = _done(trials, metric)
     cell = [name for name in (*FACTORS, block) if name in done and name != factor]

@@ -23,8 +23,11 @@ def level_effects(
     """Return how far each level lies from the mean of its factor's levels, in accuracy points.
 
     Main effects: means over all cells in a complete design, the additive model's least squares in
-    one with holes. A row a level: ``factor``, ``level``, ``effect`` with Student's t interval
-    ``low`` to ``high`` over the seeds' effects, ``seeds``.
+    one with holes.
+
+    Returns:
+        A row a level: ``factor``, ``level``, ``effect`` with Student's t interval ``low`` to
+        ``high`` over the seeds' effects, ``seeds``.
     """
     design = make_design(trials, metric, factors, block)
     rows = []
@@ -45,12 +48,15 @@ def cost_of_choice(
     """Return what choosing the worst level of a factor costs against the best, in accuracy points.
 
     The levels are chosen by the other seeds and compared at the one left out, so that the luck by
-    which a level was chosen does not count as its merit. A row a factor: ``best`` and ``worst``
-    over all seeds; ``cost``, one choice for all cells, with Student's t interval ``low`` to
-    ``high``; ``cost_within``, the choice made anew in every cell of the other factors, with
-    ``within_low`` and ``within_high``.
+    which a level was chosen does not count as its merit.
 
-    Raises `AnalysisError` with fewer than two seeds.
+    Returns:
+        A row a factor: ``best`` and ``worst`` over all seeds; ``cost``, one choice for all cells,
+        with Student's t interval ``low`` to ``high``; ``cost_within``, the choice made anew in
+        every cell of the other factors, with ``within_low`` and ``within_high``.
+
+    Raises:
+        AnalysisError: with fewer than two seeds.
     """
     design = make_design(trials, metric, factors, block)
     if len(design.seeds) < 2:

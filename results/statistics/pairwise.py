@@ -26,12 +26,17 @@ def compare_levels(
 ) -> pd.DataFrame:
     """Compare every two levels of a factor, paired by cell and seed, in accuracy points.
 
-    A row a pair: ``first``, ``second``, ``mean`` (first less second) with Student's t interval over
-    the seeds' mean differences, ``p`` of no difference, ``p_equal`` of a difference of at least
-    ``margin`` (two one-sided tests; Schuirmann, 1987), both after Holm's correction (1979) over all
-    pairs, and ``finding``: different, equivalent, or undecided.
+    Returns:
+        A row a pair: ``first``, ``second``, ``mean`` (first less second) with Student's t interval
+        over the seeds' mean differences, ``p`` of no difference, ``p_equal`` of a difference of at
+        least ``margin`` (two one-sided tests), both after Holm's correction over all pairs, and
+        ``finding``: different, equivalent, or undecided.
 
-    Raises `AnalysisError` with fewer than two seeds, or where the factor has one level.
+    Source:
+        Schuirmann, 1987 (equivalence); Holm, 1979 (correction).
+
+    Raises:
+        AnalysisError: with fewer than two seeds, or where the factor has one level.
     """
     from scipy.stats import ttest_1samp  # slow to import, as is statsmodels
     from statsmodels.stats.weightstats import DescrStatsW

@@ -14,9 +14,12 @@ SIZES = ("params", "macs")
 def pareto_front(trials: pd.DataFrame, metric: str, block: str = "seed") -> pd.DataFrame:
     """Return every cell's mean accuracy and size, and whether it lies on the Pareto front.
 
-    A row a cell: the varying factors, ``mean`` in accuracy points with its interval over seeds,
-    ``params`` and ``macs`` of the pruned network (means over seeds), ``front_params`` and
-    ``front_macs``. The front is of means: cells whose intervals reach it may belong to it too.
+    The front is of means: cells whose intervals reach it may belong to it too.
+
+    Returns:
+        A row a cell: the varying factors, ``mean`` in accuracy points with its interval over seeds,
+        ``params`` and ``macs`` of the pruned network (means over seeds), ``front_params`` and
+        ``front_macs``; empty where no factor varies or sizes are missing.
     """
     factors = varying_factors(trials)
     done = trials[(trials["status"] == "done") & trials[metric].notna()]

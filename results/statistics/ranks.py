@@ -26,9 +26,23 @@ def rank_agreement(
     """Return how far the levels of ``of`` are ranked alike at every level of other factors.
 
     Kendall's tau-b between the rankings at two levels, the mean over all pairs of levels; 1 where
-    all agree, 0 where they have nothing to do with one another. A row a factor: ``factor``,
-    ``tau``, ``low`` and ``high`` (jackknife over seeds), ``pairs``. The row of the seed is the
-    agreement of single seeds with one another: noise alone keeps the others from reaching 1.
+    all agree, 0 where they have nothing to do with one another.
+
+    Args:
+        trials: rows of ``trials``, of one data set.
+        metric: the column by which levels are ranked.
+        of: the factor whose levels are ranked.
+        across: the factors at whose levels rankings are compared; all others where None.
+        block: the column whose levels are independent repetitions.
+        confidence: of the intervals.
+
+    Returns:
+        A row a factor: ``factor``, ``tau`` with ``low`` and ``high`` (jackknife over seeds),
+        ``pairs``. The row of the seed is the agreement of single seeds with one another: noise
+        alone keeps the others from reaching 1.
+
+    Raises:
+        AnalysisError: where there is one level to rank.
     """
     design = make_design(trials, metric, None, block)
     if of not in design.factors:
@@ -58,9 +72,15 @@ def rank_flow(
 ) -> pd.DataFrame:
     """Return the ranks of criteria before and after each fine-tuning, over all other factors.
 
-    ``metric``: of the fine-tuned stage; ``before`` is the same of the pruned one. Rows: ``step``
-    (``before`` or a fine-tuning; one of no epochs is as before), the level, ``mean`` in accuracy
-    points, ``rank`` (1 the best).
+    Args:
+        trials: rows of ``trials``, of one data set.
+        metric: of the fine-tuned stage; ``before`` is the same of the pruned one.
+        of: the factor whose levels are ranked.
+        block: the column whose levels are independent repetitions.
+
+    Returns:
+        ``step`` (``before`` or a fine-tuning; one of no epochs is as before), the level, ``mean``
+        in accuracy points, ``rank`` (1 is the best).
     """
     attack = metric.partition("_")[2]
     before = f"{STAGES[1]}_{attack}"

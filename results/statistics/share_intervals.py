@@ -49,9 +49,14 @@ def variances(grams: Array) -> Array:
 def share_interval(
     terms: Sequence[Term], total: Array, confidence: float = 0.95
 ) -> tuple[Array, Array]:
-    """Return the intervals of the terms' shares in ``total`` [S, S]; NaN below three seeds.
+    """Return the lower and the upper ends of the terms' shares; NaN below three seeds.
 
     The two parts of the error add as independent ones do.
+
+    Args:
+        terms: what the decomposition keeps of each.
+        total: inner products of all cells' deviations between seeds, [S, S].
+        confidence: of the intervals.
     """
     if len(total) < 3:
         return np.full(len(terms), np.nan), np.full(len(terms), np.nan)

@@ -24,7 +24,18 @@ def stamped(rows: pa.Table) -> pa.Table:
 
 
 def parse(file: Any, table: str, path: str, columns: Sequence[str] | None) -> pa.Table:
-    """Return the rows of an open file in today's columns; raise `DamagedError` or `TableError`."""
+    """Return the rows of an open file in today's columns.
+
+    Args:
+        file: opened to read bytes.
+        table: its table's name.
+        path: of the file, for messages.
+        columns: those to read; all where None.
+
+    Raises:
+        DamagedError: It does not hold what was written.
+        TableError: A newer version wrote it.
+    """
     try:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         version = int((parquet.schema_arrow.metadata or {}).get(b"mrsweep.version", b"1"))
@@ -70,5 +81,5 @@ def _digest(names: Iterable[str]) -> bytes:
 
 
 def _names_digest(schema: pa.Schema) -> bytes | None:
-    found: bytes | None = (schema.metadata or {}).get(NAMES)
-    return found
+    digest: bytes | None = (schema.metadata or {}).get(NAMES)
+    return digest

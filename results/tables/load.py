@@ -19,7 +19,12 @@ from results.tables.store import Tables
 def load(root: str = "runs", sweep: str | None = None) -> Loaded:
     """Open the tables under a storage root; with ``sweep``, the rows that its plan names.
 
-    Raises StorageError where there is no such root, or no such sweep in it.
+    Args:
+        root: a folder, or any URI that fsspec opens, such as ``s3://bucket/runs``.
+        sweep: the name that its file gives it; all trials of the root where None.
+
+    Raises:
+        StorageError: There is no such root, or no such sweep in it.
     """
     storage = Storage(root)
     storage.check()
@@ -51,14 +56,14 @@ class Loaded:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """The rows of ``trials``; a level has the name that this sweep gives it."""
-        found = Tables(self.storage).read("trials")
+        rows = Tables(self.storage).read("trials")
         if self.plan is None:
-            return found
+            return rows
         labels = self.plan.set_index("trial_id")
-        found = found[found["trial_id"].isin(labels.index)].reset_index(drop=True)
+        rows = rows[rows["trial_id"].isin(labels.index)].reset_index(drop=True)
         for column in labels.columns:
-            found[column] = found["trial_id"].map(labels[column])
-        return found
+            rows[column] = rows["trial_id"].map(labels[column])
+        return rows
 
     @cached_property
     def replication(self) -> dict[str, Any]:
@@ -66,8 +71,8 @@ class Loaded:
         if self.sweep is None:
             return {}
         data = self.storage.read("sweeps", self.sweep, "replication.json")
-        found: dict[str, Any] = json.loads(data) if data else {}
-        return found
+        record: dict[str, Any] = json.loads(data) if data else {}
+        return record
 
     @property
     def missing(self) -> int:

@@ -67,15 +67,16 @@ class Storage:
         path = self.path(*parts)
         try:
             with self.faults(path):
-                found: bytes = self.fs.cat_file(path)
+                data: bytes = self.fs.cat_file(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found
+        return data
 
     def write(self, data: bytes, *parts: str) -> None:
         """Write a file so that no reader ever sees a part of it; an older one is replaced.
 
-        Raises `StorageIOError` where that fails; nothing of the file is left behind then.
+        Raises:
+            StorageIOError: It failed; nothing of the file is left behind.
         """
         path = self.path(*parts)
         with self.faults(path):
@@ -129,10 +130,10 @@ class Storage:
         path = self.path(*parts)
         try:
             with self.faults(path):
-                found = self.fs.ls(path, detail=False, refresh=True)
+                paths = self.fs.ls(path, detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        names = (posixpath.basename(str(path).rstrip("/")) for path in found)
+        names = (posixpath.basename(str(path).rstrip("/")) for path in paths)
         return sorted(name for name in names if not name.startswith("."))
 
     def sizes(self, *parts: str) -> dict[str, int]:
@@ -140,13 +141,13 @@ class Storage:
         path = self.path(*parts)
         try:
             with self.faults(path):
-                found = self.fs.find(path, detail=True)
+                files = self.fs.find(path, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         base = path.lstrip("/")  # an object store's listing has no leading slash
         return {
             posixpath.relpath(str(file).lstrip("/"), base): int(facts["size"])
-            for file, facts in found.items()
+            for file, facts in files.items()
         }
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> None:

@@ -69,12 +69,12 @@ class Tables:
             if own is not None:
                 return list(own.to_pylist())
         for name in self._compacted(table):
-            found = self._file(table, name)
-            if found is None:
+            part = self._file(table, name)
+            if part is None:
                 continue
-            mask = pc.equal(found[KEY[table][0]], key)
+            mask = pc.equal(part[KEY[table][0]], key)
             if pc.any(mask).as_py():
-                return list(found.filter(mask).to_pylist())
+                return list(part.filter(mask).to_pylist())
         return None
 
     def keys(self, table: str) -> set[str]:
@@ -82,13 +82,13 @@ class Tables:
         return self._while_compacted(table, lambda: self._keys(table))
 
     def _keys(self, table: str) -> set[str]:
-        found: set[str] = set()
+        keys: set[str] = set()
         for name in self._names(table):
             if not name.startswith(COMPACTED):
-                found.add(name.removesuffix(".parquet"))
+                keys.add(name.removesuffix(".parquet"))
             elif (part := self._file(table, name, KEY[table][:1])) is not None:
-                found.update(part[KEY[table][0]].to_pylist())
-        return found
+                keys.update(part[KEY[table][0]].to_pylist())
+        return keys
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return a whole table, in the order of its keys."""
@@ -124,7 +124,7 @@ class Tables:
     def _batches(
         self, table: str, columns: Sequence[str] | None, settled: bool
     ) -> tuple[pa.Table | None, list[str]]:
-        found, batches = [], []
+        whole, batches = [], []
         names = self._names(table)
         with ThreadPoolExecutor(8 if self.storage.local else 32) as pool:
             for start in range(0, len(names), BATCH):
@@ -135,26 +135,26 @@ class Tables:
                     for name, part in zip(batch, parts, strict=True)
                     if part is not None and not (settled and _may_change(name, part))
                 ]
-                found += [name for name, _ in read]
+                whole += [name for name, _ in read]
                 if read:
                     batches.append(_batch(read))
         if not batches:
             return None, []
-        return _each_once(pa.concat_tables(batches, promote_options="default"), table), found
+        return _each_once(pa.concat_tables(batches, promote_options="default"), table), whole
 
     def faults(self, table: str) -> list[str]:
         """Return what is wrong with a table's files, one sentence each; nothing is changed."""
-        found = []
+        faults = []
         for name in self._names(table):
             path = self.storage.path("tables", table, name)
             try:
                 self._rows(table, name, None)
             except (StorageIOError, DamagedError, TableError) as fault:
                 text = str(fault)
-                found.append(text if path in text else f"{path}: {text}")
+                faults.append(text if path in text else f"{path}: {text}")
             except FileNotFoundError:
                 continue  # compacted meanwhile
-        return found
+        return faults
 
     def compact(self, table: str, limit: int = 1) -> int:
         """Join a table's small files into one, if there are more than ``limit``; return how many.

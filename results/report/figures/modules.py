@@ -48,10 +48,10 @@ def module_figure(modules: pd.DataFrame) -> Figure:
 
 
 def _mrs(axes: Axes, table: pd.DataFrame) -> None:
-    found = table.dropna(subset=["mrs"]).drop_duplicates("position").sort_values("position")
-    axes.bar(found["position"], found["mrs"], color="#BFD7E6", width=0.7)
-    low, high = found["mrs_low"].clip(lower=0), found["mrs_high"]
-    axes.vlines(found["position"], low, high, color=BLACK, lw=1)
+    measured = table.dropna(subset=["mrs"]).drop_duplicates("position").sort_values("position")
+    axes.bar(measured["position"], measured["mrs"], color="#BFD7E6", width=0.7)
+    low, high = measured["mrs_low"].clip(lower=0), measured["mrs_high"]
+    axes.vlines(measured["position"], low, high, color=BLACK, lw=1)
     axes.set_ylim(bottom=0)
 
 

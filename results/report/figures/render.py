@@ -19,7 +19,7 @@ def render(figure: Figure) -> dict[str, bytes]:
         "pdf": {"CreationDate": None},
         "png": {"Software": None},
     }
-    found = {}
+    files = {}
     with styled():
         # "tight" would lay everything out once more for each format.
         figure.draw_without_rendering()
@@ -27,5 +27,5 @@ def render(figure: Figure) -> dict[str, bytes]:
         for kind, facts in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=facts, bbox_inches=box)
-            found[kind] = buffer.getvalue()
-    return found
+            files[kind] = buffer.getvalue()
+    return files

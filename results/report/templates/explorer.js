@@ -61,17 +61,17 @@
         if (value !== null) { sum.total[s] += value / 10; sum.n[s]++; }
       }
     }
-    const found = [];
+    const shown = [];
     for (const { x, by, total, n } of sums.values()) {
       const means = total.map((sum, s) => sum / n[s]).filter(Number.isFinite);
       if (!means.length) continue;
       const mean = means.reduce((a, b) => a + b) / means.length;
       const spread = Math.sqrt(means.reduce((a, b) => a + (b - mean) ** 2, 0) / (means.length - 1));
       const reach = means.length > 1 ? data.t[means.length] * spread / Math.sqrt(means.length) : NaN;
-      found.push({ x, by, mean, low: mean - reach, high: mean + reach,
+      shown.push({ x, by, mean, low: mean - reach, high: mean + reach,
         trials: n.reduce((a, b) => a + b), seeds: means.length });
     }
-    return found.sort((a, b) => a.by - b.by || a.x - b.x);
+    return shown.sort((a, b) => a.by - b.by || a.x - b.x);
   }
 
   function make(tag, facts, parent, text) {
@@ -93,19 +93,19 @@
   function draw() {
     const metric = pick.metric.value, x = pick.x.value, by = pick.by.value;
     const xAxis = names.indexOf(x), byAxis = names.indexOf(by);
-    const found = points(metric, xAxis, byAxis);
+    const shown = points(metric, xAxis, byAxis);
     const width = Math.max(300, box.clientWidth - 34), height = 340;
     const labels = data.factors[x], right = by ? 110 : 20, left = 46;
     chart.replaceChildren();
     chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
     chart.setAttribute("height", height);
     body.replaceChildren();
-    const total = found.reduce((sum, point) => sum + point.trials, 0);
-    said.textContent = found.length ? `${total} trials shown.` : "No trial is left: tick more levels.";
-    if (!found.length) return;
-    const ends = found.flatMap(p => [p.mean, p.low, p.high]).filter(Number.isFinite);
-    const low = Math.max(Math.min(...ends), Math.min(...found.map(p => p.mean)) - 20, -100);
-    const high = Math.min(Math.max(...ends), Math.max(...found.map(p => p.mean)) + 20, 100);
+    const total = shown.reduce((sum, point) => sum + point.trials, 0);
+    said.textContent = shown.length ? `${total} trials shown.` : "No trial is left: tick more levels.";
+    if (!shown.length) return;
+    const ends = shown.flatMap(p => [p.mean, p.low, p.high]).filter(Number.isFinite);
+    const low = Math.max(Math.min(...ends), Math.min(...shown.map(p => p.mean)) - 20, -100);
+    const high = Math.min(Math.max(...ends), Math.max(...shown.map(p => p.mean)) + 20, 100);
     const pad = 0.06 * (high - low || 1), from = low - pad, to = high + pad;
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find(s => (to - from) / s <= 7) || 50;
     const py = value => 12 + (height - 60) * (to - Math.min(to, Math.max(from, value))) / (to - from);
@@ -122,7 +122,7 @@
       chart, level.length > room ? level.slice(0, room - 1) + "\u2026" : level));
     make("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, chart, shownName(x));
     const lines = new Map();
-    for (const point of found) lines.set(point.by, [...(lines.get(point.by) || []), point]);
+    for (const point of shown) lines.set(point.by, [...(lines.get(point.by) || []), point]);
     let last = -Infinity;
     const named = [...lines].sort((a, b) => py(a[1].at(-1).mean) - py(b[1].at(-1).mean));
     for (const [level, line] of named) {
@@ -149,7 +149,7 @@
         make("text", { x: width - right + 8, y: y + 4, style: `fill:${colour}` }, chart, data.factors[by][level]);
       }
     }
-    for (const point of found) {
+    for (const point of shown) {
       const row = body.insertRow();
       for (const text of [data.factors[x][point.x], by ? data.factors[by][point.by] : "all", one(point.mean),
         Number.isFinite(point.low) ? `${one(point.low)} to ${one(point.high)}` : "\u2013", point.trials]) {
