@@ -19,6 +19,7 @@ STATEMENTS = {
     "mrsweep plan sweeps/demo.yaml": "plan sweeps/demo.yaml --storage /nonexistent",
     "mrsweep report --help": "report --help",
     "import results": "import results",
+    "import mrsweep": "import mrsweep",
     "import torch, ray (not loaded by any of these)": "import torch, ray",
 }
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from hatchling.build import build_editable, build_wheel
+from typer.testing import CliRunner
 
 import mrsweep
 import results
+from orchestrator.cli.main import app
 from orchestrator.sweepfile.shipped import purpose, shipped_sweeps
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +97,7 @@ def test_every_shipped_sweep_says_what_it_is() -> None:
 
 
 def test_files_that_name_the_version_agree() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"mrsweep {mrsweep.__version__}\n"
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(citation["version"]) == mrsweep.__version__
     for file in ("Dockerfile", "ray-cluster.yaml", "rayjob.yaml"):

@@ -86,7 +86,7 @@ def _show_disk(plan: Plan, storage: Storage, total: Mapping[str, int], console: 
                 unknown.append(kind)
     text = f"Networks in storage: {there / 1e9:.3f} GB"
     if expected:
-        text += f". This plan keeps about {expected / 1e9:.3f} GB of them"
+        text += f". This plan will keep about {expected / 1e9:.3f} GB"
     if unknown:
         text += f" (sizes not known yet: {', '.join(unknown)})"
     console.print(text, highlight=False)
