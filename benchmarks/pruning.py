@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from prune_core.data import datasets
 from prune_core.models import architectures
-from prune_core.pruning.prune import anatomy_of, count_macs, count_params, prune
+from prune_core.pruning.prune import count_macs, count_params, prunable_view, prune
 from prune_core.pruning.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import ARCHITECTURES
@@ -51,7 +51,7 @@ def row(name: str, ratio: float, data: datasets.Dataset) -> str:
     scores = Scores(network=dense, criterion="l1")
     stage = Pruned(network=dense, scores=scores, allocation="uniform", sparsity=ratio, min_keep=0.1)
     start = time.perf_counter()
-    modules = anatomy_of(network, data.shape, "channel").modules
+    modules = prunable_view(network, data.shape, "channel").modules
     found = score(network, data, modules, scores)
     _, report = prune(network, data.shape, stage, found)
     seconds = time.perf_counter() - start

@@ -44,11 +44,11 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name in ("resnet18", "vgg16", "vit-tiny"):
         network = architectures.build(name, SHAPE, 10, (0.5,) * 3, (0.25,) * 3, 0).eval().to(device)
-        anatomy = pattern(network, SHAPE, 2, 4)
+        view = pattern(network, SHAPE, 2, 4)
         scores = {m.name: network.get_parameter(f"{m.name}.weight").abs().flatten().detach()
-                  for m in anatomy.modules}  # fmt: skip
-        anatomy.remove({m.name: anatomy.select(m, scores[m.name], m.cap or m.units)
-                        for m in anatomy.modules})  # fmt: skip
+                  for m in view.modules}  # fmt: skip
+        view.remove({m.name: view.select(m, scores[m.name], m.cap or m.units)
+                        for m in view.modules})  # fmt: skip
         fast, names = accelerate(network)
         plain = network.half()
         images = torch.rand(BATCH, *SHAPE, device=device).half()

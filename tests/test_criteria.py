@@ -18,7 +18,7 @@ from prune_core.pruning.channels import Channels
 from prune_core.pruning.criteria import Layer, lamp, thinet
 from prune_core.pruning.groups import Member
 from prune_core.pruning.masks import maskable
-from prune_core.pruning.prune import anatomy_of
+from prune_core.pruning.prune import prunable_view
 from prune_core.pruning.scoring import score
 from prune_core.pruning.signals import MAP_IMAGES, Signals, _Gated, contributions
 from prune_core.specs.registry import CRITERIA
@@ -31,7 +31,7 @@ def scores(
     network: nn.Module, data: Dataset, criterion: str, **changes: object
 ) -> dict[str, Tensor]:
     stage = scores_stage(criterion, **changes)
-    return score(network, data, anatomy_of(network, data.shape, stage.unit).modules, stage)
+    return score(network, data, prunable_view(network, data.shape, stage.unit).modules, stage)
 
 
 def units_of(name: str) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def test_invariants(name: str, unit: str, trained: nn.Module, digits: Dataset) -
     first = scores(trained, digits, name, unit=unit)
     torch.manual_seed(99)  # nothing may depend on the global seed
     again = scores(trained, digits, name, unit=unit)
-    for module in anatomy_of(trained, digits.shape, unit).modules:
+    for module in prunable_view(trained, digits.shape, unit).modules:
         found = first[module.name]
         assert found.shape == (module.units,)
         assert found.isfinite().all()
@@ -325,7 +325,7 @@ def test_learned_scores_prune_better_than_they_start(
 ) -> None:
     """The loss that the scores are trained on falls, on the pruned network itself."""
     stage = scores_stage("learned", unit=unit)
-    modules = anatomy_of(trained, digits.shape, unit).modules
+    modules = prunable_view(trained, digits.shape, unit).modules
     signals = Signals(trained, digits, modules, stage)
     attacked = Signals(trained, digits, modules, stage).batches
     share = 0.5**0.5 if unit == "channel" else 0.5

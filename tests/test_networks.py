@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.pruning.channels import Channels
-from prune_core.pruning.prune import anatomy_of, count_macs, count_params, prune
+from prune_core.pruning.prune import count_macs, count_params, prunable_view, prune
 
 from conftest import blank, pruned_stage
 from rows import names, row
@@ -92,30 +92,30 @@ def test_the_cost_model_is_the_real_network_s_cost(name: str, granularity: str) 
     network = build(name)
     for parameter in network.parameters():
         nn.init.uniform_(parameter, 1, 2)
-    anatomy = anatomy_of(network, SHAPE, granularity)
+    view = prunable_view(network, SHAPE, granularity)
     draw = torch.Generator().manual_seed(0)
-    whole = np.array([module.units for module in anatomy.modules])
+    whole = np.array([module.units for module in view.modules])
     kept = {
-        module.name: anatomy.select(
+        module.name: view.select(
             module,
             torch.rand(module.units, generator=draw),
             max(1, (module.cap or module.units) // (2 + i % 3)),
         )
-        for i, module in enumerate(anatomy.modules)
+        for i, module in enumerate(view.modules)
     }
     counts = np.array([len(units) for units in kept.values()])
-    assert anatomy.costs.params(whole) == sum(p.numel() for p in network.parameters())
-    assert anatomy.costs.macs(whole) == macs_by_counter(network)
-    anatomy.remove(kept)
+    assert view.costs.params(whole) == sum(p.numel() for p in network.parameters())
+    assert view.costs.macs(whole) == macs_by_counter(network)
+    view.remove(kept)
     left = [p for n, p in network.named_parameters()]
     if granularity == "channel":
-        assert anatomy.costs.params(counts) == sum(p.numel() for p in left)
-        assert anatomy.costs.macs(counts) == macs_by_counter(network)
+        assert view.costs.params(counts) == sum(p.numel() for p in left)
+        assert view.costs.macs(counts) == macs_by_counter(network)
     else:
         zeros = sum(int((w == 0).sum()) for w in left if w.dim() > 1)
-        assert anatomy.costs.params(counts) == sum(p.numel() for p in left) - zeros
-    assert count_params(network) == anatomy.costs.params(counts)
-    assert count_macs(network, SHAPE) == anatomy.costs.macs(counts)
+        assert view.costs.params(counts) == sum(p.numel() for p in left) - zeros
+    assert count_params(network) == view.costs.params(counts)
+    assert count_macs(network, SHAPE) == view.costs.macs(counts)
 
 
 @pytest.mark.parametrize("name", [n for n in names("architectures") if ":" not in n])
@@ -123,7 +123,7 @@ def test_a_pruned_network_trains(name: str) -> None:
     """After cutting 90 % of the parameters, gradients reach every parameter that is left."""
     network = build(name)
     stage = pruned_stage(sparsity=0.9)
-    scores = {m.name: torch.rand(m.units) for m in anatomy_of(network, SHAPE, "channel").modules}
+    scores = {m.name: torch.rand(m.units) for m in prunable_view(network, SHAPE, "channel").modules}
     _, report = prune(network, SHAPE, stage, scores)
     assert report.shortfall is None
     assert report.params_removed == pytest.approx(0.9, abs=0.01)
@@ -147,16 +147,16 @@ def test_a_pruned_network_is_the_masked_one(name: str) -> None:
             nn.init.uniform_(layer.running_mean, -1, 1, generator=torch.Generator().manual_seed(1))
             nn.init.uniform_(layer.weight, 0.5, 1.5, generator=torch.Generator().manual_seed(2))
     masked, pruned = copy.deepcopy(network), copy.deepcopy(network)
-    anatomy = Channels(pruned, SHAPE)
-    kept = {m.name: list(range(0, m.units, 2)) for m in anatomy.modules}
+    view = Channels(pruned, SHAPE)
+    kept = {m.name: list(range(0, m.units, 2)) for m in view.modules}
     with torch.no_grad():
-        for module in anatomy.modules:
+        for module in view.modules:
             for member in module.members:
                 if member.side == "in":
                     pairs = zip(member.units, member.channels, strict=True)
                     gone = [unit for unit, channel in pairs if channel % 2]
                     masked.get_submodule(member.layer).weight[:, gone] = 0
-    anatomy.remove(kept)
+    view.remove(kept)
     images = torch.rand(4, *SHAPE)
     torch.testing.assert_close(pruned(images), masked(images), rtol=1e-4, atol=1e-4)
 
@@ -164,15 +164,15 @@ def test_a_pruned_network_is_the_masked_one(name: str) -> None:
 def test_attention_without_some_heads_is_the_masked_one() -> None:
     network = build("vit-tiny")
     masked, pruned = copy.deepcopy(network), copy.deepcopy(network)
-    anatomy = Channels(pruned, SHAPE)
-    heads = [m for m in anatomy.modules if m.name.endswith("qkv")]
+    view = Channels(pruned, SHAPE)
+    heads = [m for m in view.modules if m.name.endswith("qkv")]
     assert [m.units for m in heads] == [3] * 12
-    kept = {m.name: [0, 2] if m in heads else list(range(m.units)) for m in anatomy.modules}
+    kept = {m.name: [0, 2] if m in heads else list(range(m.units)) for m in view.modules}
     with torch.no_grad():
         for module in heads:
             proj = masked.get_submodule(module.name.replace("qkv", "proj"))
             proj.weight[:, 64:128] = 0
-    anatomy.remove(kept)
+    view.remove(kept)
     images = torch.rand(2, *SHAPE)
     torch.testing.assert_close(pruned(images), masked(images), rtol=1e-4, atol=1e-5)
 
@@ -201,10 +201,10 @@ def test_an_unknown_library_network_is_named(name: str, words: str) -> None:
 
 
 def test_residual_layers_share_a_module(digits: datasets.Dataset) -> None:
-    anatomy = Channels(blank(digits), digits.shape)
-    stem = next(m for m in anatomy.modules if "network.conv" in m.makers())
+    view = Channels(blank(digits), digits.shape)
+    stem = next(m for m in view.modules if "network.conv" in m.makers())
     assert sorted(stem.makers()) == ["network.conv", "network.stages.0.0.conv2"]
-    assert not any("classifier" in layer for m in anatomy.modules for layer in m.makers())
+    assert not any("classifier" in layer for m in view.modules for layer in m.makers())
 
 
 def test_a_frozen_network_is_refused(digits: datasets.Dataset) -> None:
@@ -228,12 +228,12 @@ def test_library_networks_take_small_images(name: str) -> None:
 
 def test_a_network_that_the_graph_does_not_understand_is_said_to_be() -> None:
     network = build("timm:ghostnet_100")
-    scores = {m.name: torch.rand(m.units) for m in anatomy_of(network, SHAPE, "channel").modules}
+    scores = {m.name: torch.rand(m.units) for m in prunable_view(network, SHAPE, "channel").modules}
     with pytest.raises(
         RuntimeError, match=r"could not be pruned by channel: .* granularity weight"
     ):
         prune(network, SHAPE, pruned_stage(), scores)
     whole = build("timm:ghostnet_100")
-    scores = {m.name: torch.rand(m.units) for m in anatomy_of(whole, SHAPE, "weight").modules}
+    scores = {m.name: torch.rand(m.units) for m in prunable_view(whole, SHAPE, "weight").modules}
     _, report = prune(whole, SHAPE, pruned_stage(granularity="weight"), scores)
     assert report.params_removed == pytest.approx(0.5, abs=1e-4)

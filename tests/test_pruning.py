@@ -16,12 +16,12 @@ from prune_core.pruning import prune as pruning
 from prune_core.pruning.channels import Channels
 from prune_core.pruning.masks import Weights, best_of_groups
 from prune_core.pruning.prune import (
-    anatomy_of,
     compose,
     count_macs,
     count_params,
     masks,
     origin_of,
+    prunable_view,
     prune,
     rebuild,
     unit_of,
@@ -52,7 +52,7 @@ def scores(trained: nn.Module, digits: Dataset) -> dict[tuple[str, str], dict[st
     for criterion, granularity in CELLS:
         unit = unit_of(granularity)
         if (criterion, unit) not in found:
-            modules = anatomy_of(trained, digits.shape, unit).modules
+            modules = prunable_view(trained, digits.shape, unit).modules
             stage = scores_stage(criterion, unit=unit)
             found[criterion, unit] = score(trained, digits, modules, stage)
     return found
@@ -129,7 +129,7 @@ def test_the_lowest_scores_go(trained: nn.Module, digits: Dataset) -> None:
 def test_a_structure_comes_back(granularity: str, trained: nn.Module, digits: Dataset) -> None:
     """A blank network cut to the structure takes the pruned weights, masks too."""
     network = copy.deepcopy(trained)
-    modules = anatomy_of(network, digits.shape, granularity).modules
+    modules = prunable_view(network, digits.shape, granularity).modules
     draw = torch.Generator().manual_seed(0)
     scores = {m.name: torch.rand(m.units, generator=draw) for m in modules}
     stage = pruned_stage(granularity=granularity, sparsity=0.6)
@@ -167,7 +167,7 @@ def test_pruning_twice_is_a_share_of_the_dense_network(trained: nn.Module, digit
 
 
 def random_masks(network: nn.Module, digits: Dataset, granularity: str = "weight") -> None:
-    modules = anatomy_of(network, digits.shape, granularity).modules
+    modules = prunable_view(network, digits.shape, granularity).modules
     draw = torch.Generator().manual_seed(3)
     scores = {m.name: torch.rand(m.units, generator=draw) for m in modules}
     prune(network, digits.shape, pruned_stage(granularity=granularity, sparsity=0.7), scores)
@@ -179,7 +179,7 @@ def test_masks_hold_through_training_and_scratch(
 ) -> None:
     network = copy.deepcopy(trained)
     pruned = pruned_stage(granularity=granularity, sparsity=0.8)
-    modules = anatomy_of(network, digits.shape, granularity).modules
+    modules = prunable_view(network, digits.shape, granularity).modules
     scores = {m.name: torch.rand(m.units) for m in modules}
     prune(network, digits.shape, pruned, scores)
     before = {n: m.mask.clone() for n, m in network.named_modules() if hasattr(m, "mask")}
@@ -272,7 +272,7 @@ def test_a_masked_weight_never_comes_back(trained: nn.Module, digits: Dataset) -
     origin = origin_of(network, digits.shape, "weight")
     before: dict[str, Tensor] = {}
     for sparsity in (0.3, 0.6, 0.85):
-        modules = anatomy_of(network, digits.shape, "weight").modules
+        modules = prunable_view(network, digits.shape, "weight").modules
         scores = {m.name: torch.rand(m.units) for m in modules}
         stage = pruned_stage(granularity="weight", sparsity=sparsity, allocation="global")
         _, report = prune(network, digits.shape, stage, scores, origin=origin)
@@ -287,16 +287,13 @@ def test_a_network_in_matrix_products_is_the_masked_one(name: str) -> None:
     """The form in which sparse tensor cores take it, here with matrices left uncompressed."""
     shape = (3, 16, 16)
     network = architectures.build(name, shape, 10, (0.5,) * 3, (0.25,) * 3, 0).eval()
-    anatomy = anatomy_of(network, shape, "2:4")
+    view = prunable_view(network, shape, "2:4")
     draw = torch.Generator().manual_seed(0)
-    anatomy.remove(
-        {
-            m.name: anatomy.select(m, torch.rand(m.units, generator=draw), m.cap)
-            for m in anatomy.modules
-        }
+    view.remove(
+        {m.name: view.select(m, torch.rand(m.units, generator=draw), m.cap) for m in view.modules}
     )
     fast, names = accelerate(network, compress=lambda matrix: matrix, dtype=torch.float32)
-    assert len(names) >= 0.8 * len(anatomy.modules)
+    assert len(names) >= 0.8 * len(view.modules)
     images = torch.rand(3, *shape)
     torch.testing.assert_close(fast(images), network(images), rtol=1e-4, atol=1e-4)
     assert not available(torch.device("cpu"))

@@ -215,7 +215,7 @@ class Maker:
             return {name: tensor.to(self.device) for name, tensor in stored[0].items()}
         network = self.network(stage.network) if network is None else network
         data = self.data(stage)
-        modules = pruning.anatomy_of(network, data.shape, stage.unit).modules
+        modules = pruning.prunable_view(network, data.shape, stage.unit).modules
         found = scoring.score(network, data, modules, stage)
         if stage.needs_data:
             self.artifacts.save(stage.kind, stage.key, SCORES, found, {})

@@ -1,6 +1,6 @@
 """Granularities: what is removed.
 
-A granularity is a function ``(network, shape) -> Anatomy``; ``shape`` is that of an image. The
+A granularity is a function ``(network, shape) -> PrunableView``; ``shape`` is that of an image. The
 trait ``weights`` says that its units are single weights, held at zero by masks; without it they are
 channels.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import nn
 
 from prune_core.pruning.channels import Channels
-from prune_core.pruning.groups import Anatomy
+from prune_core.pruning.groups import PrunableView
 from prune_core.pruning.masks import Weights
 from prune_core.specs.registry import method
 
@@ -20,18 +20,18 @@ Shape = tuple[int, int, int]
 @method(
     "channel", source="Li et al., 2017 (arXiv 1608.08710); Fang et al., 2023 (arXiv 2301.12900)"
 )
-def channel(network: nn.Module, shape: Shape) -> Anatomy:
+def channel(network: nn.Module, shape: Shape) -> PrunableView:
     """Coupled channels and whole attention heads: the network becomes physically smaller."""
     return Channels(network, shape)
 
 
 @method("weight", source="Han et al., 2015 (arXiv 1506.02626)", traits=("weights",))
-def weight(network: nn.Module, shape: Shape) -> Anatomy:
+def weight(network: nn.Module, shape: Shape) -> PrunableView:
     """Single weights of convolutions and linear layers, masked."""
     return Weights(network, shape)
 
 
 @method("<n>:<m>", source="Mishra et al., 2021 (arXiv 2104.08378)", traits=("weights",))
-def pattern(network: nn.Module, shape: Shape, n: int, m: int) -> Anatomy:
+def pattern(network: nn.Module, shape: Shape, n: int, m: int) -> PrunableView:
     """Single weights, at most n of every m consecutive inputs kept, as 2:4; masked."""
     return Weights(network, shape, (n, m))

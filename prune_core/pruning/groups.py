@@ -63,7 +63,7 @@ class PrunableModule:
         return [member.layer for member in self.members if member.side in ("out", "weight")]
 
 
-class Anatomy(Protocol):
+class PrunableView(Protocol):
     """A network as one granularity sees it; `remove` prunes it in place."""
 
     modules: Sequence[PrunableModule]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prune_core.pruning import masks
 from prune_core.pruning.allocations import Evidence
 from prune_core.pruning.costs import Budget, Counts, cost
-from prune_core.pruning.groups import Anatomy, PrunableModule, Structure, positions
+from prune_core.pruning.groups import PrunableModule, PrunableView, Structure, positions
 from prune_core.pruning.sensitivities import LayerSensitivity, by_module
 from prune_core.pruning.solver import Limits, Solution, solve
 from prune_core.specs.keys import derive_seed
@@ -62,10 +62,10 @@ class Origin:
     macs: int
 
 
-def anatomy_of(network: nn.Module, shape: Shape, granularity: str) -> Anatomy:
+def prunable_view(network: nn.Module, shape: Shape, granularity: str) -> PrunableView:
     """Return a network as a granularity sees it."""
-    anatomy: Anatomy = GRANULARITIES.load(granularity)(network, shape)
-    return anatomy
+    view: PrunableView = GRANULARITIES.load(granularity)(network, shape)
+    return view
 
 
 def unit_of(granularity: str) -> str:
@@ -75,7 +75,7 @@ def unit_of(granularity: str) -> str:
 
 def origin_of(network: nn.Module, shape: Shape, granularity: str) -> Origin:
     """Measure the dense network."""
-    modules = anatomy_of(network, shape, granularity).modules
+    modules = prunable_view(network, shape, granularity).modules
     return Origin(
         {module.name: module.units for module in modules},
         _maker_params(network, modules),
@@ -101,24 +101,24 @@ def prune(
     where the network did not become what was solved for.
     """
     origin = origin or origin_of(network, shape, stage.granularity)
-    anatomy = anatomy_of(network, shape, stage.granularity)
-    by = by_module(anatomy.modules, sensitivities) if sensitivities else {}
+    view = prunable_view(network, shape, stage.granularity)
+    by = by_module(view.modules, sensitivities) if sensitivities else {}
     ranked = ranking if ranking is not None else scores
-    solution = _allocate(anatomy, stage, ranked, {n: s.value for n, s in by.items()}, origin)
+    solution = _allocate(view, stage, ranked, {n: s.value for n, s in by.items()}, origin)
     kept = {
-        module.name: anatomy.select(module, scores[module.name], solution.kept[module.name])
-        for module in anatomy.modules
+        module.name: view.select(module, scores[module.name], solution.kept[module.name])
+        for module in view.modules
     }
     try:
-        structure = anatomy.remove(kept)
+        structure = view.remove(kept)
         after = (count_params(network), count_macs(network, shape))
-        _check(after, anatomy, solution)
+        _check(after, view, solution)
     except (IndexError, RuntimeError) as error:
         raise RuntimeError(
             f"the network could not be pruned by {stage.granularity}: {error}; its layers depend "
             "on each other in ways that Torch-Pruning's graph does not see: use granularity weight"
         ) from error
-    after_params = _maker_params(network, anatomy.modules)
+    after_params = _maker_params(network, view.modules)
     channels = unit_of(stage.granularity) == "channel"
     return structure, Report(
         params=after[0],
@@ -140,7 +140,7 @@ def prune(
                 params_before=origin.module_params[module.name],
                 params_after=after_params[module.name],
             )
-            for module in anatomy.modules
+            for module in view.modules
         ),
     )
 
@@ -148,7 +148,7 @@ def prune(
 def rebuild(network: nn.Module, shape: Shape, granularity: str, structure: Structure) -> None:
     """Cut a freshly built network down to a structure, ready for the pruned weights."""
     if unit_of(granularity) == "channel":
-        anatomy_of(network, shape, granularity).remove(structure)
+        prunable_view(network, shape, granularity).remove(structure)
     else:
         for name in structure:
             masks.attach(network.get_submodule(name))
@@ -180,7 +180,7 @@ def count_macs(network: nn.Module, shape: Shape) -> int:
 
 
 def _allocate(
-    anatomy: Anatomy,
+    view: PrunableView,
     stage: Pruned,
     scores: Mapping[str, Tensor],
     sensitivities: Mapping[str, float],
@@ -190,15 +190,15 @@ def _allocate(
     needs_scores = any(need.startswith("scores") for need in ALLOCATIONS[stage.allocation].needs)
     ranked = stage.ranking or stage.scores
     evidence = Evidence(
-        units={module.name: module.units for module in anatomy.modules},
-        shapes={module.name: module.shape for module in anatomy.modules},
+        units={module.name: module.units for module in view.modules},
+        shapes={module.name: module.shape for module in view.modules},
         scores={
-            module.name: _comparable(scores[module.name], ranked, anatomy.allowed(module))
-            for module in anatomy.modules
+            module.name: _comparable(scores[module.name], ranked, view.allowed(module))
+            for module in view.modules
             if needs_scores
         },
         sensitivities=sensitivities,
-        prices=_prices(anatomy, stage.budget),
+        prices=_prices(view, stage.budget),
         ratios=stage.ratios or {},
         exponent=stage.mrs_exponent or 0.0,
         seed=derive_seed(stage.network.key, "allocation"),
@@ -209,11 +209,11 @@ def _allocate(
             Limits.of(origin.units[module.name], stage.min_keep, _cap(module)).floor,
             _cap(module),
         )
-        for module in anatomy.modules
+        for module in view.modules
     }
 
     def price(kept: Counts) -> Counts:
-        return cost(anatomy.costs, stage.budget, kept)
+        return cost(view.costs, stage.budget, kept)
 
     return solve(
         limits,
@@ -225,13 +225,13 @@ def _allocate(
     )
 
 
-def _prices(anatomy: Anatomy, budget: Budget) -> dict[str, float]:
+def _prices(view: PrunableView, budget: Budget) -> dict[str, float]:
     """Return what each module costs in the whole network, by what a unit less of it would save."""
-    units = np.array([module.units for module in anatomy.modules], dtype=np.int64)
-    saved = cost(anatomy.costs, budget, units) - cost(
-        anatomy.costs, budget, units - np.eye(len(units), dtype=np.int64)
+    units = np.array([module.units for module in view.modules], dtype=np.int64)
+    saved = cost(view.costs, budget, units) - cost(
+        view.costs, budget, units - np.eye(len(units), dtype=np.int64)
     )
-    names = (module.name for module in anatomy.modules)
+    names = (module.name for module in view.modules)
     return dict(zip(names, (saved * units).astype(float).tolist(), strict=True))
 
 
@@ -262,9 +262,9 @@ def _maker_params(network: nn.Module, modules: Sequence[PrunableModule]) -> dict
     return {module.name: sum(count(layer) for layer in module.makers()) for module in modules}
 
 
-def _check(after: tuple[int, int], anatomy: Anatomy, solution: Solution) -> None:
-    kept = np.array([solution.kept[module.name] for module in anatomy.modules], dtype=np.int64)
-    expected = (int(anatomy.costs.params(kept)), int(anatomy.costs.macs(kept)))
+def _check(after: tuple[int, int], view: PrunableView, solution: Solution) -> None:
+    kept = np.array([solution.kept[module.name] for module in view.modules], dtype=np.int64)
+    expected = (int(view.costs.params(kept)), int(view.costs.macs(kept)))
     if after != expected:
         raise RuntimeError(
             f"the pruned network has {after[0]} parameters and {after[1]} MACs; "
