@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from prune_core.data import datasets
 from prune_core.models import architectures
-from prune_core.pruning.prune import count_macs, count_params, prunable_view, prune
+from prune_core.pruning.counting import count_macs, count_params
+from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.prune import prune
 from prune_core.pruning.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import ARCHITECTURES
@@ -52,8 +54,8 @@ def row(name: str, ratio: float, data: datasets.Dataset) -> str:
     stage = Pruned(network=dense, scores=scores, allocation="uniform", sparsity=ratio, min_keep=0.1)
     start = time.perf_counter()
     modules = prunable_view(network, data.shape, "channel").modules
-    found = score(network, data, modules, scores)
-    _, report = prune(network, data.shape, stage, found)
+    by_module = score(network, data, modules, scores)
+    _, report = prune(network, data.shape, stage, by_module)
     seconds = time.perf_counter() - start
     network.train()
     images, labels = data.train.batch(slice(0, 8))

@@ -15,12 +15,14 @@ from torch.nn import functional as F
 
 from prune_core.data.datasets import Dataset, Split
 from prune_core.pruning.channels import Channels
-from prune_core.pruning.criteria import Layer, lamp, thinet
+from prune_core.pruning.criteria import lamp, thinet
+from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.groups import Member
+from prune_core.pruning.layer import Layer
+from prune_core.pruning.learning import Gated, first_scores
 from prune_core.pruning.masks import maskable
-from prune_core.pruning.prune import prunable_view
 from prune_core.pruning.scoring import score
-from prune_core.pruning.signals import MAP_IMAGES, Signals, _Gated, contributions
+from prune_core.pruning.signals import MAP_IMAGES, Signals, contributions
 from prune_core.specs.registry import CRITERIA
 
 from conftest import THREAT, blank, scores_stage
@@ -331,11 +333,11 @@ def test_learned_scores_prune_better_than_they_start(
     share = 0.5**0.5 if unit == "channel" else 0.5
 
     def loss(scores: dict[str, Tensor]) -> float:
-        gated = _Gated(trained, modules, scores, share)
+        gated = Gated(trained, modules, scores, share)
         with torch.no_grad():
             return sum(float(F.cross_entropy(gated(x), y)) for x, y in attacked)
 
-    start = {module.name: signals._first_scores(module).detach() for module in modules}
+    start = {module.name: first_scores(trained, module).detach() for module in modules}
     assert loss(signals.learned) < 0.9 * loss(start)
 
 

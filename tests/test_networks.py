@@ -14,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.pruning.channels import Channels
-from prune_core.pruning.prune import count_macs, count_params, prunable_view, prune
+from prune_core.pruning.counting import count_macs, count_params
+from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.prune import prune
 
 from conftest import blank, pruned_stage
 from rows import names, row

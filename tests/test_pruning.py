@@ -12,20 +12,13 @@ from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
-from prune_core.pruning import prune as pruning
+from prune_core.pruning import masks
 from prune_core.pruning.channels import Channels
+from prune_core.pruning.counting import count_macs, count_params, origin_of
+from prune_core.pruning.granularities import prunable_view, unit_of
+from prune_core.pruning.groups import positions
 from prune_core.pruning.masks import Weights, best_of_groups
-from prune_core.pruning.prune import (
-    compose,
-    count_macs,
-    count_params,
-    masks,
-    origin_of,
-    prunable_view,
-    prune,
-    rebuild,
-    unit_of,
-)
+from prune_core.pruning.prune import compose, prune, rebuild
 from prune_core.pruning.scoring import score
 from prune_core.pruning.sensitivities import LayerSensitivity
 from prune_core.specs.recipes import Training
@@ -262,7 +255,7 @@ def test_masked_networks_copy_and_count(trained: nn.Module, digits: Dataset) -> 
     weights = sum(int((w == 0).sum()) for n, w in network.named_parameters() if w.dim() > 1)
     whole = sum(parameter.numel() for parameter in network.parameters())
     assert count_params(network) == whole - weights
-    places = pruning.positions(network, digits.shape)
+    places = positions(network, digits.shape)
     macs = sum(int((network.get_submodule(n).weight != 0).sum()) * p for n, p in places.items())
     assert count_macs(network, digits.shape) == macs
 

@@ -18,6 +18,8 @@ from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.pruning import masks, scoring, sensitivities
 from prune_core.pruning import prune as pruning
+from prune_core.pruning.counting import origin_of
+from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.groups import Structure
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import POLICIES
@@ -116,7 +118,7 @@ class Maker:
         network, shape = self.network(stage.network), self.data(stage).shape
         origin = None
         if isinstance(stage.network, Finetuned):
-            origin = pruning.origin_of(self._blank(stage), shape, stage.granularity)
+            origin = origin_of(self._blank(stage), shape, stage.granularity)
         structure, report = pruning.prune(
             network,
             shape,
@@ -215,7 +217,7 @@ class Maker:
             return {name: tensor.to(self.device) for name, tensor in stored[0].items()}
         network = self.network(stage.network) if network is None else network
         data = self.data(stage)
-        modules = pruning.prunable_view(network, data.shape, stage.unit).modules
+        modules = prunable_view(network, data.shape, stage.unit).modules
         found = scoring.score(network, data, modules, stage)
         if stage.needs_data:
             self.artifacts.save(stage.kind, stage.key, SCORES, found, {})

@@ -15,7 +15,15 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from prune_core.pruning.costs import ChannelCosts, LayerCost, Width
-from prune_core.pruning.groups import Member, PrunableModule, Side, Structure, highest, positions
+from prune_core.pruning.groups import (
+    Member,
+    PrunableModule,
+    Shape,
+    Side,
+    Structure,
+    highest,
+    positions,
+)
 from prune_core.pruning.heads import Heads
 
 NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
@@ -28,7 +36,7 @@ class Channels:
     layers alone without a word. Raises ValueError for what cannot be pruned by channel.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, int, int]):
+    def __init__(self, network: nn.Module, shape: Shape):
         if not all(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError("a frozen parameter would silently not be pruned: unfreeze all first")
         self._layers = dict(network.named_modules())
@@ -101,7 +109,7 @@ def _attentions(layers: Mapping[str, nn.Module]) -> list[str]:
     return [name for name in layers if name.rpartition(".")[2] == "qkv"]
 
 
-def _graph(network: nn.Module, shape: tuple[int, int, int]) -> Any:
+def _graph(network: nn.Module, shape: Shape) -> Any:
     device = next(network.parameters()).device
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -140,9 +148,7 @@ def _side(layer: Any, handler: str) -> Side | None:
     return "norm" if isinstance(layer, (*NORMS, nn.Parameter)) else None
 
 
-def _costs(
-    network: nn.Module, shape: tuple[int, int, int], modules: Sequence[PrunableModule]
-) -> ChannelCosts:
+def _costs(network: nn.Module, shape: Shape, modules: Sequence[PrunableModule]) -> ChannelCosts:
     applied = positions(network, shape)
     costs: dict[str, LayerCost] = {}
     for name, layer in network.named_modules():

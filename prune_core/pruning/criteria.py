@@ -15,85 +15,11 @@ are added, not averaged), ``channels`` (defined for channels alone).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from prune_core.pruning.groups import Member
-from prune_core.pruning.signals import Signals
+from prune_core.pruning.layer import Layer
 from prune_core.specs.registry import method
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer as a criterion sees it: a row holds what would go together.
-
-    For channels on a layer's output side a row is a filter, on its input side all weights that
-    read the channel. Tensors called after a signal are shaped as ``weight``.
-    """
-
-    name: str
-    weight: Tensor
-    """[units, weights of a unit]"""
-    generator: torch.Generator
-    """A CPU generator of the layer's own."""
-    member: Member
-    signals: Signals
-    module: str
-    shown: Tensor | None = None
-
-    @property
-    def gradient(self) -> Tensor:
-        """The gradient of the mean cross-entropy on the calibration images."""
-        return self._rows(self.signals.gradient)
-
-    @property
-    def curvature(self) -> Tensor:
-        """The diagonal of the Gauss-Newton matrix of the mean cross-entropy (an estimate)."""
-        return self._rows(self.signals.curvature)
-
-    @property
-    def hessian_gradient(self) -> Tensor:
-        """The Hessian of the mean cross-entropy times its gradient."""
-        return self._rows(self.signals.hessian_gradient)
-
-    @property
-    def flow(self) -> Tensor:
-        """The gradient of the logits' sum in the network of absolute weights."""
-        return self._rows(self.signals.flow)
-
-    @property
-    def products(self) -> Tensor:
-        """The mean square, over images, of a unit's weights times their gradients [units]."""
-        return self.signals.products[self.member]
-
-    @property
-    def learned(self) -> Tensor:
-        """A score trained on the loss of the pruned network [units]."""
-        found = self.signals.learned[self.module]
-        return found[torch.as_tensor(self.member.channels, device=found.device)]
-
-    @property
-    def maps(self) -> Tensor:
-        """Feature maps after the activation [images, units, height, width]."""
-        return self._shown()
-
-    @property
-    def inputs(self) -> Tensor:
-        """What units add to the outputs of the layer that reads them, at some places.
-
-        [places, units]
-        """
-        return self._shown()
-
-    def _rows(self, by_layer: dict[str, Tensor]) -> Tensor:
-        return self.member.rows(by_layer[self.name])
-
-    def _shown(self) -> Tensor:
-        if self.shown is None:
-            raise ValueError("a criterion that reads maps or inputs must say so in its needs")
-        return self.shown
 
 
 @method("random", source="the control of every criterion")
@@ -127,9 +53,9 @@ def fpgm(layer: Layer) -> Tensor:
     below = torch.arange(len(order), device=order.device)
     sums = ascending.cumsum(0)
     total = ascending * (2 * below + 2 - len(order)) + sums[-1] - 2 * sums
-    found = torch.empty_like(total)
-    found[order] = total
-    return found
+    distances = torch.empty_like(total)
+    distances[order] = total
+    return distances
 
 
 @method(
@@ -256,7 +182,7 @@ def hrank(layer: Layer) -> Tensor:
 def chip(layer: Layer) -> Tensor:
     """How much the nuclear norm of the feature maps falls when the channel's are set to zero."""
     rows = layer.maps.double().flatten(2)  # [images, units, places]
-    found = torch.zeros(rows.shape[1], dtype=torch.double, device=rows.device)
+    falls = torch.zeros(rows.shape[1], dtype=torch.double, device=rows.device)
     every = torch.arange(rows.shape[1], device=rows.device)
     for image in rows:
         if rows.shape[1] > rows.shape[2]:  # the smaller of the two Gram matrices
@@ -267,8 +193,8 @@ def chip(layer: Layer) -> Tensor:
             without = gram.repeat(len(every), 1, 1)
             without[every, every] = 0
             without[every, :, every] = 0
-        found += _nuclear(gram) - _nuclear(without)
-    return found / len(rows)
+        falls += _nuclear(gram) - _nuclear(without)
+    return falls / len(rows)
 
 
 def _nuclear(gram: Tensor) -> Tensor:
@@ -348,6 +274,6 @@ def learned(layer: Layer) -> Tensor:
 
     In the manner of HYDRA: weights frozen, scores start at the weights' norms, the highest of each
     module are kept at the target sparsity, gradients pass straight through. The scores' steps are
-    scaled to their size, and there are few: see `prune_core.pruning.signals`.
+    scaled to their size, and there are few: see `prune_core.pruning.learning`.
     """
     return layer.learned

@@ -10,11 +10,9 @@ from __future__ import annotations
 from torch import nn
 
 from prune_core.pruning.channels import Channels
-from prune_core.pruning.groups import PrunableView
+from prune_core.pruning.groups import PrunableView, Shape
 from prune_core.pruning.masks import Weights
-from prune_core.specs.registry import method
-
-Shape = tuple[int, int, int]
+from prune_core.specs.registry import GRANULARITIES, method
 
 
 @method(
@@ -35,3 +33,14 @@ def weight(network: nn.Module, shape: Shape) -> PrunableView:
 def pattern(network: nn.Module, shape: Shape, n: int, m: int) -> PrunableView:
     """Single weights, at most n of every m consecutive inputs kept, as 2:4; masked."""
     return Weights(network, shape, (n, m))
+
+
+def prunable_view(network: nn.Module, shape: Shape, granularity: str) -> PrunableView:
+    """Return a network as a granularity sees it."""
+    view: PrunableView = GRANULARITIES.load(granularity)(network, shape)
+    return view
+
+
+def unit_of(granularity: str) -> str:
+    """Return the unit of a granularity: channel or weight."""
+    return "weight" if "weights" in GRANULARITIES[granularity].traits else "channel"

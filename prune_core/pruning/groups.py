@@ -20,6 +20,8 @@ from prune_core.pruning.costs import Costs
 Side = Literal["out", "in", "norm", "weight"]
 """``out``: a layer that makes channels; ``in``: one that reads them; ``norm``: a normalisation of
 them; ``weight``: a layer seen weight by weight."""
+Shape = tuple[int, int, int]
+"""The shape of an image: channels, height, width."""
 Structure = dict[str, list[int]]
 """What each module keeps: channels by their index in the dense network; nothing under masks, whose
 weights are held as buffers of the network."""
@@ -91,7 +93,7 @@ def highest(scores: Tensor, count: int) -> list[int]:
     return found
 
 
-def positions(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
+def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
     """Count the places at which each convolution or linear layer is applied, for one image.
 
     A layer that is applied more than once counts every time; one never applied has none.

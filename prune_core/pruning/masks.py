@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.pruning.costs import WeightCosts
-from prune_core.pruning.groups import Member, PrunableModule, Structure, highest, positions
+from prune_core.pruning.groups import (
+    Member,
+    PrunableModule,
+    Shape,
+    Structure,
+    highest,
+    positions,
+)
 
 
 class Weights:
@@ -24,7 +31,7 @@ class Weights:
     def __init__(
         self,
         network: nn.Module,
-        shape: tuple[int, int, int],
+        shape: Shape,
         pattern: tuple[int, int] | None = None,
     ):
         self._pattern = pattern

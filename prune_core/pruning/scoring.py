@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
-from prune_core.pruning.criteria import Layer, l2
+from prune_core.pruning.criteria import l2
 from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.pruning.layer import Layer
 from prune_core.pruning.signals import Signals, contributions
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import CRITERIA

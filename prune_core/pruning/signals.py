@@ -12,13 +12,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.pruning.learning import learned_scores
 from prune_core.pruning.masks import maskable
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.settings import Calibration
@@ -33,8 +33,6 @@ MAP_IMAGES = 64
 """Images whose feature maps are looked at; HRank's authors find ranks steady from few images."""
 PLACES = 10
 """Places of a feature map at which ThiNet's reconstruction is sampled, for each image."""
-LEARNING_EPOCHS, LEARNING_RATE = 20, 0.03
-"""How a learned score is trained: passes over the calibration images, peak learning rate."""
 
 
 class Signals:
@@ -131,10 +129,10 @@ class Signals:
         device = self.data.train.labels.device
         ones = torch.ones(1, *self.data.shape, dtype=torch.double, device=device)
         with torch.enable_grad():
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 network(ones).sum(), list(weights.values()), materialize_grads=True
             )
-        return dict(zip(weights, found, strict=True))
+        return dict(zip(weights, gradients, strict=True))
 
     @cached_property
     def products(self) -> dict[Member, Tensor]:
@@ -185,62 +183,19 @@ class Signals:
 
     @cached_property
     def learned(self) -> dict[str, Tensor]:
-        """A score of every unit by module, trained on the loss of the network that it prunes.
-
-        In every step each module keeps the units with the highest scores, as many as the sparsity
-        leaves; the gradient passes straight through to the scores of all units. Weights stay.
-        """
-        if self.stage.sparsity is None:
-            raise ValueError("a learned score needs the sparsity that it is learned for")
-        share = 1 - self.stage.sparsity
-        if self.stage.unit == "channel":
-            share = share**0.5  # a channel less is a row less here and a column less there
-        scores = {module.name: self._first_scores(module) for module in self.modules}
-        steps = LEARNING_EPOCHS * len(self.batches)
-        optimizer = torch.optim.SGD(scores.values(), lr=LEARNING_RATE, momentum=0.9)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        key, threat = self.stage.key, self.stage.threat
-        device = self.data.train.labels.device
-        start = torch.Generator(device).manual_seed(derive_seed(key, "learning attack"))
-        clean = Signals(
-            self.network, self.data, self.modules, self.stage.model_copy(update={"threat": None})
-        ).batches
-        with evaluating(self.network):
-            for step in range(steps):
-                images, labels = clean[step % len(clean)]
-                gated = _Gated(self.network, self.modules, scores, share)
-                if threat is not None:
-                    attack_steps = self.calibration.attack_steps
-                    images = pgd(gated, images, labels, threat, attack_steps, start)
-                with torch.enable_grad():
-                    loss = F.cross_entropy(gated(images), labels)
-                    found = torch.autograd.grad(loss, list(scores.values()))
-                for score, gradient in zip(scores.values(), found, strict=True):
-                    # Scores are of size 1 whatever the layer; so are gradients now. Of many scores
-                    # only those near the threshold are to move, so they take smaller steps.
-                    size = gradient.abs().mean().clamp_min(1e-30)
-                    score.grad = gradient / size / score.numel() ** 0.25
-                optimizer.step()
-                schedule.step()
-        return {name: score.detach() for name, score in scores.items()}
-
-    def _first_scores(self, module: PrunableModule) -> Tensor:
-        """Start where the largest weights are: at norms over the largest, as HYDRA does."""
-        total = torch.zeros(module.units, device=next(iter(self.weights.values())).device)
-        for member in module.members:
-            if member.side != "norm":
-                rows = member.rows(self.weights[member.layer].detach())
-                index = torch.as_tensor(member.channels, device=total.device)
-                total.index_add_(0, index, rows.square().sum(1))
-        norms = total.sqrt()
-        return (norms / norms.max().clamp_min(1e-30)).requires_grad_()
+        """A score of every unit by module, trained on the loss of the network that it prunes."""
+        unattacked = self.stage.model_copy(update={"threat": None})
+        clean = Signals(self.network, self.data, self.modules, unattacked).batches
+        attack_steps = self.calibration.attack_steps
+        return learned_scores(self.network, self.modules, clean, self.stage, attack_steps)
 
     def _gradients(self, images: Tensor, labels: Tensor) -> ByLayer:
         return self._by_weight(F.cross_entropy(self.network(images), labels, reduction="sum"))
 
     def _by_weight(self, loss: Tensor) -> ByLayer:
-        found = torch.autograd.grad(loss, list(self.weights.values()), materialize_grads=True)
-        return dict(zip(self.weights, found, strict=True))
+        weights = list(self.weights.values())
+        gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
+        return dict(zip(self.weights, gradients, strict=True))
 
     def _hessian_times(self, vector: ByLayer) -> ByLayer:
         """Return the Hessian of the mean cross-entropy times a vector."""
@@ -259,62 +214,6 @@ class Signals:
                 for name, product in zip(self.weights, second, strict=True):
                     total[name] += product.detach()
         return total
-
-
-class _Gated(nn.Module):
-    """A network in which every module keeps a share of its units: those with the highest scores."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        modules: Sequence[PrunableModule],
-        scores: Mapping[str, Tensor],
-        share: float,
-    ):
-        super().__init__()
-        self.__dict__["network"] = network  # not a child: its mode is not this module's
-        self._modules_, self._scores, self._share = modules, scores, share
-
-    def forward(self, images: Tensor) -> Tensor:
-        network: nn.Module = self.__dict__["network"]
-        weights: dict[str, Tensor] = {}
-        for module in self._modules_:
-            gate = _Straight.apply(self._scores[module.name], self._share)
-            for member in module.members:
-                # Closing what reads a channel removes it; a weight is closed itself.
-                if member.side in ("in", "weight"):
-                    name = f"{member.layer}.weight"
-                    weight = weights.get(name, network.get_parameter(name).detach())
-                    weights[name] = _close(weight, member, gate)
-        logits: Tensor = functional_call(network, weights, (images,))
-        return logits
-
-
-def _close(weight: Tensor, member: Member, gate: Tensor) -> Tensor:
-    if member.side == "weight":
-        return weight * gate.view(weight.shape)
-    factors = torch.ones(weight.shape[1], device=weight.device)
-    units = torch.as_tensor(member.units, device=weight.device)
-    channels = torch.as_tensor(member.channels, device=weight.device)
-    factors = factors.index_copy(0, units, gate[channels])
-    return weight * factors.view(1, -1, *[1] * (weight.dim() - 2))
-
-
-class _Straight(torch.autograd.Function):
-    """One for the highest scores, zero for the others; the gradient passes as through identity."""
-
-    @staticmethod
-    def forward(ctx: object, scores: Tensor, share: float) -> Tensor:
-        del ctx
-        count = max(1, round(share * scores.numel()))
-        gate = torch.zeros_like(scores)
-        gate[scores.argsort(descending=True, stable=True)[:count]] = 1
-        return gate
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
-        del ctx
-        return gradient, None
 
 
 def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
@@ -340,5 +239,5 @@ def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) 
     places = torch.randint(seen.shape[1], images.shape, generator=generator)
     outputs = torch.randint(len(weight), images.shape, generator=generator)
     device = inputs.device
-    found: Tensor = seen[images.to(device), places.to(device)] * weight[outputs.to(device)]
-    return found.sum(2)
+    added: Tensor = seen[images.to(device), places.to(device)] * weight[outputs.to(device)]
+    return added.sum(2)

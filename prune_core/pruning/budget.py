@@ -1,0 +1,103 @@
+"""The budget: how many units each module keeps, by a stage's allocation, on the exact cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prune_core.pruning.allocations import Evidence
+from prune_core.pruning.costs import Budget, Counts, cost
+from prune_core.pruning.counting import Origin
+from prune_core.pruning.granularities import unit_of
+from prune_core.pruning.groups import PrunableModule, PrunableView
+from prune_core.pruning.solver import Limits, Solution, solve
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.registry import ALLOCATIONS, CRITERIA
+from prune_core.specs.stages import Pruned, Scores
+
+
+def meet_budget(
+    view: PrunableView,
+    stage: Pruned,
+    scores: Mapping[str, Tensor],
+    sensitivities: Mapping[str, float],
+    origin: Origin,
+) -> Solution:
+    """Say how many units each module keeps, as the stage's allocation spreads its budget.
+
+    Args:
+        view: The network that is to be pruned.
+        stage: What is asked for.
+        scores: Those that the allocation ranks, by module [units].
+        sensitivities: By module; empty where the allocation reads none.
+        origin: The dense network, of which the budget and the minimum widths are shares.
+    """
+    allocation = ALLOCATIONS.load(stage.allocation)
+    needs_scores = any(need.startswith("scores") for need in ALLOCATIONS[stage.allocation].needs)
+    ranked = stage.ranking or stage.scores
+    evidence = Evidence(
+        units={module.name: module.units for module in view.modules},
+        shapes={module.name: module.shape for module in view.modules},
+        scores={
+            module.name: _comparable(scores[module.name], ranked, view.allowed(module))
+            for module in view.modules
+            if needs_scores
+        },
+        sensitivities=sensitivities,
+        prices=_prices(view, stage.budget),
+        ratios=stage.ratios or {},
+        exponent=stage.mrs_exponent or 0.0,
+        seed=derive_seed(stage.network.key, "allocation"),
+    )
+    limits = {
+        module.name: Limits(
+            module.units,
+            Limits.of(origin.units[module.name], stage.min_keep, _cap(module)).floor,
+            _cap(module),
+        )
+        for module in view.modules
+    }
+
+    def price(kept: Counts) -> Counts:
+        return cost(view.costs, stage.budget, kept)
+
+    return solve(
+        limits,
+        lambda dial: allocation(evidence, dial),
+        price,
+        removed=stage.sparsity,
+        exactly=unit_of(stage.granularity) == "weight",
+        whole=origin.params if stage.budget == "params" else origin.macs,
+    )
+
+
+def _prices(view: PrunableView, budget: Budget) -> dict[str, float]:
+    """Return what each module costs in the whole network, by what a unit less of it would save."""
+    units = np.array([module.units for module in view.modules], dtype=np.int64)
+    saved = cost(view.costs, budget, units) - cost(
+        view.costs, budget, units - np.eye(len(units), dtype=np.int64)
+    )
+    names = (module.name for module in view.modules)
+    return dict(zip(names, (saved * units).astype(float).tolist(), strict=True))
+
+
+def _cap(module: PrunableModule) -> int:
+    return module.units if module.cap is None else module.cap
+
+
+def _comparable(scores: Tensor, ranked: Scores, allowed: Tensor | None) -> NDArray[np.float64]:
+    """Divide by the module's mean, unless the criterion's scores compare between modules as are.
+
+    What may not be kept ranks below everything.
+    """
+    ranks = scores.double()
+    left = ranks if allowed is None else ranks[allowed]
+    if "comparable" not in CRITERIA[ranked.criterion].traits and len(left):
+        ranks = ranks / left.mean().abs().clamp_min(torch.finfo(torch.float32).tiny)
+    if allowed is not None:
+        ranks = ranks.masked_fill(~allowed, -torch.inf)
+    return np.asarray(ranks.cpu().numpy(), dtype=np.float64)

@@ -1,0 +1,146 @@
+"""Learned scores: trained by gradient descent on the loss of the network that they prune.
+
+In the manner of HYDRA (Sehwag et al., 2020, arXiv 2002.10509): the weights stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from prune_core.attacks.pgd import pgd
+from prune_core.models.state import evaluating
+from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.specs.keys import derive_seed
+from prune_core.specs.stages import Scores
+
+EPOCHS, LEARNING_RATE = 20, 0.03
+"""Passes over the calibration images, and the peak learning rate."""
+
+
+def learned_scores(
+    network: nn.Module,
+    modules: Sequence[PrunableModule],
+    batches: Sequence[tuple[Tensor, Tensor]],
+    stage: Scores,
+    attack_steps: int,
+) -> dict[str, Tensor]:
+    """Train a score of every unit on the loss of the network that it prunes.
+
+    In every step each module keeps the units with the highest scores, as many as the sparsity
+    leaves; the gradient passes straight through to the scores of all units.
+
+    Args:
+        network: It is left as it was.
+        modules: Those that are to be pruned.
+        batches: Clean images [n, c, h, w] in [0,1] and their labels [n].
+        stage: What is asked for; where it has a threat, the images are attacked in every step.
+        attack_steps: The steps of that attack.
+
+    Returns:
+        Scores by module [units].
+
+    Raises:
+        ValueError: Where the stage does not say for which sparsity the scores are learned.
+    """
+    if stage.sparsity is None:
+        raise ValueError("a learned score needs the sparsity that it is learned for")
+    share = 1 - stage.sparsity
+    if stage.unit == "channel":
+        share = share**0.5  # a channel less is a row less here and a column less there
+    scores = {module.name: first_scores(network, module) for module in modules}
+    steps = EPOCHS * len(batches)
+    optimizer = torch.optim.SGD(scores.values(), lr=LEARNING_RATE, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    device = batches[0][1].device
+    start = torch.Generator(device).manual_seed(derive_seed(stage.key, "learning attack"))
+    with evaluating(network):
+        for step in range(steps):
+            images, labels = batches[step % len(batches)]
+            gated = Gated(network, modules, scores, share)
+            if stage.threat is not None:
+                images = pgd(gated, images, labels, stage.threat, attack_steps, start)
+            with torch.enable_grad():
+                loss = F.cross_entropy(gated(images), labels)
+                gradients = torch.autograd.grad(loss, list(scores.values()))
+            for score, gradient in zip(scores.values(), gradients, strict=True):
+                # Scores are of size 1 whatever the layer; so are gradients now. Of many scores
+                # only those near the threshold are to move, so they take smaller steps.
+                size = gradient.abs().mean().clamp_min(1e-30)
+                score.grad = gradient / size / score.numel() ** 0.25
+            optimizer.step()
+            schedule.step()
+    return {name: score.detach() for name, score in scores.items()}
+
+
+def first_scores(network: nn.Module, module: PrunableModule) -> Tensor:
+    """Return scores to start from: norms of the weights over the largest, as HYDRA does [units]."""
+    total = torch.zeros(module.units, device=next(network.parameters()).device)
+    for member in module.members:
+        if member.side != "norm":
+            rows = member.rows(network.get_parameter(f"{member.layer}.weight").detach())
+            index = torch.as_tensor(member.channels, device=total.device)
+            total.index_add_(0, index, rows.square().sum(1))
+    norms = total.sqrt()
+    return (norms / norms.max().clamp_min(1e-30)).requires_grad_()
+
+
+class Gated(nn.Module):
+    """A network in which every module keeps a share of its units: those with the highest scores."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        modules: Sequence[PrunableModule],
+        scores: Mapping[str, Tensor],
+        share: float,
+    ):
+        super().__init__()
+        self.__dict__["network"] = network  # not a child: its mode is not this module's
+        self._modules_, self._scores, self._share = modules, scores, share
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [n, classes] of the network without the units that are gated off."""
+        network: nn.Module = self.__dict__["network"]
+        weights: dict[str, Tensor] = {}
+        for module in self._modules_:
+            gate = _Straight.apply(self._scores[module.name], self._share)
+            for member in module.members:
+                # Closing what reads a channel removes it; a weight is closed itself.
+                if member.side in ("in", "weight"):
+                    name = f"{member.layer}.weight"
+                    weight = weights.get(name, network.get_parameter(name).detach())
+                    weights[name] = _close(weight, member, gate)
+        logits: Tensor = functional_call(network, weights, (images,))
+        return logits
+
+
+def _close(weight: Tensor, member: Member, gate: Tensor) -> Tensor:
+    if member.side == "weight":
+        return weight * gate.view(weight.shape)
+    factors = torch.ones(weight.shape[1], device=weight.device)
+    units = torch.as_tensor(member.units, device=weight.device)
+    channels = torch.as_tensor(member.channels, device=weight.device)
+    factors = factors.index_copy(0, units, gate[channels])
+    return weight * factors.view(1, -1, *[1] * (weight.dim() - 2))
+
+
+class _Straight(torch.autograd.Function):
+    """One for the highest scores, zero for the others; the gradient passes as through identity."""
+
+    @staticmethod
+    def forward(ctx: object, scores: Tensor, share: float) -> Tensor:
+        del ctx
+        count = max(1, round(share * scores.numel()))
+        gate = torch.zeros_like(scores)
+        gate[scores.argsort(descending=True, stable=True)[:count]] = 1
+        return gate
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        del ctx
+        return gradient, None

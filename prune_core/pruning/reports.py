@@ -1,0 +1,88 @@
+"""Reports: what pruning achieved, for a network and for each of its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from prune_core.pruning.counting import Origin, maker_params
+from prune_core.pruning.groups import PrunableModule
+from prune_core.pruning.sensitivities import LayerSensitivity
+from prune_core.pruning.solver import Solution
+
+
+@dataclass(frozen=True)
+class ModuleReport:
+    """What pruning did to one module; units are channels, or weights."""
+
+    module: str
+    layers: int
+    mrs: float | None
+    mrs_spread: float | None
+    width_before: int
+    width_after: int
+    params_before: int
+    """Parameters of the layers that make the module's units, in the dense network."""
+    params_after: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What pruning achieved, measured on the real network; shares of the dense one removed."""
+
+    params: int
+    macs: int
+    params_removed: float
+    macs_removed: float
+    channels_removed: float | None
+    """None under masks, which remove no channel as such."""
+    shortfall: str | None
+    modules: tuple[ModuleReport, ...]
+
+
+def make_report(
+    network: nn.Module,
+    after: tuple[int, int],
+    modules: Sequence[PrunableModule],
+    solution: Solution,
+    sensitivities: Mapping[str, LayerSensitivity],
+    origin: Origin,
+    channels: bool,
+) -> Report:
+    """Report on a network that was just pruned.
+
+    Args:
+        network: The pruned network.
+        after: The parameters and MACs that it has now.
+        modules: Its prunable modules before it was pruned.
+        solution: The units that each was to keep.
+        sensitivities: By module; empty where none were measured.
+        origin: The dense network.
+        channels: Whether channels were removed, and not single weights.
+    """
+    after_params = maker_params(network, modules)
+    return Report(
+        params=after[0],
+        macs=after[1],
+        params_removed=1 - after[0] / origin.params,
+        macs_removed=1 - after[1] / origin.macs,
+        channels_removed=(
+            1 - sum(solution.kept.values()) / sum(origin.units.values()) if channels else None
+        ),
+        shortfall=solution.shortfall,
+        modules=tuple(
+            ModuleReport(
+                module=module.name,
+                layers=len(module.makers()),
+                mrs=sensitivities[module.name].value if sensitivities else None,
+                mrs_spread=sensitivities[module.name].spread if sensitivities else None,
+                width_before=origin.units[module.name],
+                width_after=solution.kept[module.name],
+                params_before=origin.module_params[module.name],
+                params_after=after_params[module.name],
+            )
+            for module in modules
+        ),
+    )
