@@ -115,11 +115,11 @@ def speeds(
             times[name].append(time.perf_counter() - start)
     images = len(data.train) * recipe.epochs
     side = data.shape[-1]
-    for name, found in times.items():
-        taken = statistics.median(found)
+    for name, seconds in times.items():
+        taken = statistics.median(seconds)
         ratio = statistics.median(
             theirs / own
-            for theirs, own in zip(times["torchattacks and DataLoader"], found, strict=True)
+            for theirs, own in zip(times["torchattacks and DataLoader"], seconds, strict=True)
         )
         print(
             f"| {architecture}, {side}x{side} | {name} | {images / taken:.0f} | {ratio:.2f} |",
@@ -138,16 +138,16 @@ def robustness(data: datasets.Dataset, threat: Threat, epochs: int, seeds: int) 
     for name, compute in COMPUTES.items():
         ways[name] = lambda net, c=compute: ours(net, data, recipe, threat, c)
     for name, way in ways.items():
-        found: dict[str, list[float]] = {"clean": [], "pgd-20": []}
+        accuracies: dict[str, list[float]] = {"clean": [], "pgd-20": []}
         for seed in range(seeds):
             network = fresh("resnet8", data, seed)
             way(network)
-            for attack, values in found.items():
+            for attack, values in accuracies.items():
                 evaluation = Evaluation(network=stage, attack=attack, threat=threat)
                 values.append(evaluate(network, data.test, evaluation).accuracy)
         shown = " | ".join(
             f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
-            for values in found.values()
+            for values in accuracies.values()
         )
         print(f"| {name} | {shown} |", flush=True)
 

@@ -134,18 +134,18 @@ def agreement(one: Values, other: Values) -> float:
 def measure(architecture: str, seed: int) -> dict[str, tuple[float, float, float]]:
     """Return (seconds, agreement with the converged value, worst share found) by method."""
     problem = problem_of(architecture, seed)
-    found: dict[str, tuple[float, float, float]] = {}
+    rows: dict[str, tuple[float, float, float]] = {}
     values: dict[str, Values] = {}
     with evaluating(problem.network):
         clock = time.perf_counter()
         converged = estimated(problem, "mrs")
-        found["converged"] = (time.perf_counter() - clock, 1.0, 1.0)
+        rows["converged"] = (time.perf_counter() - clock, 1.0, 1.0)
 
         def note(name: str, start: float, rises: Values) -> None:
             seconds = time.perf_counter() - start
             values[name] = rises
             worst = min(rises[layer] / converged[layer] for layer in converged)
-            found[name] = (seconds, agreement(rises, converged), worst)
+            rows[name] = (seconds, agreement(rises, converged), worst)
 
         for shuffle in (1, 2):
             for mended in (False, True):
@@ -159,8 +159,8 @@ def measure(architecture: str, seed: int) -> dict[str, tuple[float, float, float
                 start = time.perf_counter()
                 note(f"{estimator}, {samples}", start, estimated(part, estimator))
     itself = agreement(values["rift, shuffle 1"], values["rift, shuffle 2"])
-    found["rift with itself"] = (math.nan, itself, math.nan)
-    return found
+    rows["rift with itself"] = (math.nan, itself, math.nan)
+    return rows
 
 
 def main() -> None:

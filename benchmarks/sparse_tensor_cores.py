@@ -87,9 +87,9 @@ class _Patches(_Rows):
         count, channels, *sides = inputs.shape
         patches = F.unfold(inputs, self.kernel, self.dilation, self.padding, self.stride)  # type: ignore[arg-type] # padding by name was refused
         rows = patches.view(count, channels, -1, patches.shape[2]).permute(0, 3, 2, 1)
-        found = super().forward(rows.reshape(count * patches.shape[2], -1))
+        outputs = super().forward(rows.reshape(count * patches.shape[2], -1))
         height = self._places(sides[0], 0)
-        return found.view(count, height, -1, found.shape[1]).permute(0, 3, 1, 2)
+        return outputs.view(count, height, -1, outputs.shape[1]).permute(0, 3, 1, 2)
 
     def _places(self, side: int, axis: int) -> int:
         reach = self.dilation[axis] * (self.kernel[axis] - 1) + 1

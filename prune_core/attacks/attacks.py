@@ -20,6 +20,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from prune_core.attacks.early_exit import Dropping
+from prune_core.attacks.evaluation import right
 from prune_core.attacks.norms import NORMS
 from prune_core.attacks.pgd import margin, pursue, step_size
 from prune_core.specs.keys import derive_seed
@@ -59,14 +60,14 @@ def pgd_restarted(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int, n: int
 ) -> Tensor:
     """PGD of k steps from n random starts, each for the images that the last left right."""
-    found = images.clone()
+    attacked = images.clone()
     left = torch.arange(len(images), device=images.device)
     for _ in range(n):
-        found[left] = pgd(network, images[left], labels[left], threat, k)
-        left = left[_right(network, found[left], labels[left])]
+        attacked[left] = pgd(network, images[left], labels[left], threat, k)
+        left = left[right(network, attacked[left], labels[left])]
         if not len(left):
             break
-    return found
+    return attacked
 
 
 @method("cw", source="Carlini and Wagner, 2017 (arXiv 1608.04644)", needs=("threat",))
@@ -80,10 +81,10 @@ def cw(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Te
         return pursue(network, images, labels, threat, 50, step_size(threat, 50), loss=margin)
     # Of pixels at 0 or 1 the attack takes an infinite logarithm, and no gradient comes back.
     inner = images.clamp(1e-4, 1 - 1e-4)
-    found = _run(torchattacks.CW(network, c=1, steps=100), inner, labels) - images
-    lengths = NORMS[threat.norm].length(found).clamp(min=1e-12)
+    changes = _run(torchattacks.CW(network, c=1, steps=100), inner, labels) - images
+    lengths = NORMS[threat.norm].length(changes).clamp(min=1e-12)
     shorter = (threat.eps / lengths).clamp(max=1).view(-1, 1, 1, 1)
-    return (images + found * shorter).clamp(0, 1)
+    return (images + changes * shorter).clamp(0, 1)
 
 
 @method("apgd-ce", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
@@ -125,16 +126,16 @@ def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threa
     classes = _enough_classes(network, images, "autoattack", 4)
     norm = NAMES[threat.norm]
     targets = min(classes, 10)
-    found = _apgd(network, images, labels, threat, "ce")
+    attacked = _apgd(network, images, labels, threat, "ce")
     for attack in (
         torchattacks.APGDT(network, norm, threat.eps, 100, seed=_seed(), n_classes=targets),
         _fab(network, images, threat, targeted=True),
         torchattacks.Square(network, norm, threat.eps, n_queries=5000, seed=_seed()),
     ):
-        left = _right(network, found, labels)
+        left = right(network, attacked, labels)
         if left.any():
-            found[left] = _run(attack, images[left], labels[left])
-    return found
+            attacked[left] = _run(attack, images[left], labels[left])
+    return attacked
 
 
 @method("<attack>+<then>", source="a worst case over attacks")
@@ -142,11 +143,11 @@ def cascade(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str, then: str
 ) -> Tensor:
     """One attack after another, each on the images that those before left right alone."""
-    found: Tensor = ATTACKS.load(attack)(network, images, labels, threat).clone()
-    right = _right(network, found, labels)
-    if right.any():
-        found[right] = ATTACKS.load(then)(network, images[right], labels[right], threat)
-    return found
+    attacked: Tensor = ATTACKS.load(attack)(network, images, labels, threat).clone()
+    left = right(network, attacked, labels)
+    if left.any():
+        attacked[left] = ATTACKS.load(then)(network, images[left], labels[left], threat)
+    return attacked
 
 
 @method(
@@ -180,12 +181,12 @@ def corruptions(
 ) -> Tensor:
     """All common corruptions in turn, one an image: the mean over them at the cost of one."""
     names = list(CORRUPTIONS.methods)
-    found = images.clone()
+    corrupted = images.clone()
     for index, name in enumerate(names):
         mine = slice(index, None, len(names))
         if len(images[mine]):
-            found[mine] = corruption(network, images[mine], labels, threat, name, severity)
-    return found
+            corrupted[mine] = corruption(network, images[mine], labels, threat, name, severity)
+    return corrupted
 
 
 def _run(attack: torchattacks.attack.Attack, images: Tensor, labels: Tensor) -> Tensor:
@@ -215,12 +216,6 @@ def _fab(network: nn.Module, images: Tensor, threat: Threat, *, targeted: bool) 
 def _seed() -> int:
     """Draw a seed for code that seeds itself."""
     return int(torch.randint(2**31, ()))
-
-
-@torch.no_grad()
-def _right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    found: Tensor = network(images).argmax(1) == labels
-    return found
 
 
 def _enough_classes(network: nn.Module, images: Tensor, attack: str, least: int) -> int:

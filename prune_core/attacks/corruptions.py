@@ -63,7 +63,7 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Frosted glass: neighbouring pixels change places."""
     choices = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
     sigma, reach, rounds = choices[severity - 1]
-    found = _blurred(images, sigma).clone()
+    glass = _blurred(images, sigma).clone()
     height, width = images.shape[2:]
     every = torch.arange(len(images))
     for _ in range(rounds):
@@ -71,10 +71,10 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
             for column in range(width - reach - 1, reach, -1):
                 shift = torch.randint(-reach, reach, (2, len(images)), generator=generator)
                 there = (row + shift[0], column + shift[1])
-                here = found[:, :, row, column].clone()
-                found[:, :, row, column] = found[every, :, there[0], there[1]]
-                found[every, :, there[0], there[1]] = here
-    return _blurred(found, sigma)
+                here = glass[:, :, row, column].clone()
+                glass[:, :, row, column] = glass[every, :, there[0], there[1]]
+                glass[every, :, there[0], there[1]] = here
+    return _blurred(glass, sigma)
 
 
 @method("motion-blur")
@@ -179,7 +179,7 @@ def jpeg(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Lossy compression."""
     del generator
     quality = (80, 65, 58, 50, 40)[severity - 1]
-    found = torch.empty_like(images)
+    compressed = torch.empty_like(images)
     for index, image in enumerate(images.mul(255).round().to(torch.uint8).numpy()):
         grey = image.shape[0] == 1
         buffer = io.BytesIO()
@@ -188,8 +188,8 @@ def jpeg(images: Tensor, severity: int, generator: Generator) -> Tensor:
         )
         read = np.asarray(Image.open(buffer))
         planes = read[None] if grey else read.transpose(2, 0, 1)
-        found[index] = torch.from_numpy(planes.astype(np.float32)) / 255
-    return found
+        compressed[index] = torch.from_numpy(planes.astype(np.float32)) / 255
+    return compressed
 
 
 def _length(images: Tensor, pixels: float) -> float:

@@ -22,7 +22,7 @@ class Dropping(nn.Module):
         self._labels = labels
         self._lost = torch.zeros_like(labels, dtype=torch.bool)
         self._logits: Tensor | None = None
-        self._found: Tensor | None = None
+        self._images: Tensor | None = None
         self.train(network.training)  # torchattacks gives back the mode that it finds here
 
     def forward(self, images: Tensor) -> Tensor:
@@ -30,9 +30,9 @@ class Dropping(nn.Module):
         if len(images) != len(self._labels):
             passed: Tensor = self.network(images)
             return passed
-        if self._logits is None or self._found is None:
+        if self._logits is None or self._images is None:
             logits: Tensor = self.network(images)
-            self._logits, self._found = logits.detach().clone(), images.detach().clone()
+            self._logits, self._images = logits.detach().clone(), images.detach().clone()
             self._keep(torch.arange(len(images), device=images.device), images, logits)
             return logits
         count = int((~self._lost).sum())
@@ -44,15 +44,15 @@ class Dropping(nn.Module):
 
     def result(self, images: Tensor) -> Tensor:
         """Return what an attack ended with, lost images as they were when they were lost."""
-        if self._found is None:
+        if self._images is None:
             return images
-        return torch.where(self._lost.view(-1, 1, 1, 1), self._found, images)
+        return torch.where(self._lost.view(-1, 1, 1, 1), self._images, images)
 
     def _keep(self, place: Tensor, images: Tensor, logits: Tensor) -> None:
-        if self._logits is None or self._found is None:
+        if self._logits is None or self._images is None:
             return
         wrong = (logits.detach().argmax(1) != self._labels[place]) & ~self._lost[place]
         lost = place[wrong]
-        self._found[lost] = images.detach()[lost]
+        self._images[lost] = images.detach()[lost]
         self._logits[lost] = logits.detach()[wrong]
         self._lost[lost] = True

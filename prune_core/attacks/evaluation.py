@@ -41,9 +41,13 @@ class Outcome:
 def evaluate(
     network: nn.Module, test: Split, stage: Evaluation, twin: Twin | None = None
 ) -> Outcome:
-    """Attack every test image once; the network is left as it was found.
+    """Attack every test image once; the network is left as it was.
 
-    ``twin`` is the network's, where one has been made for another evaluation already.
+    Args:
+        network: The network that is judged.
+        test: The images and their labels.
+        stage: The attack and its threat.
+        twin: The network's, where one has been made for another evaluation already.
     """
     start = time.perf_counter()
     seed = derive_seed(stage.key, "attack")
@@ -62,7 +66,16 @@ def attack(
 ) -> Tensor:  # fmt: skip
     """Return one batch attacked; what is wrong already is left as it is.
 
-    Raises RuntimeError where an attack breaks its threat: none is trusted.
+    Args:
+        network: Says which images are still right.
+        twin: What the attack sees of it.
+        images: [n, c, h, w] in [0,1].
+        labels: [n].
+        name: The attack's.
+        threat: None for attacks that need none.
+
+    Raises:
+        RuntimeError: Where an attack breaks its threat: none is trusted.
     """
     method = ATTACKS.load(name)
     if "unbounded" in ATTACKS[name].traits:
@@ -80,8 +93,8 @@ def attack(
 @torch.no_grad()
 def right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Say which images [n] a network in eval mode gets right."""
-    found: Tensor = network(images).argmax(1) == labels
-    return found
+    hits: Tensor = network(images).argmax(1) == labels
+    return hits
 
 
 def accuracy(network: nn.Module, split: Split) -> float:

@@ -71,8 +71,8 @@ class L2:
 
     def length(self, perturbation: Tensor) -> Tensor:
         """Return every perturbation's Euclidean length [n]."""
-        found: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
-        return found
+        lengths: Tensor = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)
+        return lengths
 
 
 NORMS: dict[str, Norm] = {"linf": Linf(), "l2": L2()}

@@ -63,11 +63,23 @@ def ascend(
     loss: Loss = cross_entropy,
     start: Start = "uniform",
 ) -> Tensor:
-    """Return adversarial images within ``threat`` and [0,1]; source: Madry et al., 2018.
+    """Return adversarial images within ``threat`` and [0,1].
 
-    ``images`` [n, c, h, w] are in [0,1], ``size`` is the length of a step in the threat's norm;
-    ``generator`` lives on their device and draws the start (torch's own where it is None). The
-    network is attacked in the mode that it is in; no gradient of a parameter is computed.
+    The network is attacked in the mode that it is in; no gradient of a parameter is computed.
+
+    Args:
+        network: From images to logits [n, classes].
+        images: [n, c, h, w] in [0,1].
+        target: What the loss compares logits with: labels [n], or probabilities [n, classes].
+        threat: The norm and the radius of the ball.
+        steps: How many steps are taken.
+        size: The length of a step in the threat's norm.
+        generator: Draws the start, on the images' device; torch's own where it is None.
+        loss: What the steps raise.
+        start: How the start is drawn.
+
+    Source:
+        Madry et al., 2018 (arXiv 1706.06083).
     """
     adversarial = _begin(images, threat, generator, start)
     for _ in range(steps):
@@ -90,26 +102,26 @@ def pursue(
     An image is left where the network first gets it wrong, so at most as many are still right as
     after `ascend` from the same start, at a fraction of its cost.
     """
-    found = images.clone()
+    attacked = images.clone()
     place = torch.arange(len(images), device=images.device)
     right = torch.ones_like(place, dtype=torch.bool)
     current = _begin(images, threat, generator, "uniform")
     for _ in range(steps):
         following, logits = _step(network, current, images, labels, threat, size, loss)
         lost = right & (logits.argmax(1) != labels)
-        found[place[lost]] = current.detach()[lost]
+        attacked[place[lost]] = current.detach()[lost]
         right &= ~lost
         count = int(right.sum())
         if count == 0:
-            return found
+            return attacked
         current, room = following, -(-count // BLOCK) * BLOCK
         if room < len(place):
             rest = right.int().argsort(descending=True, stable=True)[:room]
             place, images, labels, current, right = (
                 each[rest] for each in (place, images, labels, current, right)
             )
-    found[place[right]] = current[right]
-    return found
+    attacked[place[right]] = current[right]
+    return attacked
 
 
 def _begin(

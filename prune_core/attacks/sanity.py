@@ -102,10 +102,10 @@ def transfer(probe: _Probe) -> Finding:
 def large_eps(probe: _Probe) -> Finding:
     """PGD that may paint any image against a guess: it must leave at most chance."""
     threat = whole_image(probe.threat, probe.images)
-    found = probe.under(f"pgd-{STEPS}", threat)
+    after = probe.under(f"pgd-{STEPS}", threat)
     counts = torch.bincount(probe.labels)
     guess = probe.labels == counts.argmax()
-    return f"pgd-{STEPS}, any image", "a constant guess", found, guess
+    return f"pgd-{STEPS}, any image", "a constant guess", after, guess
 
 
 CHECKS: dict[str, Callable[[_Probe], Finding]] = {
@@ -120,7 +120,11 @@ CHECKS: dict[str, Callable[[_Probe], Finding]] = {
 def check(network: nn.Module, dense: nn.Module, test: Split, stage: Sanity) -> list[Check]:
     """Make every check on the first images of the test split; networks stay as they are.
 
-    ``dense`` is the network that it descends from.
+    Args:
+        network: The network that is checked.
+        dense: The one that it descends from.
+        test: The test split.
+        stage: The threat, and how many images are looked at.
     """
     first = Split(test.images[: stage.images], test.labels[: stage.images])
     seed = derive_seed(stage.key, "sanity")

@@ -33,7 +33,10 @@ class Channels:
     """A network's channels; `remove` makes it physically smaller.
 
     The network must be whole and trainable: Torch-Pruning traces gradients, and leaves frozen
-    layers alone without a word. Raises ValueError for what cannot be pruned by channel.
+    layers alone without a word.
+
+    Raises:
+        ValueError: For what cannot be pruned by channel.
     """
 
     def __init__(self, network: nn.Module, shape: Shape):
@@ -50,10 +53,10 @@ class Channels:
         groups = self._graph.get_all_groups(
             ignored_layers=fixed, root_module_types=[nn.Conv2d, nn.Linear]
         )
-        found = [_module(group, names) for group in groups]
-        found += [head.module() for head in self._heads.values()]
+        modules = [_module(group, names) for group in groups]
+        modules += [head.module() for head in self._heads.values()]
         order = {name: index for index, name in enumerate(self._layers)}
-        self.modules: Sequence[PrunableModule] = sorted(found, key=lambda m: order[m.name])
+        self.modules: Sequence[PrunableModule] = sorted(modules, key=lambda m: order[m.name])
         self.costs = _costs(network, shape, self.modules)
 
     def _refuse_unknown(self) -> None:
@@ -90,10 +93,10 @@ class Channels:
         for name, head in self._heads.items():
             head.keep(sorted(kept[name]))
         for module in self.modules:
-            found = self._units(module.name)
-            if found != len(kept[module.name]):
+            left = self._units(module.name)
+            if left != len(kept[module.name]):
                 raise RuntimeError(
-                    f"{module.name} kept {found} channels; {len(kept[module.name])} were asked for"
+                    f"{module.name} kept {left} channels; {len(kept[module.name])} were asked for"
                 )
         return {module.name: sorted(kept[module.name]) for module in self.modules}
 

@@ -76,14 +76,14 @@ class ChannelCosts:
     def params(self, kept: Counts) -> Counts:
         """Return numbers of parameters; see `Costs`."""
         out, inputs = self._widths(kept)
-        found: Counts = (out * (inputs * self._kernel + self._per_output)).sum(-1) + self._other
-        return found
+        params: Counts = (out * (inputs * self._kernel + self._per_output)).sum(-1) + self._other
+        return params
 
     def macs(self, kept: Counts) -> Counts:
         """Return multiply-accumulates; see `Costs`."""
         out, inputs = self._widths(kept)
-        found: Counts = (out * inputs * (self._kernel * self._positions)).sum(-1)
-        return found
+        macs: Counts = (out * inputs * (self._kernel * self._positions)).sum(-1)
+        return macs
 
     def _widths(self, kept: Counts) -> tuple[Counts, Counts]:
         return kept @ self._out[0] + self._out[1], kept @ self._inputs[0] + self._inputs[1]
@@ -100,10 +100,10 @@ class WeightCosts:
 
     def params(self, kept: Counts) -> Counts:
         """Return numbers of weights that are not masked, and of other parameters."""
-        found: Counts = kept.sum(-1) + self.other_params
-        return found
+        params: Counts = kept.sum(-1) + self.other_params
+        return params
 
     def macs(self, kept: Counts) -> Counts:
         """Return multiply-accumulates with weights that are not masked."""
-        found: Counts = kept @ self.positions + self.other_macs
-        return found
+        macs: Counts = kept @ self.positions + self.other_macs
+        return macs

@@ -42,8 +42,8 @@ class Member:
             return weight.reshape(-1, 1)
         across = weight.transpose(0, 1) if self.side == "in" else weight
         whole = len(self.units) == len(across)
-        found = across if whole else across[list(self.units)]
-        return found.reshape(len(found), -1)
+        chosen = across if whole else across[list(self.units)]
+        return chosen.reshape(len(chosen), -1)
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,15 @@ class PrunableView(Protocol):
     def remove(self, kept: Mapping[str, Sequence[int]]) -> Structure:
         """Cut the network down to the kept units of every module; return the structure kept.
 
-        Raises RuntimeError where the network did not become what was asked for.
+        Raises:
+            RuntimeError: Where the network did not become what was asked for.
         """
 
 
 def highest(scores: Tensor, count: int) -> list[int]:
     """Return the indices of the highest scores, ascending; ties go to the first."""
-    found: list[int] = scores.argsort(descending=True, stable=True)[:count].sort().values.tolist()
-    return found
+    best: list[int] = scores.argsort(descending=True, stable=True)[:count].sort().values.tolist()
+    return best
 
 
 def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
@@ -98,12 +99,12 @@ def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
 
     A layer that is applied more than once counts every time; one never applied has none.
     """
-    found: dict[str, int] = {}
+    places: dict[str, int] = {}
 
     def note(name: str) -> object:
         def hook(layer: nn.Module, _inputs: object, output: Tensor) -> None:
             width = layer.out_channels if isinstance(layer, nn.Conv2d) else output.shape[-1]
-            found[name] = found.get(name, 0) + output.numel() // int(width)  # of one image
+            places[name] = places.get(name, 0) + output.numel() // int(width)  # of one image
 
         return hook
 
@@ -115,4 +116,4 @@ def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: found.get(name, 0) for name in layers}
+    return {name: places.get(name, 0) for name in layers}

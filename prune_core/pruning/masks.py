@@ -137,10 +137,10 @@ def weights_left(layer: nn.Module) -> int:
 @torch.no_grad()
 def hold(layers: Iterable[nn.Module]) -> None:
     """Set masked weights to zero, in place."""
-    found = list(layers)
-    if found:
-        weights: list[Tensor] = [layer.get_parameter("weight") for layer in found]
-        held = [mask_of(layer).to(w) for layer, w in zip(found, weights, strict=True)]
+    each = list(layers)
+    if each:
+        weights: list[Tensor] = [layer.get_parameter("weight") for layer in each]
+        held = [mask_of(layer).to(w) for layer, w in zip(each, weights, strict=True)]
         torch._foreach_mul_(weights, held)
 
 

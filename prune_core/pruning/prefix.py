@@ -76,9 +76,9 @@ class Prefix:
             if self._replaying:
                 call = self._calls[module]
                 self._calls[module] += 1
-                found = known[call] if call < len(known) else None
+                output = known[call] if call < len(known) else None
                 # A copy: what comes after may work in place.
-                return forward(*inputs) if found is None else found.clone()
+                return forward(*inputs) if output is None else output.clone()
             if self._reached:
                 return forward(*inputs)
             with torch.no_grad():  # nothing before the layer needs a gradient

@@ -22,11 +22,16 @@ Criterion = Callable[[Layer], Tensor]
 def score(
     network: nn.Module, data: Dataset, modules: Sequence[PrunableModule], stage: Scores
 ) -> dict[str, Tensor]:
-    """Score every unit of every module, by module [units]; the lowest are pruned first.
+    """Score every unit of every module; the lowest are pruned first.
 
     Where a module has no layer of the kind that the criterion reads (no normalisation, say), the
-    l2 norm of its weights decides. Raises ValueError where a criterion returns another shape, or
-    what is not finite.
+    l2 norm of its weights decides.
+
+    Returns:
+        Scores by module [units].
+
+    Raises:
+        ValueError: Where a criterion returns another shape, or what is not finite.
     """
     scorer = _Scorer(network, data, modules, stage)
     return {module.name: scorer.module_scores(module) for module in modules}
@@ -53,10 +58,10 @@ class _Scorer:
         members = members or [m for m in module.members if m.side in ("out", "in")]
         scored = []
         for member in members:
-            found = self._shown.get((module.name, member))
-            if found is None:
-                found = self._checked(read(self._layer(module, member)), member)
-            scored.append((member, found))
+            scores = self._shown.get((module.name, member))
+            if scores is None:
+                scores = self._checked(read(self._layer(module, member)), member)
+            scored.append((member, scores))
         total = torch.zeros(module.units, device=scored[0][1].device, dtype=torch.float32)
         summed = "summed" in self._method.traits
         for member, scores in scored:
@@ -113,10 +118,10 @@ class _Scorer:
         for (name, member), parts in joined.items():
             if inputs:
                 module = next(m for m in modules if m.name == name)
-                found = self._criterion(self._layer(module, member, torch.cat(parts)))
+                scores = self._criterion(self._layer(module, member, torch.cat(parts)))
             else:
-                found = torch.stack(parts).mean(0)
-            self._shown[name, member] = self._checked(found, member)
+                scores = torch.stack(parts).mean(0)
+            self._shown[name, member] = self._checked(scores, member)
 
     def _looker(
         self, module: PrunableModule, member: Member, parts: list[Tensor]
@@ -134,14 +139,14 @@ class _Scorer:
 
         return look
 
-    def _checked(self, found: Tensor, member: Member) -> Tensor:
+    def _checked(self, scores: Tensor, member: Member) -> Tensor:
         count = len(member.units)
-        if found.shape != (count,) or not found.isfinite().all():
+        if scores.shape != (count,) or not scores.isfinite().all():
             raise ValueError(
                 f"criterion {self._stage.criterion!r} on {member.layer}: scores must be {count} "
-                f"finite numbers, shape [{count}]; got shape {list(found.shape)}"
+                f"finite numbers, shape [{count}]; got shape {list(scores.shape)}"
             )
-        return found.float()
+        return scores.float()
 
 
 def _as_maps(layer: nn.Module, output: Tensor) -> Tensor:

@@ -86,9 +86,9 @@ class Problem:
         gradients = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         for images, labels in self.batches:
             loss = F.cross_entropy(self.network(images), labels, reduction="sum") / self.count
-            found = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-            for gradient, new in zip(gradients.values(), found, strict=True):
-                gradient += new
+            parts = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+            for gradient, part in zip(gradients.values(), parts, strict=True):
+                gradient += part
             losses.append(loss.item() * self.count / len(labels))
         return tuple(losses), gradients
 
@@ -186,7 +186,7 @@ class _Climb:
 def mrs(problem: Problem, layer: str) -> list[float]:
     """Exact MRS: projected gradient ascent with ``steps`` steps, restarted ``restarts`` times."""
     estimation = problem.estimation
-    found = []
+    rises = []
     with problem.climb(layer) as climb:
         for restart in range(estimation.restarts):
             gradient, highest = climb.begin(restart), 0.0
@@ -195,8 +195,8 @@ def mrs(problem: Problem, layer: str) -> list[float]:
                     break
                 rise, gradient = climb.rise(slope=step < estimation.steps)
                 highest = max(highest, rise)
-            found.append(highest)
-    return found
+            rises.append(highest)
+    return rises
 
 
 @method("mrs-few-step", source="ours, derived from RiFT (arXiv 2308.02533)")
@@ -260,12 +260,22 @@ def _right(problem: Problem) -> int:
 def measure(
     network: nn.Module, layers: Sequence[str], data: Dataset, stage: Sensitivity
 ) -> dict[str, LayerSensitivity]:
-    """Return the sensitivity of every layer of ``layers``."""
+    """Measure the sensitivity of layers, each alone.
+
+    Args:
+        network: It is left as it was.
+        layers: The names of convolutions and linear layers.
+        data: Training images are read, and no others.
+        stage: The estimator, the threat, and how many images, steps and restarts.
+
+    Returns:
+        The rise of the loss by layer, in nats (of ``scan``: the share of accuracy lost).
+    """
     estimate = SENSITIVITIES.load(stage.estimator)
     with evaluating(network):
         problem = _problem(network, data, stage)
-        found = {layer: tuple(estimate(problem, layer)) for layer in layers}
-    return {layer: LayerSensitivity(max(rises), rises) for layer, rises in found.items()}
+        restarts = {layer: tuple(estimate(problem, layer)) for layer in layers}
+    return {layer: LayerSensitivity(max(rises), rises) for layer, rises in restarts.items()}
 
 
 def by_module(

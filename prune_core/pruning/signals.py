@@ -1,7 +1,7 @@
 """Signals: what criteria read from a network and from training images, for all layers at once.
 
 Every signal is computed at its first use, on the same images for every criterion of a network; they
-are adversarial images where the stage has a threat. The network is left as it was found.
+are adversarial images where the stage has a threat. The network is left as it was.
 """
 
 from __future__ import annotations
@@ -217,9 +217,18 @@ class Signals:
 
 
 def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what every input channel adds to outputs of a layer, at random places [places, c].
+    """Return what every input channel adds to outputs of a layer, at random places.
 
-    Source: Luo et al., 2017 (ThiNet, arXiv 1707.06342), eq. 4.
+    Args:
+        layer: A convolution or a linear layer.
+        inputs: What it reads, [n, c, h, w] or [n, ..., c].
+        generator: Draws `PLACES` places, and an output at each, for every image.
+
+    Returns:
+        Contributions [n * PLACES, c]; a row sums to the output drawn, less its bias.
+
+    Source:
+        Luo et al., 2017 (ThiNet, arXiv 1707.06342), eq. 4.
     """
     weight = layer.get_parameter("weight").detach()
     weight = weight.reshape(*weight.shape[:2], -1)  # [out, c, kernel]

@@ -55,12 +55,19 @@ def solve(
 ) -> Solution:
     """Find the units to keep so that a share ``removed`` of the cost goes.
 
-    ``cost`` takes counts [..., modules], in the order of ``limits``. The dial is bisected; then
-    single units are given or taken, at most one a module, where that brings the cost nearer to the
-    budget; more only where the budget would be missed without. With ``exactly`` that goes on until
-    no single unit brings it nearer, as for weights. ``whole`` is the cost that the share is of,
-    where it is not that of all units. A budget missed by more than `TOLERANCE` is said in
-    ``shortfall``.
+    The dial is bisected; then single units are given or taken, at most one a module, where that
+    brings the cost nearer to the budget; more only where the budget would be missed without.
+
+    Args:
+        limits: What each module may keep.
+        shares: From a dial in [0,1] to the share of units kept, by module.
+        cost: From counts [..., modules], in the order of ``limits``, to costs [...].
+        removed: The share of the cost that is to go.
+        exactly: Go on until no single unit brings the cost nearer, as for weights.
+        whole: The cost that the share is of, where it is not that of all units.
+
+    Returns:
+        The units kept; a budget missed by more than `TOLERANCE` is said in its ``shortfall``.
     """
     names = list(limits)
     units = np.array([limits[name].units for name in names], dtype=np.int64)
@@ -88,9 +95,9 @@ def solve(
     if exactly or abs(int(cost(kept)) - budget) > TOLERANCE * total:
         kept = _nearest(kept, floor, cap, cost, budget, close)
     achieved = 1 - int(cost(kept)) / total
-    found = dict(zip(names, kept.tolist(), strict=True))
+    by_name = dict(zip(names, kept.tolist(), strict=True))
     if abs(removed - achieved) <= TOLERANCE:
-        return Solution(found, achieved, None)
+        return Solution(by_name, achieved, None)
     if (kept == floor).all():
         why = "every module is at its minimum width (pruning.min_keep, and one unit at least)"
     elif (kept == cap).all():
@@ -98,7 +105,7 @@ def solve(
     else:
         why = "no single unit brings it nearer"
     return Solution(
-        found, achieved, f"asked to remove {removed:.1%}, removed {achieved:.1%}: {why}"
+        by_name, achieved, f"asked to remove {removed:.1%}, removed {achieved:.1%}: {why}"
     )
 
 
