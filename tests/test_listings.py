@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sweepfile.model import Sweep, read_sweep
-from prune_core.specs.recipes import SETTINGS
+from prune_core.specs.recipes import Compute, FinetuningLevel
 from prune_core.specs.registry import AXES
+from results.tables.schema import SUBFACTORS, TABLES
 
 from rows import names
 
@@ -81,8 +82,13 @@ def test_every_architecture_was_measured() -> None:
     assert set(re.findall(r"^\| (\S+) \| \d", page, re.MULTILINE)) == set(names("architectures"))
 
 
-def test_the_settings_of_a_level_are_all_documented() -> None:
+def test_policies_and_schedules_are_all_documented() -> None:
     table = FINETUNING.partition("| setting | values |")[2].partition("## Objectives")[0]
     named = set(re.findall(r"`([^`]+)`", table))
-    known = {*SETTINGS, *AXES["policies"].methods, *AXES["schedules"].methods}
-    assert known - named == set()
+    assert {*AXES["policies"].methods, *AXES["schedules"].methods} <= named
+
+
+def test_every_setting_of_a_training_is_a_column() -> None:
+    columns = {column.name for column in TABLES["trials"]}
+    assert {*FinetuningLevel.model_fields, *Compute.model_fields} <= columns
+    assert set(SUBFACTORS) == set(FinetuningLevel.model_fields)

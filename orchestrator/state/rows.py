@@ -54,9 +54,11 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
         **labels,
     }
     if isinstance(network, Finetuned):
-        row |= network.training.model_dump() | network.compute.model_dump()
-        if network.training.milestones is not None:
-            row["milestones"] = ", ".join(map(str, network.training.milestones))
+        settings = network.training.model_dump() | network.compute.model_dump()
+        row |= {
+            name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            for name, value in settings.items()
+        }
         row["epochs"] = sum(stage.training.epochs for stage in trial.trainings)
         row["policy"] = network.policy
     return row
