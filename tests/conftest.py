@@ -23,6 +23,9 @@ from prune_core.specs.stages import Dense, Pruned, Scores
 from prune_core.training import loop as training
 from results.tables.storage import Storage
 
+# The tests run side by side, a process a core.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 # The same examples every time: what fails, fails for everybody.
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
@@ -33,17 +36,20 @@ THREAT = Threat(eps=0.15)
 
 TINY = """
 name: tiny
-dataset: digits
+dataset: {name: digits, per_class: 40, test_per_class: 10}
 architectures: [resnet8]
 criteria: [random, l1]
 sparsities: [0.5]
 allocations: [uniform]
 finetuning: {none: {epochs: 0}, standard: {objective: standard, epochs: 2, lr: 0.05}}
 seeds: 2
-dense: {objective: standard, epochs: 2, lr: 0.05}
+dense: {objective: standard, epochs: 2, batch_size: 32, lr: 0.05}
 threat: {eps: 0.15}
-evaluation: {attacks: [fgsm], sanity_images: 16}
+evaluation: {attacks: [fgsm], sanity_images: 0}
 """
+
+CHECKED = "{attacks: [fgsm], sanity_images: 16}"
+"""Evaluation with the checks for false robustness, which take most of a tiny sweep's time."""
 
 
 class Silent:
@@ -79,6 +85,14 @@ def run_sweep(
     record_plan(plan, storage, text)
     run(launch, executor, workers, None)
     return progress
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage root with the tiny sweep, run without a fault; copy it before changing it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    run_sweep(sweep_text(), root)
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +147,6 @@ def blank(data: datasets.Dataset, architecture: str = "resnet8", seed: int = 0) 
 @pytest.fixture(scope="session")
 def trained(digits: datasets.Dataset) -> torch.nn.Module:
     """A network with 3 epochs of standard training; copy it before changing it."""
-    torch.set_num_threads(1)
     stage = dense_stage()
     network = blank(digits)
     training.fit(network, digits, stage.training, None, stage.key)

@@ -22,22 +22,9 @@ from orchestrator.sweepfile.model import read_sweep
 from results.tables.schema import TABLES
 from results.tables.storage import Storage
 
+from command import mrsweep
 from conftest import run_sweep, sweep_text
 from rows import ROWS
-
-HERE = Path(__file__).parent
-
-
-def mrsweep(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(HERE.parent), str(HERE)])
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *map(str, words)],
-        cwd=cwd or HERE.parent,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -48,11 +35,22 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny sweep with a third seed, so that there is a verdict."""
     root = tmp_path_factory.mktemp("cli") / "root"
+    shutil.copytree(undisturbed, root)
     run_sweep(sweep_text(seeds="3"), root)
     (root.parent / "tiny.yaml").write_text(sweep_text(seeds="3"))
     return root
+
+
+def test_the_program_ends_as_its_command_does() -> None:
+    command = [sys.executable, "-m", "orchestrator", "list", "criterias"]
+    bad = subprocess.run(command, capture_output=True, text=True)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("no axis 'criterias'; there are: architectures")
+    assert "Traceback" not in bad.stderr
+    assert bad.stdout == ""
 
 
 def test_help_names_every_command() -> None:
@@ -259,8 +257,10 @@ def test_a_table_of_a_newer_version_is_one_message(done: Path, tmp_path: Path) -
         assert "Traceback" not in bad.stderr
 
 
-def test_a_run_leaves_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_sweep(sweep_text(), tmp_path / "root")
+def test_a_run_leaves_few_files(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "root")
     (tmp_path / "tiny.yaml").write_text(sweep_text())
     monkeypatch.setattr(housekeeping, "MANY_FILES", 10)
     how = running.How(executor="inline", device="cpu")
@@ -280,10 +280,11 @@ def test_trial_runs_the_one_selected(file: Path, tmp_path: Path) -> None:
     assert (row["criterion"], row["finetuning"], row["seed"]) == ("l1", "standard", 1)
 
 
-def test_a_failing_trial_exits_with_1_and_is_reported(tmp_path: Path) -> None:
+def test_a_failing_trial_exits_with_1_and_is_reported(done: Path, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(sweep_text(criteria="[l1, random, 'outside:raises']", seeds="3"))
     root = tmp_path / "root"
+    shutil.copytree(done, root)
     text = mrsweep("run", file, "--storage", root, "--executor", "inline", "--device", "cpu")
     assert text.returncode == 1, text.stderr
     assert "this criterion is broken" in text.stdout
@@ -310,8 +311,14 @@ def test_a_sweep_whose_trials_all_fail_exits_with_1(tmp_path: Path) -> None:
 def test_a_criterion_beside_the_file_is_found(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def biggest(layer):\n    return layer.weight.amax(1)\n")
     (tmp_path / "x.yaml").write_text(sweep_text(criteria="['mine:biggest']", seeds="1"))
-    words = ("run", "x.yaml", "--executor", "inline", "--device", "cpu")
-    text = mrsweep(*words, cwd=tmp_path)
+    command = [sys.executable, "-m", "orchestrator", "run", "x.yaml"]
+    text = subprocess.run(
+        [*command, "--executor", "inline", "--device", "cpu"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
     assert text.returncode == 0, text.stderr
     assert len(pd.read_parquet(tmp_path / "runs/tables/trials")) == 2
 

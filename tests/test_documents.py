@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a user works: with the demo in `runs`, as the pages have it."""
     folder = tmp_path_factory.mktemp("documents")
+    shutil.copytree(undisturbed, folder / "runs")
     run_sweep(sweep_text(name="demo", seeds="1"), folder / "runs")
     return folder
 

@@ -14,7 +14,7 @@ from orchestrator.state import rows
 from orchestrator.state.artifacts import NETWORK, Artifacts
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.attacks import sanity
-from prune_core.data.datasets import Dataset
+from prune_core.data import datasets
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.stages import Finetuned, Rewound, Trial
 from prune_core.training import loop as training
@@ -22,7 +22,7 @@ from prune_core.training.history import Checkpoint
 from results.tables.load import load
 from results.tables.storage import Storage
 
-from conftest import blank, run_sweep, sweep_text
+from conftest import CHECKED, CPU, blank, run_sweep, sweep_text
 
 LEVELS = """{
   none: {epochs: 0},
@@ -38,6 +38,7 @@ POLICIES = sweep_text(
     finetuning=LEVELS.replace("\n", " "),
     dense="{objective: standard, epochs: 3, lr: 0.05}",
     keep="[dense, rewind, prune, finetune]",
+    evaluation=CHECKED,
 )
 
 
@@ -96,14 +97,15 @@ def test_rewinding_takes_the_dense_network_s_rate(done: Path) -> None:
         assert own.set_index("epoch")["lr"].tolist() == pytest.approx(dense.loc[[2, 3]].tolist())
 
 
-def test_weights_rewind_to_those_of_the_dense_network_s_epoch(done: Path, digits: Dataset) -> None:
+def test_weights_rewind_to_those_of_the_dense_network_s_epoch(done: Path) -> None:
     """What was stored is the dense network after an epoch; training goes on from it, pruned."""
     stage = finetuned("weights")
     dense = stage.pruned.dense
+    data = datasets.load(dense.dataset, CPU)
     kept: list[Checkpoint] = []
     seed = derive_seed(dense.key, "initialisation")
-    network = blank(digits, dense.architecture, seed)
-    training.fit(network, digits, dense.training, None, dense.key, on_epoch=kept.append)
+    network = blank(data, dense.architecture, seed)
+    training.fit(network, data, dense.training, None, dense.key, on_epoch=kept.append)
     stored = Artifacts(Storage(str(done))).load("rewind", stage.rewound.key, NETWORK)
     assert stage.rewound.epoch == 1
     assert all(torch.equal(kept[0].tensors[f"network.{n}"], t) for n, t in stored[0].items())
@@ -164,7 +166,7 @@ def test_checks_are_rows_and_failures_are_flags(done: Path, tmp_path: Path) -> N
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sanity, "check", failing)
-        run_sweep(sweep_text(criteria="[l1]", seeds="1"), tmp_path)
+        run_sweep(sweep_text(criteria="[l1]", seeds="1", evaluation=CHECKED), tmp_path)
     assert set(load(str(tmp_path)).trials["flags"]) == {", ".join(sanity.CHECKS)}
 
 
@@ -209,7 +211,7 @@ def test_a_sweep_in_the_euclidean_norm(tmp_path: Path) -> None:
     text = sweep_text(
         criteria="[adv-taylor]", allocations="[mrs-few-step]", seeds="1",
         finetuning="{trades: {objective: trades, epochs: 1, attack_steps: 2}}",
-        threat="{norm: l2, eps: 0.8}", evaluation="{attacks: [fgsm, pgd-5, cw]}",
+        threat="{norm: l2, eps: 0.8}", evaluation="{attacks: [fgsm, pgd-5, cw], sanity_images: 8}",
         sensitivity="{samples: 64, attack_steps: 2}",
         pruning="{calibration: {samples: 64, attack_steps: 2}}",
     )  # fmt: skip

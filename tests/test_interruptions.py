@@ -22,13 +22,6 @@ from conftest import run_sweep, sweep_text
 from test_launch import jobs, trials
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("undisturbed")
-    run_sweep(sweep_text(), root)
-    return root
-
-
 def start(root: Path) -> subprocess.Popen[str]:
     """The command, without Ray, on the tiny sweep."""
     file = root.parent / "tiny.yaml"
@@ -59,8 +52,8 @@ def test_the_first_interruption_lets_running_jobs_end(tmp_path: Path, undisturbe
     os.kill(driver.pid, signal.SIGINT)
     text, _ = driver.communicate(timeout=120)
     assert "Stopping: " in text
-    assert "the same command goes on" in text
-    assert "trials are left" in text
+    assert "The same command goes on with them" in text
+    assert "Trials not done: " in text
     assert nothing_in_hand(root)
     assert set(jobs(root)["status"]) == {"done"}
     ended = len(jobs(root))
@@ -82,7 +75,7 @@ def test_the_second_stops_at_once_and_so_does_termination(
         time.sleep(0.05)
     text, _ = driver.communicate(timeout=30)
     assert driver.returncode == 130, text
-    assert "The same command goes on where this stopped" in text
+    assert "Give the same command again to go on from here" in text
     assert nothing_in_hand(root)
     run_sweep(sweep_text(), root)
     pd.testing.assert_frame_equal(trials(root), trials(undisturbed))

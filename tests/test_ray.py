@@ -24,13 +24,6 @@ from conftest import Silent, run_sweep, sweep_text
 from test_launch import jobs, trials
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("undisturbed")
-    run_sweep(sweep_text(), root)
-    return root
-
-
 @pytest.mark.usefixtures("ray_session")
 def test_two_workers_write_the_same_rows_as_this_process(tmp_path: Path, undisturbed: Path) -> None:
     told = run_sweep(sweep_text(), tmp_path, executor="ray", workers=2)

@@ -20,8 +20,7 @@ from results.tables.storage import Storage
 from conftest import run_sweep, sweep_text
 
 RULE = "{min: 3, max: 6, until: {half_width: 0.05}}"
-FAST = {"finetuning": "{none: {epochs: 0}, one: {epochs: 1, lr: 0.05}}",
-        "evaluation": "{attacks: [fgsm], sanity_images: 0}"}  # fmt: skip
+FAST = {"finetuning": "{none: {epochs: 0}, one: {epochs: 1, lr: 0.05}}"}
 
 
 def rule(half_width: float = 0.1, maximum: int = 20, hours: float | None = None) -> Replication:
@@ -121,7 +120,7 @@ def test_rules_may_name_seeds_that_are_yet_to_come() -> None:
     ("given", "said"),
     [
         ("{min: 2, max: 4, until: {half_width: 0.1}}", "greater than or equal to 3"),
-        ("{min: 5, max: 4, until: {half_width: 0.1}}", "seeds: max 4 is under min 5"),
+        ("{min: 5, max: 4, until: {half_width: 0.1}}", "seeds: max 4 is less than min 5"),
         ("{max: 4}", "seeds.until: missing"),
         ("{max: 4, until: {half_width: 0.1}, step: 2}", "seeds.step: unknown key"),
         ("[1, 1]", "seeds: repeated: 1"),

@@ -16,13 +16,14 @@ from results.report.formats import markdown
 from results.report.page import make_report
 from results.report.summary import Summary, summarise
 
-from conftest import run_sweep, sweep_text
+from conftest import CHECKED, run_sweep, sweep_text
 from simulated import crossed, simulated
 
 TEXT = sweep_text(
     allocations="[uniform, mrs-few-step]",
     seeds="3",
     sensitivity="{samples: 64, attack_steps: 2}",
+    evaluation=CHECKED,
 )
 
 
