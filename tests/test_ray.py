@@ -168,6 +168,7 @@ def test_a_killed_driver_goes_on_where_it_was(
     assert after[after["status"] == "done"]["key"].is_unique
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_shares_are_counted_as_ray_counts_them() -> None:
     from orchestrator.driver.ray_tune import _bundle, _placement
 
