@@ -93,12 +93,11 @@ def rate() -> None:
     """No-op jobs through the whole of our executor: leases, orders, rows; not their work."""
     plain = plain_tune()
     os.environ.update(RAY_ENVIRONMENT)
-    from orchestrator.driver import executors as execution
-    from orchestrator.driver import ray_tune as ray_executor
+    from orchestrator.driver import executors, ray_tune
     from orchestrator.driver.launch import Launch
     from results.tables.storage import Storage
 
-    ours = ray_executor._trainable
+    ours = ray_tune._trainable
 
     def nothing(config: dict[str, Any]) -> None:
         from orchestrator.worker import job as jobs
@@ -106,12 +105,12 @@ def rate() -> None:
         jobs._do = lambda *_: None
         ours(config)
 
-    ray_executor._trainable = nothing
+    ray_tune._trainable = nothing
     plan = plan_of(math.ceil(NO_OPS / 98))
     with tempfile.TemporaryDirectory() as root:
         watch = Watch()
-        launch = Launch(plan, Storage(root), "cpu", watch)
-        execution.run(launch, "ray", 2, None)
+        with executors.opened("ray", "cpu", 1, 2, None) as cluster:
+            executors.run(Launch(plan, Storage(root), cluster.device, watch), cluster)
         watch.memory.append((len(watch.ended_at), resident()))
     jobs, first = len(watch.ended_at), watch.ended_at[0]
     ours_rate = (jobs - 1) / (watch.ended_at[-1] - first)
@@ -180,7 +179,7 @@ def sharing(jobs: pd.DataFrame, spent: float) -> None:
 def simulation(devices: int = 1000) -> None:
     """A cluster that is simulated, over the real planner and launch; jobs of minutes."""
     from orchestrator.driver.launch import Launch
-    from orchestrator.planning.attempt import Outcome
+    from orchestrator.planning.attempt import AttemptResult
     from results.tables.storage import Storage
 
     latency = 1 / 40  # of handing out a job, one after the other: see rate
@@ -203,7 +202,7 @@ def simulation(devices: int = 1000) -> None:
                     continue
                 end, key = heapq.heappop(running)
                 now, free = max(now, end), free + 1
-                launch.report(Outcome(key, "done"))
+                launch.report(AttemptResult(key, "done"))
         # What runs on after the last job was handed out is the last wave.
         busy = sum(min(end, last) - start for start, end in spans)
         idle = 1 - busy / (devices * last)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from orchestrator.driver.executors import RAY_ENVIRONMENT, record_plan, run
+from orchestrator.driver.executors import RAY_ENVIRONMENT, opened, record_plan, run
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Job, make_plan
 from orchestrator.sweepfile.model import parse_sweep
@@ -81,9 +81,9 @@ def run_sweep(
     plan = make_plan(parse_sweep(text))
     storage = Storage(str(root))
     progress = Silent()
-    launch = Launch(plan, storage, "cpu", progress, **how)
     record_plan(plan, storage, text)
-    run(launch, executor, workers, None)
+    with opened(executor, "cpu", 1, workers, None) as place:
+        run(Launch(plan, storage, place.device, progress, **how), place)
     return progress
 
 

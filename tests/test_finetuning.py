@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
+from orchestrator.planning.attempt import Order, decode_order, encode_order
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.planning.transport import decode_job, encode_job
 from orchestrator.state import rows
-from orchestrator.state.artifacts import NETWORK, Artifacts
+from orchestrator.state.artifacts import Artifacts
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.attacks import sanity
 from prune_core.data import datasets
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.stages import Finetuned, Rewound, Trial
+from prune_core.specs.stages import NETWORK, Finetuned, Rewound, Trial
 from prune_core.training import loop as training
 from prune_core.training.history import Checkpoint
 from results.tables.load import load
@@ -130,7 +130,8 @@ def test_the_dense_job_leaves_the_past_behind_and_travels_with_it() -> None:
     plan = plan_of(POLICIES)
     dense = next(job for job in plan.jobs.values() if job.kind == "dense")
     assert [rewound.epoch for rewound in dense.rewinds] == [1]
-    assert decode_job(encode_job(dense)) == dense
+    order = Order(dense, "root", "cpu")
+    assert decode_order(encode_order(order)) == order
     rewind = next(job for job in plan.jobs.values() if job.kind == "rewind")
     assert rewind.parents == (dense.key,)
     assert isinstance(rewind.stage, Rewound)

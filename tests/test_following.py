@@ -12,6 +12,7 @@ from orchestrator.cli import trackers
 from orchestrator.cli.listeners import EventLog, Several
 from orchestrator.cli.trackers import TrackerError, Tracking
 from orchestrator.driver.executors import record_plan, run
+from orchestrator.driver.inline import Inline
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
@@ -26,7 +27,7 @@ TEXT = sweep_text(criteria="[l1, 'outside:raises']", seeds="1")
 def follow(root: Path, *listeners: Any) -> Silent:
     plan, storage, silent = make_plan(parse_sweep(TEXT)), Storage(str(root)), Silent()
     record_plan(plan, storage, TEXT)
-    run(Launch(plan, storage, "cpu", Several([silent, *listeners])), "inline", None, None)
+    run(Launch(plan, storage, "cpu", Several([silent, *listeners])), Inline("cpu"))
     return silent
 
 

@@ -153,9 +153,9 @@ def test_what_another_driver_failed_is_failed_here_too(
 
     late = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
     run_sweep(text, tmp_path)
-    from orchestrator.driver import inline
+    from orchestrator.driver.inline import Inline
 
     with late.leases:
-        inline.execute(late)
+        Inline("cpu").execute(late)
     assert late.finished
     assert jobs(tmp_path).query("kind == 'dense'")["attempt"].tolist() == [1]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestrator.planning.attempt import Allotment, Order, decode_order, encode_order
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.planning.transport import decode_job, encode_job
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep, read_sweep
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.stages import Finetuned, Trial
@@ -122,9 +123,11 @@ def test_a_job_travels_whole_and_short() -> None:
         finetuning=finetuning, allocations="[mrs, lamp, global]", criteria="[taylor, l1]"
     )
     for job in plan.jobs.values():
-        text = encode_job(job)
+        order = Order(job, "root", "cuda", ("dense",), 2, Allotment(2, 0.5, 10), 3.0, ("n1",))
+        text = encode_order(order)
         assert len(text) < 100_000
-        again = decode_job(text)
+        assert replace(decode_order(text), job=job) == order
+        again = decode_order(text).job
         assert again.key == job.key
         assert again.parents == job.parents
         assert [e.key for e in again.evaluations] == [e.key for e in job.evaluations]

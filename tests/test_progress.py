@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.cli import progress
 from orchestrator.cli.progress import Display
-from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.attempt import AttemptResult
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import parse_sweep
 
@@ -33,7 +33,7 @@ def test_it_counts_what_ends(plan: Plan) -> None:
     with shown:
         for job in plan.jobs.values():
             shown.started(job)
-            shown.ended(job, Outcome(job.key, "done", seconds=1.0), ())
+            shown.ended(job, AttemptResult(job.key, "done", seconds=1.0), ())
     last = text.getvalue().splitlines()[-1]
     assert "8/8 trials · 2/2 dense · 4/4 prune" in last
     assert "left" not in last
@@ -46,7 +46,7 @@ def test_a_failed_parent_counts_every_trial_that_it_takes_along(plan: Plan) -> N
     with shown:
         shown.started(dense)
         lost = {dense.key, *plan.descendants(dense.key)}
-        shown.ended(dense, Outcome(dense.key, "failed", "boom"), lost)
+        shown.ended(dense, AttemptResult(dense.key, "failed", "boom"), lost)
     assert "failed: dense resnet8" in text.getvalue()
     assert "boom" in text.getvalue()
     assert "4 trials failed" in text.getvalue().splitlines()[-1]
@@ -57,7 +57,7 @@ def test_a_repeated_attempt_is_no_failure(plan: Plan) -> None:
     shown, text = display(plan)
     job = next(iter(plan.jobs.values()))
     with shown:
-        shown.ended(job, Outcome(job.key, "failed", "lost", "lost"), ())
+        shown.ended(job, AttemptResult(job.key, "failed", "lost", "lost"), ())
     assert "1 attempts repeated" in text.getvalue()
     assert "failed" not in text.getvalue()
 
@@ -84,7 +84,7 @@ def test_the_time_left_follows_the_kinds_own_rates(
     denses = [job for job in plan.jobs.values() if job.kind == "dense"]
     now = tally.began + 20  # one worker: 20 seconds for the two dense networks
     for job in denses:
-        shown.ended(job, Outcome(job.key, "done", seconds=10.0), ())
+        shown.ended(job, AttemptResult(job.key, "done", seconds=10.0), ())
     weights = {kind: sum(j.weight for j in plan.jobs.values() if j.kind == kind)
                for kind in ("dense", "prune", "trial")}  # fmt: skip
     expected = 20 / weights["dense"] * (weights["prune"] + weights["trial"])
@@ -117,7 +117,7 @@ def test_ten_thousand_failures_alike_are_a_few_lines_and_a_picture_of_one_size(
         for key, job in plan.trials.items():
             shown.started(job)
             error = "boom" if job.labels["criterion"] != "l1" else "bang"
-            shown.ended(job, Outcome(key, "failed", error, "error"), {key})
+            shown.ended(job, AttemptResult(key, "failed", error, "error"), {key})
     assert len(plan.trials) == 5000
     assert text.getvalue().count("failed: trial") == 2 * progress.SAME_ERRORS
     assert text.getvalue().count("further ones like it are only counted") == 2

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.driver.launch import Launch, ResourceError
-from orchestrator.planning.attempt import Outcome, Share
+from orchestrator.planning.attempt import Allotment, AttemptResult
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from results.tables.storage import Storage
@@ -94,7 +94,7 @@ def test_a_driver_that_cannot_write_ends_in_good_order_and_goes_on_later(
 ) -> None:
     plain, count = Launch.report, 0
 
-    def full_disk(self: Launch, outcome: Outcome) -> None:
+    def full_disk(self: Launch, outcome: AttemptResult) -> None:
         nonlocal count
         count += 1
         if count == 5:
@@ -169,16 +169,16 @@ def test_a_killed_driver_goes_on_where_it_was(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_shares_are_counted_as_ray_counts_them() -> None:
+def test_allotments_are_counted_as_ray_counts_them() -> None:
     from orchestrator.driver.ray_tune import _bundle, _placement
 
-    share = Share(cpus=2, gpus=0.25, memory=2**30, accelerator="A100")
-    assert _bundle(share) == {
+    allotment = Allotment(cpus=2, gpus=0.25, memory=2**30, accelerator="A100")
+    assert _bundle(allotment) == {
         "CPU": 2, "GPU": 0.25, "memory": 2**30, "accelerator_type:A100": 0.001,
     }  # fmt: skip
-    assert _bundle(Share()) == {"CPU": 1.0}  # no GPU asked for: Ray hides them all
-    here = _placement({"share": asdict(share), "avoid": []})
-    elsewhere = _placement({"share": asdict(share), "avoid": ["n1", "n2"]})
+    assert _bundle(Allotment()) == {"CPU": 1.0}  # no GPU asked for: Ray hides them all
+    here = _placement({"allotment": asdict(allotment), "avoid": []})
+    elsewhere = _placement({"allotment": asdict(allotment), "avoid": ["n1", "n2"]})
     assert here.bundles == elsewhere.bundles
     assert elsewhere._kwargs["bundle_label_selector"] == [{"ray.io/node-id": "!in(n1,n2)"}]
     assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
@@ -217,10 +217,10 @@ def test_why_a_worker_died_decides_what_follows(tmp_path: Path) -> None:
     launch = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
     jobs_of = _Jobs(launch)
     first = jobs_of.suggest("t1")
-    assert first["share"]["memory"] == 2**30
+    assert first["allotment"]["memory"] == 2**30
     jobs_of.died("t1", ray.exceptions.OutOfMemoryError("the node was running low on memory"))
     again = jobs_of.suggest("t2")
-    assert (again["key"], again["share"]["memory"]) == (first["key"], 2**31)
+    assert (again["key"], again["allotment"]["memory"]) == (first["key"], 2**31)
     jobs_of.died("t2", ray.exceptions.OutOfMemoryError("the node was running low on memory"))
     assert jobs_of.failure is None
     assert jobs_of.suggest("t3") == "FINISHED"

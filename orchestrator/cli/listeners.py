@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.launch import Progress
-from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.attempt import AttemptResult
 from orchestrator.planning.plan import Job
 
 
@@ -24,10 +24,10 @@ class Several:
         for listener in self._listeners:
             listener.started(job)
 
-    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+    def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Note that an attempt ended, and which jobs failed with it for good."""
         for listener in self._listeners:
-            listener.ended(job, outcome, lost)
+            listener.ended(job, result, lost)
 
 
 class EventLog:
@@ -42,17 +42,17 @@ class EventLog:
         """Note that a job was handed out."""
         self._write("started", job)
 
-    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+    def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Note that an attempt ended, and which jobs failed with it for good."""
         told = {
-            "status": outcome.status,
-            "cause": outcome.cause,
-            "error": outcome.error,
-            "seconds": round(outcome.seconds, 3),
-            "peak_memory": outcome.peak_memory,
-            "node_id": outcome.node,
+            "status": result.status,
+            "cause": result.cause,
+            "error": result.error,
+            "seconds": round(result.seconds, 3),
+            "peak_memory": result.peak_memory,
+            "node_id": result.node,
         }
-        again = outcome.status == "failed" and not lost
+        again = result.status == "failed" and not lost
         self._write("repeated" if again else "ended", job, **told, lost=len(lost))
 
     def close(self) -> None:

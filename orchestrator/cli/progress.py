@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.attempt import AttemptResult
 from orchestrator.planning.plan import Job, Plan
+from prune_core.specs.stages import JOB_KINDS
 
-KINDS = ("dense", "rewind", "sensitivity", "scores", "prune", "trial")
 SAME_ERRORS = 3
 """Failures with one error that are printed; further ones are counted."""
 LINE_EVERY = 10.0
@@ -110,16 +110,16 @@ class Display:
         self.tally.running[job.key] = job
         self._tell()
 
-    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+    def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Note that an attempt ended, and which jobs failed with it for good."""
         tally = self.tally
         tally.running.pop(job.key, None)
-        if outcome.status == "elsewhere":
+        if result.status == "elsewhere":
             return
-        tally.busy[job.kind] += outcome.seconds
+        tally.busy[job.kind] += result.seconds
         tally.weight_left[job.kind] -= job.weight
         tally.weight_done[job.kind] += job.weight
-        if outcome.status == "done":
+        if result.status == "done":
             tally.ended[job.kind] += 1
             tally.jobs += 1
         elif not lost:
@@ -130,7 +130,7 @@ class Display:
                 tally.failed[tally.plan.jobs[key].kind] += 1
                 if key != job.key:
                     tally.weight_left[tally.plan.jobs[key].kind] -= tally.plan.jobs[key].weight
-            self._say_failed(job, outcome.error or "unknown")
+            self._say_failed(job, result.error or "unknown")
         self._tell()
 
     def _say_failed(self, job: Job, error: str) -> None:
@@ -158,7 +158,7 @@ class Display:
         parts = [f"{tally.seconds:5.0f} s", trials]
         parts += [
             f"{tally.ended[kind]}/{tally.total[kind]} {kind}"
-            for kind in KINDS[:-1]
+            for kind in JOB_KINDS[:-1]
             if tally.total[kind]
         ]
         if tally.failed["trial"]:
@@ -175,7 +175,7 @@ class Display:
     def _picture(self) -> Group:
         tally = self.tally
         grid = Table.grid(padding=(0, 2))
-        for kind in KINDS:
+        for kind in JOB_KINDS:
             if tally.total[kind]:
                 done, total, failed = tally.ended[kind], tally.total[kind], tally.failed[kind]
                 note = Text(f"{failed} failed", "red") if failed else Text("")

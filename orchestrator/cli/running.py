@@ -13,8 +13,9 @@ from orchestrator.cli.listeners import EventLog, Several
 from orchestrator.cli.progress import Display
 from orchestrator.cli.reporting import write_report
 from orchestrator.cli.request import check_methods, open_sweep
-from orchestrator.cli.status import show_plan, show_shares
+from orchestrator.cli.status import show_allotments, show_plan
 from orchestrator.driver import executors
+from orchestrator.driver.executors import Executor
 from orchestrator.driver.launch import Launch, Progress
 from orchestrator.driver.replication import seeds_to_add
 from orchestrator.errors import RequestError
@@ -76,22 +77,18 @@ def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
     device = _device(how)
     show_plan(plan, root, state, console)
     if state.needed:
-        show_shares(plan, state, device, console)
+        show_allotments(plan, state, device, console)
     console.print(f"Device: {device}. Nothing was run or written.", highlight=False)
 
 
 def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console) -> Plan | None:
     """Run what is left of a plan; return one with more seeds where the sweep asks for them."""
-    display = Display(plan, console)
+    state = survey(plan, root, how.retry_failed, mend=True)
     with _followers(plan.sweep.name, root, how) as followers:
-        listeners = Several([display, *followers])
-        launch = Launch(plan, root, how.device, listeners, how.retry_failed)
-        state = launch.state
-        failed_before = 0 if how.retry_failed else len(state.failed)
-        display.tally.expect(state.needed, len(state.done), failed_before)
+        device = how.device
         if state.needed:
             check_methods(plan.sweep, how.address, console)
-            launch.device = _device(how)
+            device = _device(how)
         executors.record_plan(plan, root, file.read_text(encoding="utf-8"))
         console.print(
             f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
@@ -99,19 +96,37 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
             highlight=False,
         )
         if state.needed:
-            with display:
-                executors.run(launch, how.executor, how.workers, how.address, display.stopping)
-    if not launch.finished or not (more := seeds_to_add(plan, root)):
+            display = Display(plan, console)
+            failed_before = 0 if how.retry_failed else len(state.failed)
+            display.tally.expect(state.needed, len(state.done), failed_before)
+            listeners = Several([display, *followers])
+            with _executor(plan, how, device, console) as executor, display:
+                launch = Launch(plan, root, executor.device, listeners, how.retry_failed, state)
+                executors.run(launch, executor, display.stopping)
+            if not launch.finished:
+                return None
+    if not (more := seeds_to_add(plan, root)):
         return None
     console.print(f"The verdict is not narrow enough yet; seeds added: {more}", highlight=False)
     return make_plan(plan.sweep, len(plan.seeds) + more)
+
+
+@contextlib.contextmanager
+def _executor(plan: Plan, how: How, device: str, console: Console) -> Iterator[Executor]:
+    """Give the executor, and show while it starts that it does."""
+    cpus = plan.sweep.resources.cpus or 1
+    with contextlib.ExitStack() as stack:
+        with console.status(f"starting {how.executor}"):
+            opened = executors.opened(how.executor, device, cpus, how.workers, how.address)
+            executor = stack.enter_context(opened)
+        yield executor
 
 
 def _device(how: How) -> str:
     """Return the device, checked where it is this machine's; a cluster's are its nodes'."""
     if how.address is not None:
         return how.device
-    from orchestrator.worker.job import resolve_device  # imports torch, which a wrong file need not
+    from orchestrator.worker.device import resolve_device  # imports torch, which may not be needed
 
     return resolve_device(how.device)
 

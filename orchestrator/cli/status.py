@@ -10,16 +10,15 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.driver.allotment import Shares
+from orchestrator.driver.allotment import Allotments
 from orchestrator.planning.estimates import at_once, device_seconds, jobs_table, rates, seconds_left
 from orchestrator.planning.plan import Plan
 from orchestrator.state.leases import EXPIRY, running
 from orchestrator.state.survey import State, survey
+from prune_core.specs.stages import JOB_KINDS, KEEPABLE
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-KINDS = ("dense", "rewind", "sensitivity", "scores", "prune", "trial")
-KEEPABLE = ("dense", "rewind", "scores", "prune", "finetune")
 REASONS = 10
 """Distinct reasons of failures that `show_status` names."""
 
@@ -35,7 +34,7 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
     rate = rates(jobs.assign(seconds=device_seconds(jobs)), plan)
     seconds = seconds_left(rate, plan, state.needed)
     table = _table("jobs", "planned", "left", "hours left")
-    for kind in KINDS:
+    for kind in JOB_KINDS:
         known = seconds.get(kind)
         hours = "0" if not left[kind] else "unknown" if known is None else f"{known / 3600:.3f}"
         table.add_row(kind, str(total[kind]), str(left[kind]), hours)
@@ -57,17 +56,17 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
         )
 
 
-def show_shares(plan: Plan, state: State, device: str, console: Console) -> None:
+def show_allotments(plan: Plan, state: State, device: str, console: Console) -> None:
     """Show the resources that a job of each kind and architecture would take."""
-    shares = Shares(plan.sweep.resources, device.startswith("cuda"))
+    allotments = Allotments(plan.sweep.resources, device.startswith("cuda"))
     table = _table("jobs", "architecture", "CPUs", "GPUs", "memory", "time limit")
     jobs = {(plan.jobs[key].kind, plan.jobs[key].architecture): key for key in state.needed}
     for (kind, architecture), key in sorted(jobs.items()):
-        share, takes = shares.of(plan.jobs[key]), shares.takes(plan.jobs[key])
-        memory = f"{share.memory / 2**30:.1f} GiB" if share.memory else "any"
+        given, takes = allotments.of(plan.jobs[key]), allotments.takes(plan.jobs[key])
+        memory = f"{given.memory / 2**30:.1f} GiB" if given.memory else "any"
         limit = f"{takes.time_limit:g} s" if takes.time_limit else "none"
-        gpus = "auto" if share.gpus and takes.gpus == "auto" else f"{share.gpus:g}"
-        table.add_row(kind, architecture, f"{share.cpus:g}", gpus, memory, limit)
+        gpus = "auto" if given.gpus and takes.gpus == "auto" else f"{given.gpus:g}"
+        table.add_row(kind, architecture, f"{given.cpus:g}", gpus, memory, limit)
     console.print(table)
 
 

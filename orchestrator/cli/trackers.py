@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.attempt import AttemptResult
 from orchestrator.planning.plan import Job
 from prune_core.specs.stages import Trial
 from results.tables.schema import is_metric
@@ -113,10 +113,10 @@ class Tracking:
     def started(self, job: Job) -> None:
         """Show nothing: the job has only begun."""
 
-    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+    def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Show a trial that is done."""
         del lost  # a failed trial has nothing to show; the tables say why it failed
-        if outcome.status == "done" and isinstance(job.stage, Trial):
+        if result.status == "done" and isinstance(job.stage, Trial):
             self._trials.put(job)
 
     def close(self) -> None:

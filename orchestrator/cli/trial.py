@@ -13,7 +13,7 @@ from orchestrator.driver.inline import execute_path
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.sweepfile.rules import FACTOR_FIELDS
-from orchestrator.worker.job import resolve_device
+from orchestrator.worker.device import resolve_device
 from results.tables.store import Tables
 
 

@@ -1,4 +1,7 @@
-"""Shares: what each job takes of a machine, from the sweep file and from what earlier ones took."""
+"""Allotments: what each job is given of a machine.
+
+The sweep file says it, or what was measured of earlier jobs like it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,17 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.planning.attempt import Share
+from orchestrator.planning.attempt import Allotment
 from orchestrator.planning.plan import Job
 from orchestrator.sweepfile.resources import Resources, Takes
 
 MARGIN = 1.25
 """Of memory, over the highest peak that was measured."""
 STEP = 0.05
-"""Shares of a GPU are multiples of this: fewer distinct ones start faster."""
+"""Allotments of a GPU are multiples of this: fewer distinct ones start faster."""
 
 
-class Shares:
+class Allotments:
     """Says what a job takes; learns from jobs that ended."""
 
     def __init__(self, resources: Resources, on_gpu: bool):
@@ -35,14 +38,14 @@ class Shares:
             like = (row["kind"], row["architecture"], row["batch_size"])
             self.learn(like, row["peak_memory"], row["device_memory"])
 
-    def of(self, job: Job, grown: int = 0) -> Share:
-        """Return a job's share; doubled for every time that its memory ran out."""
+    def of(self, job: Job, grown: int = 0) -> Allotment:
+        """Return what a job is given; doubled for every time that its memory ran out."""
         takes = self.takes(job)
         gpus = 0.0
         if self._on_gpu:
             gpus = self._measured(job) if takes.gpus == "auto" else float(takes.gpus or 0)
             gpus = min(1.0, gpus * 2**grown)
-        return Share(
+        return Allotment(
             cpus=takes.cpus or 1,
             gpus=gpus,
             memory=takes.memory and takes.memory * 2**grown,
@@ -59,11 +62,11 @@ class Shares:
         layers: list[Takes] = [rules]
         layers += filter(None, [rules.architectures.get(job.architecture)])
         layers += [takes for kind, takes in rules.kinds.items() if kind == job.kind]
-        found: dict[str, Any] = {}
+        stated: dict[str, Any] = {}
         for layer in layers:
             values = {name: getattr(layer, name) for name in Takes.model_fields}
-            found |= {name: value for name, value in values.items() if value is not None}
-        return Takes(**found)
+            stated |= {name: value for name, value in values.items() if value is not None}
+        return Takes(**stated)
 
     def _measured(self, job: Job) -> float:
         """Return the share of a GPU that jobs like this one needed; a whole one before any ran."""

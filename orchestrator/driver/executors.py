@@ -1,13 +1,15 @@
-"""Execution: a launch handed to an executor, leases held and interruptions taken meanwhile."""
+"""Executors: what runs the jobs of a launch, while leases are held and interruptions are taken."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +33,17 @@ RAY_ENVIRONMENT = {
 """Read by Ray at its import."""
 
 
+class Executor(Protocol):
+    """Where jobs run."""
+
+    @property
+    def device(self) -> str:
+        """What they compute on, ``auto`` resolved."""
+
+    def execute(self, launch: Launch) -> None:
+        """Do every job of a launch, as long as it hands any out."""
+
+
 def record_plan(plan: Plan, storage: Storage, text: str) -> None:
     """Write the sweep's folder: the file as run, and the plan with its trial ids."""
     name = plan.sweep.name
@@ -40,28 +53,44 @@ def record_plan(plan: Plan, storage: Storage, text: str) -> None:
     storage.write(buffer.getvalue().to_pybytes(), "sweeps", name, "plan.parquet")
 
 
-def run(
-    launch: Launch,
-    executor: str,
-    workers: int | None,
-    address: str | None,
-    on_stop: Callable[[], None] = lambda: None,
-) -> None:
-    """Run everything that is left, with ``ray`` or ``inline``; ``on_stop`` hears of Ctrl-C.
+@contextlib.contextmanager
+def opened(
+    name: str, device: str, cpus: float, workers: int | None, address: str | None
+) -> Iterator[Executor]:
+    """Open the executor ``ray`` or ``inline``; whatever was started for it ends with it.
 
-    Raises KeyboardInterrupt at the second Ctrl-C, and when the process is asked to terminate.
+    Args:
+        name: Which one.
+        device: What jobs are to compute on. ``auto`` is what the cluster has.
+        cpus: Processor cores of a job.
+        workers: Jobs at once on this machine; by default as many as its cores allow.
+        address: A Ray cluster to join; by default one is made on this machine.
+
+    Raises:
+        ResourceError: No cluster answers.
+    """
+    if name == "inline":
+        from orchestrator.driver.inline import Inline
+
+        yield Inline(device)
+        return
+    for variable, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    from orchestrator.driver.ray_tune import joined
+
+    jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
+    with joined(device, math.ceil(jobs * cpus), address) as cluster:
+        yield cluster
+
+
+def run(launch: Launch, executor: Executor, on_stop: Callable[[], None] = lambda: None) -> None:
+    """Run everything that is left; ``on_stop`` hears of Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: At the second Ctrl-C, and when the process is asked to terminate.
     """
     with launch.leases, _interruptions(launch, on_stop):
-        if executor == "inline":
-            from orchestrator.driver.inline import execute as execute_inline
-
-            execute_inline(launch)
-            return
-        for name, value in RAY_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from orchestrator.driver.ray_tune import execute
-
-        execute(launch, workers, address)
+        executor.execute(launch)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.driver.launch import POLL, Launch
 from orchestrator.planning.attempt import Order
@@ -15,17 +15,23 @@ from results.tables.storage import Storage
 from results.tables.store import Tables
 
 
-def execute(launch: Launch) -> None:
-    """Do every job of a launch here."""
-    while not (launch.finished or launch.stopping):
-        order = launch.take()
-        if order is not None:
-            # Here a hanging job hangs before its user's eyes; its process is not ours to end.
-            launch.report(perform(replace(order, time_limit=None)))
-        elif launch.waiting:
-            time.sleep(POLL)  # another driver has the rest in hand
-        elif not launch.finished:
-            raise RuntimeError("no job can start, and none is running: the plan has a cycle")
+@dataclass(frozen=True)
+class Inline:
+    """An executor; see `orchestrator.driver.executors`."""
+
+    device: str
+
+    def execute(self, launch: Launch) -> None:
+        """Do every job of a launch here."""
+        while not (launch.finished or launch.stopping):
+            order = launch.take()
+            if order is not None:
+                # Here a hanging job hangs before its user's eyes; its process is not ours to end.
+                launch.report(perform(replace(order, time_limit=None)))
+            elif launch.waiting:
+                time.sleep(POLL)  # another driver has the rest in hand
+            elif not launch.finished:
+                raise RuntimeError("no job can start, and none is running: the plan has a cycle")
 
 
 def execute_path(plan: Plan, trial_id: str, storage: Storage, device: str) -> None:
@@ -33,7 +39,7 @@ def execute_path(plan: Plan, trial_id: str, storage: Storage, device: str) -> No
     job = plan.trials[trial_id]
     tables = Tables(storage, mend=True)
     attempt = 1 + tables.arrow("jobs", ["key"])["key"].to_pylist().count(trial_id)
-    outcome = perform(Order(job, storage.root, device, plan.sweep.keep, attempt))
-    if outcome.status != "done" and isinstance(job.stage, Trial):
-        row = failed_row(job.stage, job.labels or {}, outcome.error or "unknown")
+    result = perform(Order(job, storage.root, device, plan.sweep.keep, attempt))
+    if result.status != "done" and isinstance(job.stage, Trial):
+        row = failed_row(job.stage, job.labels or {}, result.error or "unknown")
         tables.write("trials", trial_id, [row], over="failed")

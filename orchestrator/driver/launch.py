@@ -7,18 +7,17 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from typing import Protocol
 
-from orchestrator.driver.allotment import Shares, likeness
+from orchestrator.driver.allotment import Allotments, likeness
 from orchestrator.driver.scheduler import Scheduler
 from orchestrator.errors import OrchestratorError
-from orchestrator.planning.attempt import ATTEMPTS, Cause, Order, Outcome
+from orchestrator.planning.attempt import ATTEMPTS, AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
 from orchestrator.state.leases import Leases
 from orchestrator.state.rows import failed_row, job_row, now
-from orchestrator.state.survey import ended_meanwhile, survey
+from orchestrator.state.survey import State, ended_meanwhile, survey
 from prune_core.specs.stages import Trial
 from results.errors import StorageIOError
 from results.tables.storage import Storage
@@ -26,8 +25,6 @@ from results.tables.store import Tables
 
 POLL = 2.0
 """Seconds between two looks at what another driver has in hand."""
-KEEPABLE = ("dense", "rewind", "scores", "prune")
-"""Stages whose artifacts other jobs start from, and which a sweep need not keep."""
 
 
 class ResourceError(OrchestratorError):
@@ -40,25 +37,28 @@ class Progress(Protocol):
     def started(self, job: Job) -> None:
         """Note that a job was handed out."""
 
-    def ended(self, job: Job, outcome: Outcome, lost: Collection[str]) -> None:
+    def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Note that an attempt ended, and which jobs failed with it for good."""
 
 
 @dataclass
 class Launch:
-    """One run of a plan, as an executor sees it: orders to take, outcomes to report."""
+    """One run of a plan, as an executor sees it: orders to take, results to report."""
 
     plan: Plan
     storage: Storage
     device: str
+    """What jobs compute on: ``cpu``, ``cuda`` or ``cuda:1``."""
     progress: Progress
     retry_failed: bool = False
+    surveyed: State | None = None
+    """What storage holds of the plan, where somebody has looked already."""
     stopping: bool = field(default=False, init=False)
     """Whether no further job is to start."""
 
     def __post_init__(self) -> None:
         self.tables = Tables(self.storage, mend=True)
-        self.state = survey(self.plan, self.storage, self.retry_failed, mend=True)
+        self.state = self.surveyed or survey(self.plan, self.storage, self.retry_failed, mend=True)
         self.leases = Leases(self.storage)
         self._artifacts = Artifacts(self.storage)
         self._running: dict[str, tuple[Order, datetime]] = {}
@@ -68,8 +68,10 @@ class Launch:
         self._hung_on: dict[str, tuple[str, ...]] = {}
         self._unneeded: set[str] = set()
         columns = ["key", "kind", "architecture", "batch_size", "peak_memory", "device_memory"]
-        self._jobs_before = self.tables.arrow("jobs", columns)
-        tried = Counter(self._jobs_before["key"].to_pylist())
+        jobs_before = self.tables.arrow("jobs", columns)
+        self.allotments = Allotments(self.plan.sweep.resources, self.device.startswith("cuda"))
+        self.allotments.learn_all(jobs_before.to_pylist())
+        tried = Counter(jobs_before["key"].to_pylist())
         self.scheduler = Scheduler(self.plan, self.state.needed, tried)
 
     @property
@@ -86,13 +88,6 @@ class Launch:
     def waiting(self) -> bool:
         """Whether jobs are left that another driver has in hand."""
         return bool(self._elsewhere)
-
-    @cached_property
-    def shares(self) -> Shares:
-        """What jobs take; asked for once the device is settled."""
-        shares = Shares(self.plan.sweep.resources, self.device.startswith("cuda"))
-        shares.learn_all(self._jobs_before.to_pylist())
-        return shares
 
     def stop(self) -> None:
         """Start no further job; those that run may end."""
@@ -118,30 +113,30 @@ class Launch:
                 return order
         return None
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, result: AttemptResult) -> None:
         """Take in how an attempt ended: retries, failed rows, networks no longer needed.
 
         Raises `StorageIOError` where the storage root failed once too often: that is no trial's
         fault, and leaves no failed row.
         """
-        job = self.plan.jobs[outcome.key]
+        job = self.plan.jobs[result.key]
         self._running.pop(job.key, None)
-        if outcome.status == "elsewhere":
+        if result.status == "elsewhere":
             self._leave(job)
-            self.progress.ended(job, outcome, lost=())
+            self.progress.ended(job, result, lost=())
             return
-        self.shares.learn(likeness(job), outcome.peak_memory, outcome.device_memory)
-        if outcome.status == "done":
+        self.allotments.learn(likeness(job), result.peak_memory, result.device_memory)
+        if result.status == "done":
             self.scheduler.succeed(job.key)
             self._drop_unneeded(job)
             self.leases.release(job.lease)
-            self.progress.ended(job, outcome, lost=())
+            self.progress.ended(job, result, lost=())
             return
-        cause, error = outcome.cause or "error", outcome.error or "unknown"
+        cause, error = result.cause or "error", result.error or "unknown"
         if cause == "memory":
             self._grown[job.key] += 1
-        if cause == "time" and outcome.node:
-            self._hung_on[job.key] = (*self._hung_on.get(job.key, ()), outcome.node)
+        if cause == "time" and result.node:
+            self._hung_on[job.key] = (*self._hung_on.get(job.key, ()), result.node)
         if cause == "storage" and self.scheduler.tries(job.key) >= ATTEMPTS[cause]:
             raise StorageIOError(None, error)
         lost = self.scheduler.fail(job.key, error, ATTEMPTS[cause])
@@ -152,7 +147,7 @@ class Launch:
                 self.tables.write("trials", key, [row], over="failed")
         if lost:
             self.leases.release(job.lease)
-        self.progress.ended(job, outcome, lost.keys())
+        self.progress.ended(job, result, lost.keys())
 
     def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
         """Take in that a job's worker died; what it left no row of is written here."""
@@ -164,7 +159,7 @@ class Launch:
             self.tables.write("jobs", f"{key}-{order.attempt}", rows)
         row = rows[0]
         self.report(
-            Outcome(
+            AttemptResult(
                 key,
                 row["status"],
                 row["error"],
@@ -176,16 +171,16 @@ class Launch:
 
     def _order(self, job: Job) -> Order:
         grown = self._grown[job.key]
-        share = self.shares.of(job, grown)
+        allotment = self.allotments.of(job, grown)
         on_gpu = self.device.startswith("cuda")
         return Order(
             job=job,
             root=self.storage.root,
-            device=self.device if share.gpus or not on_gpu else "cpu",
+            device=self.device if allotment.gpus or not on_gpu else "cpu",
             keep=self.keep,
             attempt=self.scheduler.attempt(job.key),
-            share=share,
-            time_limit=self.shares.takes(job).time_limit,
+            allotment=allotment,
+            time_limit=self.allotments.takes(job).time_limit,
             avoid=self._hung_on.get(job.key, ()),
             driver=self.leases.driver,
             first=self.scheduler.tries(job.key) == 1,
@@ -227,7 +222,7 @@ class Launch:
         ended = self.scheduler.done | self.state.done | self.scheduler.failed.keys()
         for key in self.scheduler.done.intersection(job.parents):
             parent = self.plan.jobs[key]
-            droppable = parent.kind in KEEPABLE and parent.kind not in self.keep
+            droppable = parent.stage.keepable and parent.kind not in self.keep
             if droppable and all(child in ended for child in self.plan.children[key]):
                 self._unneeded.add(key)
         if self._unneeded and not self.leases.others():  # who may need them still

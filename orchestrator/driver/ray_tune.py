@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.driver.launch import Launch, ResourceError
-from orchestrator.planning.attempt import Order, Outcome, Share
-from orchestrator.planning.transport import decode_job, encode_job
+from orchestrator.planning.attempt import Allotment, AttemptResult, decode_order, encode_order
 from orchestrator.worker.job import perform
 
 DIED = "its worker died (killed, out of memory, or its node was lost)"
@@ -34,20 +32,52 @@ STARVED = "its worker was ended because its node was low on memory"
 ACCELERATOR = "accelerator_type:"
 
 
-def execute(launch: Launch, workers: int | None, address: str | None) -> None:
-    """Do every job of a launch on a Ray cluster: one made here, or the one at ``address``."""
-    cpus = float(launch.plan.sweep.resources.cpus or 1)
-    jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
+@dataclass(frozen=True)
+class Cluster:
+    """An executor; see `orchestrator.driver.executors`."""
+
+    device: str
+    scratch: str
+    """A folder for what Tune writes; nobody reads it."""
+
+    def execute(self, launch: Launch) -> None:
+        """Do every job of a launch on the cluster.
+
+        Raises:
+            ResourceError: There are jobs that it could never start.
+        """
+        _check_resources(launch)
+        _tune(launch, self.scratch)
+
+
+@contextlib.contextmanager
+def joined(device: str, cpus: int, address: str | None) -> Iterator[Cluster]:
+    """Join the Ray cluster at ``address``, or make one here with so many ``cpus``.
+
+    Raises:
+        ResourceError: No cluster answers.
+    """
     started = not ray.is_initialized()
     with tempfile.TemporaryDirectory(prefix="mrsweep-tune-") as scratch:
         if started:
-            _join(address, math.ceil(jobs * cpus), scratch)
+            _join(address, cpus, scratch)
         try:
-            _check_resources(launch)
-            _tune(launch, scratch)
+            yield Cluster(_resolved(device), scratch)
         finally:
             if started:
                 ray.shutdown()
+
+
+def _resolved(device: str) -> str:
+    """Return what ``auto`` is on the cluster."""
+    if device != "auto":
+        return device
+    return "cuda" if _resources().get("GPU", 0) > 0 else "cpu"
+
+
+def _resources() -> dict[str, float]:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # untyped
+    return resources
 
 
 def _join(address: str | None, cpus: int, scratch: str) -> None:
@@ -75,37 +105,37 @@ def _join(address: str | None, cpus: int, scratch: str) -> None:
 
 
 def _check_resources(launch: Launch) -> None:
-    """Settle the device, and refuse jobs that the cluster could never start."""
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray leaves it untyped
-    if launch.device == "auto":
-        launch.device = "cuda" if found.get("GPU", 0) > 0 else "cpu"
+    """Refuse jobs that the cluster could never start."""
+    has = _resources()
     jobs = {launch.plan.jobs[key].kind: launch.plan.jobs[key] for key in launch.state.needed}
     faults = []
     for kind, job in jobs.items():
-        wanted = _bundle(launch.shares.of(job))
-        if short := {name: size for name, size in wanted.items() if size > found.get(name, 0)}:
+        wanted = _bundle(launch.allotments.of(job))
+        if short := {name: size for name, size in wanted.items() if size > has.get(name, 0)}:
             faults.append(f"a {kind} job takes {short}")
     if faults:
-        has = {name: found.get(name, 0) for name in ("CPU", "GPU", "memory")}
-        models = [name.partition(":")[2] for name in found if name.startswith(ACCELERATOR)]
+        cpus, gpus, memory = (has.get(name, 0) for name in ("CPU", "GPU", "memory"))
+        models = [name.partition(":")[2] for name in has if name.startswith(ACCELERATOR)]
         raise ResourceError(
-            f"{'; '.join(faults)}; the cluster has {has['CPU']:g} CPUs, {has['GPU']:g} GPUs "
-            f"({', '.join(models) or 'of no known model'}) and {has['memory'] / 2**30:.1f} GiB: "
+            f"{'; '.join(faults)}; the cluster has {cpus:g} CPUs, {gpus:g} GPUs "
+            f"({', '.join(models) or 'of no known model'}) and {memory / 2**30:.1f} GiB: "
             "change resources in the sweep file, or --device"
         )
 
 
-def _bundle(share: Share) -> dict[str, float]:
-    """Return a share as Ray counts resources."""
-    wanted = {"CPU": share.cpus, "GPU": share.gpus, "memory": float(share.memory or 0)}
-    if share.accelerator:
-        wanted[f"{ACCELERATOR}{share.accelerator}"] = 0.001  # so pinned, not used up
+def _bundle(allotment: Allotment) -> dict[str, float]:
+    """Return an allotment as Ray counts resources."""
+    wanted = {
+        "CPU": allotment.cpus, "GPU": allotment.gpus, "memory": float(allotment.memory or 0),
+    }  # fmt: skip
+    if allotment.accelerator:
+        wanted[f"{ACCELERATOR}{allotment.accelerator}"] = 0.001  # so pinned, not used up
     return {name: size for name, size in wanted.items() if size}
 
 
 def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """Return where a job may run: on what it takes, away from nodes that it hung on."""
-    bundle = _bundle(Share(**config["share"]))
+    bundle = _bundle(Allotment(**config["allotment"]))
     if not config["avoid"]:
         return tune.PlacementGroupFactory([bundle])
     # Not in a list would be one condition; Ray's selectors have it so.
@@ -144,26 +174,16 @@ def _name(trial: Any) -> str:
 
 
 def _trainable(config: dict[str, Any]) -> None:
-    order = Order(
-        job=decode_job(config["job"]),
-        root=config["root"],
-        device=config["device"],
-        keep=tuple(config["keep"]),
-        attempt=config["attempt"],
-        share=Share(**config["share"]),
-        time_limit=config["time_limit"],
-        driver=config["driver"],
-        first=config["first"],
-    )
-    outcome = perform(order, ray.get_runtime_context().get_node_id())
-    tune.report({"outcome": json.dumps(asdict(outcome))})
+    order = decode_order(config["order"])
+    result = perform(order, ray.get_runtime_context().get_node_id())
+    tune.report({"attempt": json.dumps(asdict(result))})
 
 
 class _Jobs(Searcher):
     """Suggests the jobs that the scheduler has ready; takes back how they ended."""
 
     def __init__(self, launch: Launch):
-        super().__init__(metric="outcome", mode="max")
+        super().__init__(metric="attempt", mode="max")
         self._launch = launch
         self._running: dict[str, str] = {}
         self.failure: Exception | None = None
@@ -178,8 +198,9 @@ class _Jobs(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Take in a job that said how it ended; of others `_Endings` hears why."""
-        if not error and result and "outcome" in result:
-            self._end(trial_id, lambda _: self._launch.report(_outcome(result)))
+        if not error and result and "attempt" in result:
+            ended = AttemptResult(**json.loads(result["attempt"]))
+            self._end(trial_id, lambda _: self._launch.report(ended))
         elif not error:
             self.died(trial_id, None)
 
@@ -212,15 +233,8 @@ class _Jobs(Searcher):
         return {
             "key": order.job.key,
             "kind": order.job.kind,
-            "job": encode_job(order.job),
-            "root": order.root,
-            "device": order.device,
-            "keep": list(order.keep),
-            "attempt": order.attempt,
-            "share": asdict(order.share),
-            "time_limit": order.time_limit,
-            "driver": order.driver,
-            "first": order.first,
+            "order": encode_order(order),
+            "allotment": asdict(order.allotment),
             "avoid": self._nodes_to_avoid(order.avoid),
         }
 
@@ -268,7 +282,7 @@ class _Endings(FIFOScheduler):
         self._let_go(trial)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Take in that a trial ended; its outcome the Searcher is given."""
+        """Take in that a trial ended; the Searcher is given its result."""
         del tune_controller, result  # Tune's signature
         self._let_go(trial)
 
@@ -283,7 +297,3 @@ class _Endings(FIFOScheduler):
             done.evaluated_params, done.experiment_tag = {}, ""
             known = done.run_metadata
             known.last_result, known.metric_analysis, known.metric_n_steps = {"done": True}, {}, {}
-
-
-def _outcome(result: dict[str, Any]) -> Outcome:
-    return Outcome(**json.loads(result["outcome"]))

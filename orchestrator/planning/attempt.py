@@ -1,11 +1,19 @@
-"""Orders: what an executor is told to do, and what it says of how that ended."""
+"""Attempts at jobs: what an executor is told to do, and how that ended; both as JSON too.
+
+An order goes to another process as JSON with every distinct stage once, by its key. Stages hold
+their parents whole: written out in place, a network pruned in several rounds would be repeated
+exponentially often.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from orchestrator.planning.plan import Job
+from prune_core.specs.settings import Threat
+from prune_core.specs.stages import STAGES, Rewound, Stage
 
 Cause = Literal["error", "system", "storage", "memory", "lost", "time"]
 """Why an attempt failed: an error of its own; the system's; the storage root; no memory; its worker
@@ -14,18 +22,20 @@ died; it ran into its time limit."""
 ATTEMPTS: dict[Cause, int] = {
     "error": 1, "system": 3, "storage": 3, "memory": 2, "lost": 3, "time": 2,
 }  # fmt: skip
-"""Attempts at a job before a failure of each cause is its last; what is certain to come again is
-not tried again, and memory that ran out is given once more, doubled."""
+"""How many attempts a job has before a failure of each cause is final.
+
+An error of its own would come again; memory that ran out is given once more, doubled.
+"""
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a job takes while it runs."""
+class Allotment:
+    """What a job is given of a machine while it runs."""
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory: int | None = None
-    """Bytes of the machine's memory."""
+    """Bytes of main memory."""
     accelerator: str | None = None
     """The model of GPU, as Ray names it."""
 
@@ -36,28 +46,29 @@ class Order:
 
     job: Job
     root: str
+    """The storage root."""
     device: str
     keep: tuple[str, ...] = ()
-    """Stages whose networks stay in storage."""
+    """Kinds of stages whose artifacts stay in storage."""
     attempt: int = 1
-    share: Share = Share()
+    allotment: Allotment = Allotment()
     time_limit: float | None = None
-    """Seconds after which the job is taken to hang."""
+    """Seconds after which the job counts as hanging."""
     avoid: tuple[str, ...] = ()
     """Nodes of the cluster that it hung on."""
     driver: str | None = None
-    """Whose lease the job is done under; under none where it is left out."""
+    """The driver that holds the job's lease; None where the job runs without one."""
     first: bool = False
-    """Whether the driver's first attempt: what is done by then, another driver did."""
+    """Whether this is the driver's first attempt: a job done by then was done by another driver."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptResult:
     """How one attempt at a job ended."""
 
     key: str
     status: Literal["done", "failed", "elsewhere"]
-    """``elsewhere``: nothing was done, for another driver has the job in hand."""
+    """``elsewhere``: nothing was done, because another driver has the job in hand."""
     error: str | None = None
     cause: Cause | None = None
     seconds: float = 0.0
@@ -67,3 +78,67 @@ class Outcome:
     """Bytes that the GPU has."""
     node: str | None = None
     """The node of the cluster."""
+
+
+def encode_order(order: Order) -> str:
+    """Return an order as JSON; `decode_order` reads it."""
+    plain = {f.name: getattr(order, f.name) for f in fields(order)}
+    return json.dumps({**plain, "job": _job_data(order.job), "allotment": asdict(order.allotment)})
+
+
+def decode_order(text: str) -> Order:
+    """Return the order that `encode_order` wrote."""
+    data = json.loads(text)
+    return Order(
+        **{
+            **data,
+            "job": _job(data["job"]),
+            "allotment": Allotment(**data["allotment"]),
+            "keep": tuple(data["keep"]),
+            "avoid": tuple(data["avoid"]),
+        }
+    )
+
+
+def _job_data(job: Job) -> dict[str, Any]:
+    stages: dict[str, dict[str, Any]] = {}  # parents before children
+    for stage in (job.stage, *job.rewinds):
+        _enter(stage, stages)
+    return {
+        "stages": stages,
+        "stage": job.stage.key,
+        "parents": job.parents,
+        "attacks": job.attacks,
+        "threat": job.threat and job.threat.model_dump(mode="json"),
+        "labels": job.labels,
+        "rewinds": [rewound.key for rewound in job.rewinds],
+    }
+
+
+def _enter(stage: Stage, stages: dict[str, dict[str, Any]]) -> None:
+    if stage.key in stages:
+        return
+    parents = stage.parents
+    for parent in parents.values():
+        _enter(parent, stages)
+    stages[stage.key] = {
+        "kind": stage.kind,
+        "spec": stage.model_dump(mode="json", exclude=set(parents)),
+        "parents": {field: parent.key for field, parent in parents.items()},
+    }
+
+
+def _job(data: dict[str, Any]) -> Job:
+    stages: dict[str, Stage] = {}
+    for key, entry in data["stages"].items():
+        parents = {field: stages[parent] for field, parent in entry["parents"].items()}
+        stages[key] = STAGES[entry["kind"]].model_validate({**entry["spec"], **parents})
+    rewinds = [stages[key] for key in data["rewinds"]]
+    return Job(
+        stage=stages[data["stage"]],
+        parents=tuple(data["parents"]),
+        attacks=tuple(data["attacks"]),
+        threat=data["threat"] and Threat.model_validate(data["threat"]),
+        labels=data["labels"],
+        rewinds=tuple(r for r in rewinds if isinstance(r, Rewound)),
+    )

@@ -20,7 +20,6 @@ from prune_core.specs.stages import (
     Pruned,
     Rewound,
     Scores,
-    Sensitivity,
     Stage,
     Trial,
     dense_of,
@@ -86,7 +85,7 @@ class Job:
     @cached_property
     def weight(self) -> float:
         """Roughly how long it takes, in passes over the training images."""
-        return _passes(self.stage)
+        return self.stage.passes
 
 
 @dataclass(frozen=True)
@@ -190,18 +189,6 @@ def _enter(trial: Trial, labels: Mapping[str, Value], jobs: dict[str, Job]) -> J
         jobs.setdefault(rewound.key, Job(rewound, (dense.key,)))
         parents.append(rewound.key)
     return Job(trial, tuple(parents), trial.attacks, trial.threat, labels)
-
-
-def _passes(stage: Stage) -> float:
-    """Estimate a job's passes over the training images; an attack step counts as one and a half."""
-    training = getattr(stage, "training", None)
-    if isinstance(stage, Rewound):
-        return 0.1  # the dense network's job leaves it behind
-    if isinstance(stage, Trial):
-        return max(1.0, sum(map(_passes, stage.trainings)))
-    if training is not None:
-        return float(training.epochs * (3 + 1.5 * (training.attack_steps or 0)))
-    return 10.0 if isinstance(stage, Sensitivity) else 2.0
 
 
 def _levels(labels: Mapping[str, Value] | None) -> str:

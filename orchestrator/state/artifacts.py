@@ -11,6 +11,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from prune_core.specs.stages import FACTS, STAGES
 from results.tables.storage import Storage
 
 if TYPE_CHECKING:
@@ -18,19 +19,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NETWORK = "network.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
-SCORES = "scores.safetensors"
-FACTS = "facts.json"
-RESULT = {
-    "dense": NETWORK,
-    "rewind": NETWORK,
-    "prune": NETWORK,
-    "finetune": NETWORK,
-    "scores": SCORES,
-    "sensitivity": FACTS,
-}
-"""The file whose presence says that a stage is done."""
+"""Where a training goes on from; gone once its stage is done."""
+HEAD = 65_536
+"""Bytes that are read at once for a header; most are shorter."""
 
 
 class Artifacts:
@@ -41,12 +33,12 @@ class Artifacts:
 
     def has(self, stage: str, key: str) -> bool:
         """Say whether a stage's result is there (its content is checked when it is read)."""
-        return self.storage.exists("artifacts", stage, key, RESULT[stage])
+        return self.storage.exists("artifacts", stage, key, STAGES[stage].result or "")
 
     def keys(self, stage: str) -> set[str]:
         """Return the keys of a stage's results; one listing."""
-        found = (file.partition("/") for file in self.storage.sizes("artifacts", stage))
-        return {key for key, _, name in found if name == RESULT[stage]}
+        files = (file.partition("/") for file in self.storage.sizes("artifacts", stage))
+        return {key for key, _, name in files if name == STAGES[stage].result}
 
     def save(
         self, stage: str, key: str, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]
@@ -66,6 +58,20 @@ class Artifacts:
         except ValueError as error:
             self._set_aside(stage, key, name, str(error))
             return None
+
+    def facts(self, stage: str, key: str, name: str) -> dict[str, Any] | None:
+        """Return the facts of a file of tensors, or None as `load` does; no tensor is read."""
+        path = ("artifacts", stage, key, name)
+        head = self.storage.read(*path, end=HEAD)
+        if head is None:
+            return None
+        if (rest := _header_length(head)) > len(head):
+            head += self.storage.read(*path, start=len(head), end=rest) or b""
+        try:
+            return _header_facts(head)
+        except ValueError:  # damaged, or of a version that gave facts no digest of their own
+            loaded = self.load(stage, key, name)
+            return None if loaded is None else loaded[1]
 
     def save_facts(self, stage: str, key: str, facts: dict[str, Any]) -> None:
         """Write facts alone, as JSON."""
@@ -107,9 +113,9 @@ class Artifacts:
 def _facts(data: bytes) -> dict[str, Any]:
     """Raise ValueError where the data are not exactly what was written."""
     try:
-        found = json.loads(data)
-        text = found["facts"]
-        if found["digest"] != _digest(text.encode()):
+        stored = json.loads(data)
+        text = stored["facts"]
+        if stored["digest"] != _digest(text.encode()):
             raise ValueError("its digest does not match")
         facts: dict[str, Any] = json.loads(text)
     except (KeyError, TypeError) as error:
@@ -138,8 +144,32 @@ def _pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
 
     text = json.dumps(facts, sort_keys=True)
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    packed: bytes = save(on_cpu, {"facts": text, "digest": _digest_of(on_cpu, text)})
+    digests = {"digest": _digest_of(on_cpu, text), "facts_digest": _digest(text.encode())}
+    packed: bytes = save(on_cpu, {"facts": text, **digests})
     return packed
+
+
+def _header_length(data: bytes) -> int:
+    """Return where the header of a safetensors file ends; its first 8 bytes say so."""
+    return 8 + int.from_bytes(data[:8], "little")
+
+
+def _header(data: bytes) -> dict[str, str]:
+    header: dict[str, str] = json.loads(data[8 : _header_length(data)])["__metadata__"]
+    return header
+
+
+def _header_facts(data: bytes) -> dict[str, Any]:
+    """Raise ValueError where the facts are not exactly what was packed."""
+    try:
+        header = _header(data)
+        text, digest = header["facts"], header["facts_digest"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no header with facts: {error}") from error
+    if digest != _digest(text.encode()):
+        raise ValueError("the digest of its facts does not match")
+    facts: dict[str, Any] = json.loads(text)
+    return facts
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -149,8 +179,7 @@ def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         tensors = load(data)
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length])["__metadata__"]
+        header = _header(data)
         facts, digest = header["facts"], header["digest"]
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"no whole safetensors file: {error}") from error

@@ -18,15 +18,12 @@ from prune_core.specs.stages import (
     Finetuned,
     Pruned,
     Sanity,
-    Stage,
     Trial,
     dense_of,
 )
 from results.tables.schema import metric_name
 
 Row = dict[str, Any]
-STAGE_NAMES = {"dense": "dense", "prune": "pruned", "finetune": "finetuned"}
-"""What the tables call the networks of each stage."""
 
 
 def now() -> datetime:
@@ -98,7 +95,7 @@ def evaluation_row(
     return {
         "key": stage.key,
         "network": stage.network.key,
-        "stage": STAGE_NAMES[stage.network.kind],
+        "stage": stage.network.network_word,
         "dataset": dense_of(stage).dataset.name,
         "split": "test",
         "attack": stage.attack,
@@ -133,7 +130,7 @@ def check_rows(stage: Sanity, checks: Iterable[Row]) -> list[Row]:
 
 def epoch_rows(network: Dense | Finetuned, history: Iterable[Row]) -> list[Row]:
     """Return the rows of a training."""
-    named = {"network": network.key, "stage": STAGE_NAMES[network.kind]}
+    named = {"network": network.key, "stage": network.network_word}
     return [{**named, **epoch} for epoch in history]
 
 
@@ -161,14 +158,9 @@ def job_row(order: Order, start: datetime, **measured: Any) -> Row:
         "batch_size": job.batch_size,
         "node": platform.node(),
         "device": order.device,
-        "cpus": order.share.cpus,
-        "gpus": order.share.gpus,
+        "cpus": order.allotment.cpus,
+        "gpus": order.allotment.gpus,
         "start": start,
         "end": now(),
         **measured,
     }
-
-
-def stage_name(stage: Stage) -> str:
-    """Return what the tables call a network."""
-    return STAGE_NAMES[stage.kind]

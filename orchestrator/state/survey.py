@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from orchestrator.planning.attempt import Outcome
+from orchestrator.planning.attempt import AttemptResult
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
 from prune_core.specs.stages import Trial
@@ -49,18 +49,18 @@ class Finished:
         return all(evaluation.key in self._evaluated for evaluation in job.evaluations)
 
 
-def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> Outcome | None:
+def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> AttemptResult | None:
     """Return how a job ended that was to do when this driver looked; None if it is to do still."""
     if not isinstance(job.stage, Trial):
         measured = (tables.find("evaluations", evaluation.key) for evaluation in job.evaluations)
         there = Artifacts(storage).has(job.kind, job.key) and all(measured)
-        return Outcome(job.key, "done") if there else None
+        return AttemptResult(job.key, "done") if there else None
     if not storage.exists("tables", "trials", f"{job.key}.parquet"):
         return None  # a row of before is no news
     row = (tables.find("trials", job.key) or [{}])[0]
     if row.get("status") == "failed":
-        return Outcome(job.key, "failed", row["error"])
-    return Outcome(job.key, "done") if row.get("status") == "done" else None
+        return AttemptResult(job.key, "failed", row["error"])
+    return AttemptResult(job.key, "done") if row.get("status") == "done" else None
 
 
 def survey(plan: Plan, storage: Storage, retry_failed: bool = False, mend: bool = False) -> State:

@@ -39,11 +39,13 @@ from prune_core.specs.fields import (
     AttackName,
     CriterionName,
     GranularityName,
+    OneOf,
     Share,
     Spec,
 )
 from prune_core.specs.recipes import Compute, FinetuningLevel, Training
 from prune_core.specs.settings import Dataset, Estimation, PruningRules, Threat
+from prune_core.specs.stages import JOB_KINDS, KEEPABLE
 
 
 class SweepFileError(OrchestratorError):
@@ -73,7 +75,7 @@ def _distinct_contents(levels: dict[str, Any]) -> dict[str, Any]:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Kept = Literal["dense", "rewind", "scores", "prune", "finetune"]
+Kept = Annotated[str, OneOf(KEEPABLE)]
 
 
 class EvaluationRules(Spec):
@@ -140,7 +142,7 @@ class Sweep(Spec):
     sensitivity: Estimation = Estimation()
     pruning: PruningRules = PruningRules()
     keep: tuple[Kept, ...] = Field(
-        ("dense", "rewind", "scores", "prune"),
+        tuple(kind for kind in KEEPABLE if kind in JOB_KINDS),
         description="stages that stay in storage after the sweep",
     )
     compute: Compute = Compute()

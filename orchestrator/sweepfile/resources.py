@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from prune_core.specs.fields import ArchitectureName, Number, Spec
+from prune_core.specs.fields import ArchitectureName, Number, OneOf, Spec
+from prune_core.specs.stages import JOB_KINDS
 
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -48,7 +49,7 @@ class Takes(Spec):
     )
 
 
-Kind = Literal["dense", "rewind", "sensitivity", "scores", "prune", "trial"]
+Kind = Annotated[str, OneOf(JOB_KINDS)]
 
 
 class Resources(Takes):

@@ -13,14 +13,14 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from orchestrator.errors import OrchestratorError
-from orchestrator.planning.attempt import Cause, Order, Outcome
+from orchestrator.planning.attempt import AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job
 from orchestrator.state import rows
 from orchestrator.state.leases import Leases
 from orchestrator.state.survey import ended_meanwhile
-from orchestrator.worker.materialize import Maker
-from orchestrator.worker.memory import PeakMemory, device_memory, device_name
+from orchestrator.worker.device import device_memory, device_name, prepare_process
+from orchestrator.worker.materialize import Materializer
+from orchestrator.worker.memory import PeakMemory
 from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
@@ -30,38 +30,22 @@ from results.errors import StorageIOError
 from results.tables.storage import Storage
 
 
-class DeviceError(OrchestratorError):
-    """A device that this machine does not have."""
-
-
-def resolve_device(device: str) -> str:
-    """Return ``cuda`` or ``cpu`` for ``auto``; raise `DeviceError` for one that is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise DeviceError(f"device {device!r}: {error}") from error
-    if wanted.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"device {device!r}: this machine has no CUDA device; use --device cpu")
-    return device
-
-
-def perform(order: Order, node: str | None = None) -> Outcome:
+def perform(order: Order, node: str | None = None) -> AttemptResult:
     """Do a job, write its row in ``jobs``, and say how it ended; errors do not leave it.
 
     ``node`` is the cluster's name of this machine. A job that takes longer than its limit ends
     with its process, its row written.
     """
     job, start, clock = order.job, rows.now(), time.perf_counter()
-    _prepare_process(order)
+    prepare_process(order.device, order.allotment.gpus)
     memory = PeakMemory(order.device)
-    maker = Maker(Storage(order.root), torch.device(order.device), order.keep)
+    materializer = Materializer(Storage(order.root), torch.device(order.device), order.keep)
     try:
-        if met := _met(order, maker):
+        if met := _met(order, materializer):
             return met
+        resumed_epoch = materializer.epochs_behind(job.stage)
     except StorageIOError as error:
-        return Outcome(job.key, "failed", str(error), "storage")
+        return AttemptResult(job.key, "failed", str(error), "storage")
 
     def write_row(status: str, cause: Cause | None, error: str | None) -> None:
         row = rows.job_row(
@@ -72,18 +56,18 @@ def perform(order: Order, node: str | None = None) -> Outcome:
             error=error,
             node_id=node,
             accelerator=device_name(order.device),
-            resumed_epoch=maker.resumed_epoch,
+            resumed_epoch=resumed_epoch,
             seconds=time.perf_counter() - clock,
             peak_memory=memory.peak(),
             device_memory=device_memory(order.device),
         )
-        maker.tables.write("jobs", f"{job.key}-{order.attempt}", [row])
+        materializer.tables.write("jobs", f"{job.key}-{order.attempt}", [row])
 
     message: str | None = None
     cause: Cause | None = None
     try:
         with time_limit(order.time_limit, lambda where: write_row("failed", "time", where)):
-            _do(job, maker)
+            _do(job, materializer)
         write_row("done", None, None)
     except Exception as error:
         message = "".join(traceback.format_exception_only(error)).strip()
@@ -92,8 +76,8 @@ def perform(order: Order, node: str | None = None) -> Outcome:
         with contextlib.suppress(StorageIOError):
             write_row("failed", cause, traceback.format_exc())
             if cause == "error":
-                maker.drop_checkpoint(job.stage)
-    return Outcome(
+                materializer.drop_checkpoint(job.stage)
+    return AttemptResult(
         job.key,
         "failed" if cause else "done",
         message,
@@ -105,14 +89,15 @@ def perform(order: Order, node: str | None = None) -> Outcome:
     )
 
 
-def _met(order: Order, maker: Maker) -> Outcome | None:
+def _met(order: Order, materializer: Materializer) -> AttemptResult | None:
     """Take the job's lease; say what follows where another driver has it, or did the job."""
     job = order.job
     if order.driver is None:
         return None
-    if not Leases(maker.artifacts.storage, order.driver).take(job.lease):
-        return Outcome(job.key, "elsewhere")
-    ended = ended_meanwhile(job, maker.artifacts.storage, maker.tables) if order.first else None
+    storage = materializer.artifacts.storage
+    if not Leases(storage, order.driver).take(job.lease):
+        return AttemptResult(job.key, "elsewhere")
+    ended = ended_meanwhile(job, storage, materializer.tables) if order.first else None
     return ended if ended is not None and ended.status == "done" else None
 
 
@@ -124,92 +109,81 @@ def _cause(error: Exception) -> Cause:
     return "system" if isinstance(error, OSError) else "error"
 
 
-def _prepare_process(order: Order) -> None:
-    """Make results independent of the process: how many threads add up decides the last bits."""
-    torch.set_num_threads(1)
-    if torch.device(order.device).type == "cuda":
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
-        if order.share.gpus:
-            # Ray only counts shares; this keeps a job from the memory of its neighbours.
-            torch.cuda.set_per_process_memory_fraction(min(1.0, order.share.gpus))
-
-
-def _do(job: Job, maker: Maker) -> None:
+def _do(job: Job, materializer: Materializer) -> None:
     """Do the job's stage and its evaluations."""
     stage = job.stage
     if isinstance(stage, Sensitivity):
-        maker.sensitivity(stage)
+        materializer.sensitivity(stage)
     elif isinstance(stage, Scores):
-        maker.scores(stage)
+        materializer.scores(stage)
     elif isinstance(stage, Trial):
-        _trial(stage, job, maker)
+        _trial(stage, job, materializer)
     elif isinstance(stage, Rewound):
-        maker.network(stage)
+        materializer.network(stage)
     elif isinstance(stage, Dense | Pruned):
-        present = maker.artifacts.has(stage.kind, stage.key)
-        maker.rewinds = job.rewinds
-        network = functools.cache(functools.partial(maker.network, stage))
+        present = materializer.artifacts.has(stage.kind, stage.key)
+        network = functools.cache(functools.partial(materializer.network, stage, job.rewinds))
         if not present:
             network()
-        _evaluations(job.evaluations, network, maker)
+        _evaluations(job.evaluations, network, materializer)
     else:
         raise TypeError(f"no job is made of a stage {type(stage).__name__}")
 
 
 def _evaluations(
-    wanted: Iterable[Evaluation], network: Callable[[], nn.Module], maker: Maker
+    wanted: Iterable[Evaluation], network: Callable[[], nn.Module], materializer: Materializer
 ) -> list[rows.Row]:
     """Return the evaluations' rows; the network is made only where one is missing."""
-    found: list[rows.Row] = []
+    evaluated: list[rows.Row] = []
     twin = functools.cache(lambda: Twin(network()))
     for evaluation in wanted:
-        known = maker.tables.find("evaluations", evaluation.key)
+        known = materializer.tables.find("evaluations", evaluation.key)
         if known is None:
-            known = [_evaluate(evaluation, network(), twin(), maker)]
-        found += known
-    return found
+            known = [_evaluate(evaluation, network(), twin(), materializer)]
+        evaluated += known
+    return evaluated
 
 
-def _evaluate(evaluation: Evaluation, network: nn.Module, twin: Twin, maker: Maker) -> rows.Row:
-    outcome = evaluate(network, maker.data(evaluation).test, evaluation, twin)
-    row = rows.evaluation_row(evaluation, outcome.correct, outcome.accuracy, outcome.seconds)
-    maker.tables.write("evaluations", evaluation.key, [row])
+def _evaluate(
+    evaluation: Evaluation, network: nn.Module, twin: Twin, materializer: Materializer
+) -> rows.Row:
+    seen = evaluate(network, materializer.data(evaluation).test, evaluation, twin)
+    row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds)
+    materializer.tables.write("evaluations", evaluation.key, [row])
     return row
 
 
-def _flags(trial: Trial, network: Callable[[], nn.Module], maker: Maker) -> list[str]:
+def _flags(trial: Trial, network: Callable[[], nn.Module], materializer: Materializer) -> list[str]:
     """Check the final network for false robustness; return the checks that it failed."""
     stage = trial.sanity
     if stage is None:
         return []
-    known = maker.tables.find("checks", stage.key)
+    known = materializer.tables.find("checks", stage.key)
     if known is None:
-        dense, test = maker.network(trial.dense), maker.data(stage).test
-        found = sanity.check(network(), dense, test, stage)
-        known = rows.check_rows(stage, map(asdict, found))
-        maker.tables.write("checks", stage.key, known)
+        dense, test = materializer.network(trial.dense), materializer.data(stage).test
+        checks = sanity.check(network(), dense, test, stage)
+        known = rows.check_rows(stage, map(asdict, checks))
+        materializer.tables.write("checks", stage.key, known)
     return [row["check"] for row in known if not row["passed"]]
 
 
-def _trial(trial: Trial, job: Job, maker: Maker) -> None:
+def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
     """Fine-tune, evaluate all three networks of the path, and write the trial's row."""
     measured: rows.Row = {}
     for stage in (trial.dense, trial.pruned):
-        found = _evaluations(
+        evaluated = _evaluations(
             trial.evaluations(stage),
-            functools.cache(functools.partial(maker.network, stage)),
-            maker,
+            functools.cache(functools.partial(materializer.network, stage)),
+            materializer,
         )
-        measured |= rows.metrics(rows.stage_name(stage), found)
-    network = functools.cache(functools.partial(maker.network, trial.network))
-    final = _evaluations(job.evaluations, network, maker)
+        measured |= rows.metrics(str(stage.network_word), evaluated)
+    network = functools.cache(functools.partial(materializer.network, trial.network))
+    final = _evaluations(job.evaluations, network, materializer)
     measured |= rows.metrics("finetuned", final)
-    flags = _flags(trial, network, maker)
-    facts = maker.pruning_facts(trial.pruned)["report"]
+    flags = _flags(trial, network, materializer)
+    facts = materializer.pruning_facts(trial.pruned)["report"]
     achieved = {name: facts[name] for name in ACHIEVED}
-    trained = [maker.epochs(stage) for stage in trial.trainings]
+    trained = [materializer.epochs(stage) for stage in trial.trainings]
     row = {
         **rows.levels_row(trial, job.labels or {}),
         **rows.reported(trained, flags),
@@ -219,17 +193,17 @@ def _trial(trial: Trial, job: Job, maker: Maker) -> None:
         "error": None,
         "finetune_seconds": sum(epoch["seconds"] for epochs in trained for epoch in epochs),
         "evaluate_seconds": sum(row["seconds"] for row in final),
-        "device": str(maker.device),
+        "device": str(materializer.device),
         "node": platform.node(),
         "torch": torch.__version__,
         "finished": rows.now(),
     }
-    maker.tables.write("trials", trial.key, [row], over="failed")
-    maker.drop_checkpoint(trial)
-    _drop_rounds(trial, maker)
+    materializer.tables.write("trials", trial.key, [row], over="failed")
+    materializer.drop_checkpoint(trial)
+    _drop_rounds(trial, materializer)
 
 
-def _drop_rounds(trial: Trial, maker: Maker) -> None:
+def _drop_rounds(trial: Trial, materializer: Materializer) -> None:
     """Drop what later rounds of an iterative pruning left, but for what the file keeps.
 
     The first round's pruning and scores are jobs of their own, and other trials' too.
@@ -237,8 +211,8 @@ def _drop_rounds(trial: Trial, maker: Maker) -> None:
     for training_stage in trial.trainings[:-1]:
         pruned = training_stage.pruned
         for stage in filter(None, (pruned, pruned.scores, pruned.ranking)):
-            if stage.kind not in maker.keep:
-                maker.artifacts.drop(stage.kind, stage.key)
+            if stage.kind not in materializer.keep:
+                materializer.artifacts.drop(stage.kind, stage.key)
 
 
 ACHIEVED = ("params", "macs", "params_removed", "macs_removed", "channels_removed", "shortfall")

@@ -1,4 +1,4 @@
-"""Making: what stages yield, loaded where it is in storage, computed where it is not.
+"""Materializing: what a stage yields, loaded where storage has it, computed where it has not.
 
 What is missing or damaged is computed on the spot, its parents as well; the scheduler's order only
 makes sure that two jobs seldom need the same thing at once.
@@ -6,6 +6,7 @@ makes sure that two jobs seldom need the same thing at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.state import rows
-from orchestrator.state.artifacts import CHECKPOINT, NETWORK, SCORES, Artifacts
+from orchestrator.state.artifacts import CHECKPOINT, Artifacts
 from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.pruning import masks, scoring, sensitivities
@@ -24,6 +25,8 @@ from prune_core.pruning.groups import Structure
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.stages import (
+    NETWORK,
+    SCORES,
     Dense,
     Finetuned,
     Pruned,
@@ -43,7 +46,7 @@ from results.tables.store import Tables
 Network = Dense | Rewound | Pruned | Finetuned
 
 
-class Maker:
+class Materializer:
     """Makes networks, scores and sensitivities on one device, out of and into one storage root."""
 
     def __init__(self, storage: Storage, device: torch.device, keep: tuple[str, ...]):
@@ -51,21 +54,22 @@ class Maker:
         self.tables = Tables(storage, mend=True)
         self.device = device
         self.keep = keep
-        self.resumed_epoch = 0
-        """Epochs that were behind the last training when it began here."""
-        self.rewinds: tuple[Rewound, ...] = ()
-        """What is to be left behind of the dense network's way."""
 
-    def network(self, stage: Network) -> nn.Module:
-        """Return a stage's network on the device, in eval mode."""
-        found = self._stored(stage)
-        if found is None:
-            found = self._computed(stage)
-        return found.eval()
+    def network(self, stage: Network, rewinds: Sequence[Rewound] = ()) -> nn.Module:
+        """Return a stage's network on the device, in eval mode.
 
-    def _computed(self, stage: Network) -> nn.Module:
+        Args:
+            stage: The stage.
+            rewinds: Earlier states of a dense network, to be stored too where it is trained here.
+        """
+        network = self._stored(stage)
+        if network is None:
+            network = self._computed(stage, rewinds)
+        return network.eval()
+
+    def _computed(self, stage: Network, rewinds: Sequence[Rewound]) -> nn.Module:
         if isinstance(stage, Dense):
-            return self._dense(stage)
+            return self._dense(stage, rewinds)
         if isinstance(stage, Rewound):
             return self._rewound(stage)
         return self._pruned(stage) if isinstance(stage, Pruned) else self._finetuned(stage)
@@ -89,12 +93,17 @@ class Maker:
         facts["structure"] = structure
         self.artifacts.save(stage.kind, stage.key, NETWORK, dict(network.state_dict()), facts)
 
-    def _dense(self, stage: Dense) -> nn.Module:
+    def _dense(self, stage: Dense, rewinds: Sequence[Rewound]) -> nn.Module:
         network = self._blank(stage).to(self.device)
-        for rewound in self.rewinds:
-            if rewound.epoch == 0:
-                self._save(rewound, network, None)
-        self._fit(stage, network)
+        by_epoch = {rewound.epoch: rewound for rewound in rewinds}
+        if 0 in by_epoch:
+            self._save(by_epoch[0], network, None)
+
+        def keep_rewound(epoch: int) -> None:
+            if epoch in by_epoch:
+                self._save(by_epoch[epoch], network, None)
+
+        self._fit(stage, network, after_epoch=keep_rewound)
         self._save(stage, network, None)
         self.drop_checkpoint(stage)
         return network
@@ -159,16 +168,17 @@ class Maker:
         return network
 
     def _fit(
-        self, stage: Dense | Finetuned, network: nn.Module, teacher: nn.Module | None = None
+        self,
+        stage: Dense | Finetuned,
+        network: nn.Module,
+        teacher: nn.Module | None = None,
+        after_epoch: Callable[[int], None] = lambda _: None,
     ) -> None:
         stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
         checkpoint = Checkpoint.of(*stored) if stored else None
-        self.resumed_epoch = len(checkpoint.history) if checkpoint else 0
 
         def keep(after: Checkpoint) -> None:
-            for rewound in self.rewinds:
-                if rewound.network.key == stage.key and rewound.epoch == len(after.history):
-                    self._save(rewound, network, None)
+            after_epoch(len(after.history))
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
 
         data = self.data(stage)
@@ -187,11 +197,19 @@ class Maker:
 
     def epochs(self, stage: Finetuned) -> list[rows.Row]:
         """Return the rows of a fine-tuning's epochs; trained again where they are gone."""
-        found = self.tables.find("epochs", stage.key)
-        if found is None:
+        epochs = self.tables.find("epochs", stage.key)
+        if epochs is None:
             self._finetuned(stage)
-            found = self.tables.find("epochs", stage.key)
-        return found or []
+            epochs = self.tables.find("epochs", stage.key)
+        return epochs or []
+
+    def epochs_behind(self, stage: Stage) -> int:
+        """Return how many epochs of the stage's last training that began are in its checkpoint."""
+        for training_stage in _trainings(stage):
+            facts = self.artifacts.facts(training_stage.kind, training_stage.key, CHECKPOINT)
+            if facts is not None:
+                return len(facts["history"])
+        return 0
 
     def sensitivity(self, stage: Sensitivity) -> dict[str, sensitivities.LayerSensitivity]:
         """Return every layer's sensitivity, from storage where it is there."""
@@ -199,8 +217,8 @@ class Maker:
         if stored is None:
             network = self.network(stage.network)
             layers = list(masks.maskable(network))
-            found = sensitivities.measure(network, layers, self.data(stage), stage)
-            stored = {name: asdict(value) for name, value in found.items()}
+            measured = sensitivities.measure(network, layers, self.data(stage), stage)
+            stored = {name: asdict(value) for name, value in measured.items()}
             self.artifacts.save_facts(stage.kind, stage.key, stored)
         return {
             name: sensitivities.LayerSensitivity(value["value"], tuple(value["restarts"]))
@@ -218,27 +236,25 @@ class Maker:
         network = self.network(stage.network) if network is None else network
         data = self.data(stage)
         modules = prunable_view(network, data.shape, stage.unit).modules
-        found = scoring.score(network, data, modules, stage)
+        scores = scoring.score(network, data, modules, stage)
         if stage.needs_data:
-            self.artifacts.save(stage.kind, stage.key, SCORES, found, {})
-        return found
+            self.artifacts.save(stage.kind, stage.key, SCORES, scores, {})
+        return scores
 
     def pruning_facts(self, stage: Pruned) -> dict[str, Any]:
         """Return what the pruning reported, pruning again where that is gone."""
-        stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
-        if stored is None:
+        facts = self.artifacts.facts(stage.kind, stage.key, NETWORK)
+        if facts is None:
             self.network(stage)
-            stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
-        if stored is None:
+            facts = self.artifacts.facts(stage.kind, stage.key, NETWORK)
+        if facts is None:
             raise OSError(f"the pruned network {stage.key} was written but cannot be read back")
-        return stored[1]
+        return facts
 
     def drop_checkpoint(self, stage: Stage) -> None:
         """Remove the checkpoint of a training that is over, for good or ill."""
-        trained = stage.trainings if isinstance(stage, Trial) else [stage]
-        for training_stage in trained:
-            if isinstance(training_stage, Dense | Finetuned):
-                self.artifacts.drop(training_stage.kind, training_stage.key, CHECKPOINT)
+        for training_stage in _trainings(stage):
+            self.artifacts.drop(training_stage.kind, training_stage.key, CHECKPOINT)
 
     def data(self, stage: Stage) -> datasets.Dataset:
         """Return the data set that a stage descends from."""
@@ -255,3 +271,10 @@ class Maker:
             data.std,
             derive_seed(dense.key, "initialisation"),
         )
+
+
+def _trainings(stage: Stage) -> Sequence[Dense | Finetuned]:
+    """Return the trainings of a stage's own job, the last first."""
+    if isinstance(stage, Trial):
+        return stage.trainings
+    return [stage] if isinstance(stage, Dense) else []

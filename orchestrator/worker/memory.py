@@ -39,15 +39,3 @@ class PeakMemory:
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def device_memory(device: str) -> int | None:
-    """Return the bytes that a GPU has; None on a CPU."""
-    if torch.device(device).type != "cuda":
-        return None
-    return int(torch.cuda.get_device_properties(device).total_memory)
-
-
-def device_name(device: str) -> str | None:
-    """Return the model of a GPU; None on a CPU."""
-    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None

@@ -43,6 +43,20 @@ def parse_number(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Marks a text as one of some names, as a Literal of them would."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Refuse other names."""
+        del source, handler  # pydantic's signature
+        return core_schema.literal_schema(list(self.names))
+
+
+@dataclass(frozen=True)
 class MethodOf:
     """Marks a text as the name of one of an axis's methods."""
 

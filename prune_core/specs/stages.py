@@ -30,15 +30,33 @@ from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.registry import ATTACKS, AXES, Axis
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
 
+NETWORK = "network.safetensors"
+SCORES = "scores.safetensors"
+FACTS = "facts.json"
+
 
 class Stage(Spec):
     """A step that yields an artifact. Fields that are stages are its parents."""
 
     kind: ClassVar[str]
+    """Its name in keys, in storage and in sweep files."""
     version: ClassVar[int] = 1
     """Raised whenever the same spec would yield other numbers than before."""
+    result: ClassVar[str | None] = None
+    """The file whose presence in storage says that the stage is done; None where a table does."""
+    is_job: ClassVar[bool] = True
+    """Whether it is a unit of work of its own, not a part of another stage's."""
+    keepable: ClassVar[bool] = False
+    """Whether a sweep file says, under ``keep``, that its artifact stays in storage."""
+    network_word: ClassVar[str | None] = None
+    """What tables call its network; None where it has none of its own that is measured."""
 
     outside: dict[str, str] = Field({}, description="digests of methods from outside, by axis")
+
+    @property
+    def passes(self) -> float:
+        """Roughly how long it takes, in passes over the training images."""
+        return 2.0
 
     @property
     def parents(self) -> dict[str, Stage]:
@@ -75,6 +93,9 @@ class Dense(Stage):
 
     kind: ClassVar[str] = "dense"
     version: ClassVar[int] = 3
+    result: ClassVar[str | None] = NETWORK
+    keepable: ClassVar[bool] = True
+    network_word: ClassVar[str | None] = "dense"
     dataset: Dataset
     architecture: ArchitectureName
     training: Training
@@ -82,16 +103,27 @@ class Dense(Stage):
     threat: Threat | None
     seed: int
 
+    @property
+    def passes(self) -> float:
+        """Those of its training."""
+        return _training_passes(self.training)
+
 
 class Sensitivity(Stage):
     """The sensitivity of every layer of a network that is to be pruned."""
 
     kind: ClassVar[str] = "sensitivity"
     version: ClassVar[int] = 2
+    result: ClassVar[str | None] = FACTS
     network: Dense | Finetuned
     estimator: SensitivityName
     estimation: Estimation
     threat: Threat
+
+    @property
+    def passes(self) -> float:
+        """More than those of scores: every layer climbs."""
+        return 10.0
 
 
 class Scores(Stage):
@@ -101,6 +133,8 @@ class Scores(Stage):
     """
 
     kind: ClassVar[str] = "scores"
+    result: ClassVar[str | None] = SCORES
+    keepable: ClassVar[bool] = True
     network: Dense | Finetuned
     criterion: CriterionName
     unit: Literal["channel", "weight"] = "channel"
@@ -119,6 +153,9 @@ class Pruned(Stage):
 
     kind: ClassVar[str] = "prune"
     version: ClassVar[int] = 2
+    result: ClassVar[str | None] = NETWORK
+    keepable: ClassVar[bool] = True
+    network_word: ClassVar[str | None] = "pruned"
     network: Dense | Finetuned
     scores: Scores
     ranking: Scores | None = Field(None, description="what the allocation ranks, if not scores")
@@ -141,8 +178,15 @@ class Rewound(Stage):
     """A dense network as it was when so many epochs of its training were behind it."""
 
     kind: ClassVar[str] = "rewind"
+    result: ClassVar[str | None] = NETWORK
+    keepable: ClassVar[bool] = True
     network: Dense
     epoch: int = Field(ge=0)
+
+    @property
+    def passes(self) -> float:
+        """Next to none: the dense network's job leaves it behind."""
+        return 0.1
 
 
 class Finetuned(Stage):
@@ -150,12 +194,21 @@ class Finetuned(Stage):
 
     kind: ClassVar[str] = "finetune"
     version: ClassVar[int] = 3
+    result: ClassVar[str | None] = NETWORK
+    is_job: ClassVar[bool] = False
+    keepable: ClassVar[bool] = True
+    network_word: ClassVar[str | None] = "finetuned"
     pruned: Pruned
     policy: PolicyName
     rewound: Rewound | None = None
     training: Training
     compute: Compute = Compute()
     threat: Threat | None
+
+    @property
+    def passes(self) -> float:
+        """Those of its training."""
+        return _training_passes(self.training)
 
 
 Sensitivity.model_rebuild()
@@ -167,6 +220,7 @@ class Evaluation(Stage):
     """One attack on one network, on the test split."""
 
     kind: ClassVar[str] = "evaluate"
+    is_job: ClassVar[bool] = False
     version: ClassVar[int] = 2
     network: Dense | Pruned | Finetuned
     attack: AttackName
@@ -177,6 +231,7 @@ class Sanity(Stage):
     """Checks of one network's robustness, on the first images of the test split."""
 
     kind: ClassVar[str] = "sanity"
+    is_job: ClassVar[bool] = False
     network: Pruned | Finetuned
     threat: Threat
     images: int = Field(ge=1)
@@ -216,6 +271,11 @@ class Trial(Stage):
         return found
 
     @property
+    def passes(self) -> float:
+        """Those of its fine-tunings, and at least one for its evaluations."""
+        return max(1.0, sum(stage.passes for stage in self.trainings))
+
+    @property
     def sanity(self) -> Sanity | None:
         """The checks of the final network; None where the sweep makes none."""
         if not self.sanity_images:
@@ -225,6 +285,17 @@ class Trial(Stage):
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""
         return evaluations_of(network, self.attacks, self.threat)
+
+
+STAGES: dict[str, type[Stage]] = {
+    stage.kind: stage
+    for stage in (Dense, Rewound, Sensitivity, Scores, Pruned, Finetuned, Evaluation, Sanity, Trial)
+}
+"""Every stage by its kind, in the order of a path: what is made of stages is made of this."""
+JOB_KINDS = tuple(kind for kind, stage in STAGES.items() if stage.is_job)
+"""Kinds of jobs, in the order in which people see them."""
+KEEPABLE = tuple(kind for kind, stage in STAGES.items() if stage.keepable)
+"""Kinds of artifacts that a sweep file may keep or drop."""
 
 
 def evaluations_of(
@@ -240,6 +311,11 @@ def evaluations_of(
         )
         for attack in ("clean", *(name for name in attacks if name != "clean"))
     ]
+
+
+def _training_passes(training: Training) -> float:
+    """Count a step as three passes of a batch, and a step of its attack as one and a half."""
+    return float(training.epochs * (3 + 1.5 * (training.attack_steps or 0)))
 
 
 def dense_of(stage: Stage) -> Dense:

@@ -62,12 +62,12 @@ class Storage:
         with self.faults(path):
             return bool(self.fs.exists(path))
 
-    def read(self, *parts: str) -> bytes | None:
-        """Return a file's bytes, or None where there is none."""
+    def read(self, *parts: str, start: int | None = None, end: int | None = None) -> bytes | None:
+        """Return a file's bytes, from ``start`` up to ``end``; None where there is no file."""
         path = self.path(*parts)
         try:
             with self.faults(path):
-                data: bytes = self.fs.cat_file(path)
+                data: bytes = self.fs.cat_file(path, start=start, end=end)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return data

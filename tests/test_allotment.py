@@ -1,11 +1,11 @@
-"""Shares of machines: what the file says, what was measured, and more after memory ran out."""
+"""Allotments of machines: what the file says, what was measured, and more after memory ran out."""
 
 from __future__ import annotations
 
 import pytest
 
-from orchestrator.driver.allotment import Shares, likeness
-from orchestrator.planning.attempt import Share
+from orchestrator.driver.allotment import Allotments, likeness
+from orchestrator.planning.attempt import Allotment
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 
@@ -31,38 +31,38 @@ def test_the_narrowest_rule_holds() -> None:
         "architectures: {resnet8: {gpus: 0.25, accelerator: A100}}, "
         "kinds: {dense: {gpus: 1, accelerator: H100, time_limit: 2d}, prune: {gpus: 0}}}"
     )
-    shares = Shares(plan.sweep.resources, on_gpu=True)
-    assert shares.of(job_of(plan, "dense")) == Share(2, 1, 4 * 2**30, "H100")
-    assert shares.of(job_of(plan, "prune")) == Share(2, 0, 4 * 2**30, None)
-    assert shares.of(job_of(plan, "trial")) == Share(2, 0.25, 4 * 2**30, "A100")
-    assert shares.takes(job_of(plan, "dense")).time_limit == 2 * 86_400
-    assert shares.takes(job_of(plan, "trial")).time_limit == 12 * 3600
-    assert Shares(plan.sweep.resources, on_gpu=False).of(job_of(plan, "dense")).gpus == 0
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
+    assert allotments.of(job_of(plan, "dense")) == Allotment(2, 1, 4 * 2**30, "H100")
+    assert allotments.of(job_of(plan, "prune")) == Allotment(2, 0, 4 * 2**30, None)
+    assert allotments.of(job_of(plan, "trial")) == Allotment(2, 0.25, 4 * 2**30, "A100")
+    assert allotments.takes(job_of(plan, "dense")).time_limit == 2 * 86_400
+    assert allotments.takes(job_of(plan, "trial")).time_limit == 12 * 3600
+    assert Allotments(plan.sweep.resources, on_gpu=False).of(job_of(plan, "dense")).gpus == 0
 
 
 def test_auto_is_a_whole_gpu_until_measured_then_what_was_needed() -> None:
     plan = planned("{gpus: auto}")
-    shares = Shares(plan.sweep.resources, on_gpu=True)
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
     trial, dense = job_of(plan, "trial"), job_of(plan, "dense")
-    assert shares.of(trial).gpus == 1
-    shares.learn(likeness(trial), 10 * GB, 80 * GB)
-    assert shares.of(trial).gpus == pytest.approx(0.2)  # 1.25 x 10 / 80 = 0.16, in steps of 0.05
-    shares.learn(likeness(trial), 5 * GB, 80 * GB)
-    assert shares.of(trial).gpus == pytest.approx(0.2)  # the highest peak holds
-    assert shares.of(dense).gpus == 1  # of another kind
-    assert shares.of(job_of(plan, "trial", "none")).gpus == 1  # trains nothing: another likeness
-    shares.learn_all(
+    assert allotments.of(trial).gpus == 1
+    allotments.learn(likeness(trial), 10 * GB, 80 * GB)
+    assert allotments.of(trial).gpus == pytest.approx(0.2)  # 1.25 x 10 / 80, in steps
+    allotments.learn(likeness(trial), 5 * GB, 80 * GB)
+    assert allotments.of(trial).gpus == pytest.approx(0.2)  # the highest peak holds
+    assert allotments.of(dense).gpus == 1  # of another kind
+    assert allotments.of(job_of(plan, "trial", "none")).gpus == 1  # trains nothing
+    allotments.learn_all(
         [{"kind": "dense", "architecture": "resnet8", "batch_size": likeness(dense)[2],
           "peak_memory": 79 * GB, "device_memory": 80 * GB}]
     )  # fmt: skip
-    assert shares.of(dense).gpus == 1
+    assert allotments.of(dense).gpus == 1
 
 
 def test_memory_that_ran_out_doubles_the_share() -> None:
     plan = planned("{gpus: 0.4, memory: 2 GB}")
-    shares, trial = Shares(plan.sweep.resources, on_gpu=True), job_of(plan, "trial")
-    assert [shares.of(trial, grown).gpus for grown in range(3)] == [0.4, 0.8, 1.0]
-    assert [shares.of(trial, grown).memory for grown in range(2)] == [2 * GB, 4 * GB]
+    allotments, trial = Allotments(plan.sweep.resources, on_gpu=True), job_of(plan, "trial")
+    assert [allotments.of(trial, grown).gpus for grown in range(3)] == [0.4, 0.8, 1.0]
+    assert [allotments.of(trial, grown).memory for grown in range(2)] == [2 * GB, 4 * GB]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""The device that a job computes on: whether it is there, what it is, how a process uses it."""
+
+from __future__ import annotations
+
+import torch
+
+from orchestrator.errors import OrchestratorError
+
+
+class DeviceError(OrchestratorError):
+    """A device that this machine does not have."""
+
+
+def resolve_device(device: str) -> str:
+    """Return ``cuda`` or ``cpu`` for ``auto``, and any other device as it is.
+
+    Raises:
+        DeviceError: This machine does not have it.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(f"device {device!r}: {error}") from error
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"device {device!r}: this machine has no CUDA device; use --device cpu")
+    return device
+
+
+def device_memory(device: str) -> int | None:
+    """Return the bytes that a GPU has; None on a CPU."""
+    if torch.device(device).type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
+def device_name(device: str) -> str | None:
+    """Return the model of a GPU; None on a CPU."""
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+
+
+def prepare_process(device: str, gpus: float) -> None:
+    """Make results independent of the process; keep it to its part of a GPU's memory.
+
+    The number of threads that add up decides the last bits of a sum, so there is one.
+
+    Args:
+        device: What is computed on.
+        gpus: The part of a GPU that the process may use; 0 for no limit. Ray only counts parts:
+            the limit is what keeps a job from the memory of its neighbours.
+    """
+    torch.set_num_threads(1)
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+        if gpus:
+            torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
