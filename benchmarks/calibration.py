@@ -99,9 +99,9 @@ def least_squares(base: Array) -> tuple[float, float]:
         NAMES, LEVELS, (0, 1), np.array(np.broadcast_to(base[..., None], (*SIZES, 2))), ()
     )
     exact.values[:, 0, :, 0] = np.nan
-    found = measured_terms(exact, PAIR)
+    terms = measured_terms(exact, PAIR)
     total = variances(total_gram(exact))
-    criterion, finetuning = (float(variances(term.gram) / total) for term in found.values())
+    criterion, finetuning = (float(variances(term.gram) / total) for term in terms.values())
     return criterion, finetuning
 
 
@@ -143,17 +143,17 @@ def rows(holes: bool = False) -> Iterator[str]:
 def small() -> Iterator[str]:
     """Go through the rows of all pairs of effects from none to five points, by their extremes."""
     for seeds, unlike in itertools.product((3, 5, 10), (False, True)):
-        found = []
+        coverages = []
         for pair in itertools.product(SMALL, SMALL):
             rng = np.random.default_rng(seeds)
             hits = np.zeros(3)
             for _ in range(TRIES // 2):
                 base = cells(rng, (*pair, 0.02))
                 hits += covered(sweeps(rng, base, seeds, unlike), *shares(base))[0]
-            found.append(200 * hits / TRIES)
-        ends = np.stack([np.min(found, axis=0), np.max(found, axis=0)], axis=1)
+            coverages.append(200 * hits / TRIES)
+        ends = np.stack([np.min(coverages, axis=0), np.max(coverages, axis=0)], axis=1)
         cover = " | ".join(f"{low:.1f} to {high:.1f}" for low, high in ends)
-        absent = found[0][0]
+        absent = coverages[0][0]
         noise = "unlike" if unlike else "alike"
         yield f"| {seeds} | {noise} | {cover} | {absent:.1f} |"
 

@@ -132,7 +132,7 @@ def agreement(one: Values, other: Values) -> float:
 
 
 def measure(architecture: str, seed: int) -> dict[str, tuple[float, float, float]]:
-    """Return (seconds, agreement with the converged value, worst share found) by method."""
+    """Return (seconds, agreement with the converged value, worst share of it) by method."""
     problem = problem_of(architecture, seed)
     rows: dict[str, tuple[float, float, float]] = {}
     values: dict[str, Values] = {}
@@ -173,7 +173,7 @@ def main() -> None:
     by: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     for architecture in chosen.architectures:
         rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-        for seed in chosen.blocks():
+        for seed in chosen.seeds:
             start = time.perf_counter()
             for name, row in measure(architecture, seed).items():
                 rows[name].append(row)

@@ -1,7 +1,7 @@
 """Robust pruning as pure functions: specs in, networks and numbers out.
 
-Importing the package imports no torch; each module is imported by the name of its one idea
-(``prune_core.pruning.criteria``, ``prune_core.sensitivity``, ...).
+Importing the package imports no torch. Import a module by its own name, for example
+``prune_core.pruning.criteria``.
 """
 
 __all__ = ["__version__"]

@@ -67,16 +67,16 @@ def from_torchvision(name: str, root: Path, part: str) -> Arrays:
 
     which: dict[str, Any] = {"split": part} if name == "SVHN" else {"train": part == "train"}
     try:
-        found = getattr(datasets, name)(str(root), download=False, **which)
+        shipped = getattr(datasets, name)(str(root), download=False, **which)
     except RuntimeError as error:
         raise DatasetError(
             f"no whole {name} as torchvision keeps it in {root}; fetch it once with "
             f"torchvision.datasets.{name}({str(root)!r}, download=True)"
         ) from error
-    images = np.asarray(found.data)
+    images = np.asarray(shipped.data)
     if name != "SVHN":
         images = images.transpose(0, 3, 1, 2)
-    labels = found.labels if name == "SVHN" else found.targets
+    labels = shipped.labels if name == "SVHN" else shipped.targets
     return np.ascontiguousarray(images), np.asarray(labels, dtype=np.int64)
 
 
@@ -86,10 +86,12 @@ def from_class_folders(
     """Read ``folder/<class>/<inner>/**``; labels are places in ``classes``."""
     files: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        found = sorted(f for f in (folder / name / inner).rglob("*") if f.suffix.lower() in IMAGES)
-        if not found:
+        images = sorted(
+            file for file in (folder / name / inner).rglob("*") if file.suffix.lower() in IMAGES
+        )
+        if not images:
             raise DatasetError(f"no image in {folder / name / inner}; fetch the data set again")
-        files += [(file, label) for file in found]
+        files += [(file, label) for file in images]
     return from_files(files, size, folder)
 
 
@@ -149,19 +151,19 @@ def _stack(sources: Iterable[io.BytesIO | Path], size: int | None, root: Path) -
     """Decode images, all of one size, as RGB (a grey one has its three channels alike)."""
     from PIL import Image, UnidentifiedImageError
 
-    found: list[NDArray[np.uint8]] = []
+    images: list[NDArray[np.uint8]] = []
     for number, source in enumerate(sources):
         try:
-            with Image.open(source) as image:
-                colour = image.convert("RGB")
+            with Image.open(source) as opened:
+                colour = opened.convert("RGB")
                 if size is not None and colour.size != (size, size):
                     colour = colour.resize((size, size), Image.Resampling.BILINEAR)
-                found.append(np.asarray(colour))
+                images.append(np.asarray(colour))
         except (UnidentifiedImageError, OSError) as error:
             name = source if isinstance(source, Path) else f"image {number} of {root}"
             raise DatasetError(f"{name} cannot be decoded ({error}); fetch it again") from error
-    shapes = Counter(image.shape[:2] for image in found)
+    shapes = Counter(image.shape[:2] for image in images)
     if len(shapes) > 1:
         seen = ", ".join(f"{w}x{h}" for (h, w), _ in shapes.most_common(3))
         raise DatasetError(f"images in {root} differ in size ({seen}, ...); give dataset.size")
-    return np.ascontiguousarray(np.stack(found).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))

@@ -88,7 +88,7 @@ def foldable(network: nn.Module) -> list[tuple[str, str]]:
         log.info("%s is attacked unfolded: %s", type(network).__name__, error)
         return []
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
-    found = []
+    pairs = []
     for node in graph.nodes:
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module":
@@ -102,8 +102,8 @@ def foldable(network: nn.Module) -> list[tuple[str, str]]:
             and len(before.users) == 1
             and all(calls.count(name) == 1 for name in pair)
         ):
-            found.append(pair)
-    return found
+            pairs.append(pair)
+    return pairs
 
 
 def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -66,8 +66,8 @@ class WideBlock(nn.Module):
         """Return features [n, width, h / stride, w / stride]."""
         active = self.relu(self.bn1(features))
         passed = features if self.shortcut is None else self.shortcut(active)
-        found: Tensor = passed + self.conv2(self.relu(self.bn2(self.conv1(active))))
-        return found
+        summed: Tensor = passed + self.conv2(self.relu(self.bn2(self.conv1(active))))
+        return summed
 
 
 class WideResNet(nn.Module):
@@ -110,17 +110,17 @@ class VGG(nn.Module):
 
     def __init__(self, channels: int, classes: int, layers: list[int | str], side: int):
         super().__init__()
-        found: list[nn.Module] = []
+        features: list[nn.Module] = []
         before = channels
         for layer in layers:
             if isinstance(layer, int):
                 convolution = nn.Conv2d(before, layer, 3, padding=1)
-                found += [convolution, nn.BatchNorm2d(layer), nn.ReLU(inplace=True)]
+                features += [convolution, nn.BatchNorm2d(layer), nn.ReLU(inplace=True)]
                 before = layer
             elif side >= 2:
-                found.append(nn.MaxPool2d(2))
+                features.append(nn.MaxPool2d(2))
                 side //= 2
-        self.features = nn.Sequential(*found)
+        self.features = nn.Sequential(*features)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(before, classes)
         initialise(self)

@@ -56,15 +56,15 @@ class Dataset(Spec):
         return data
 
     @model_validator(mode="after")
-    def _found_where_it_says(self) -> Self:
-        found = DATASETS[self.name]
-        sources = found.traits or ("torchvision", "parquet", "folder")
-        if "root" in found.needs and (self.root is None or self.source not in sources):
+    def _source_fits_name(self) -> Self:
+        method = DATASETS[self.name]
+        sources = method.traits or ("torchvision", "parquet", "folder")
+        if "root" in method.needs and (self.root is None or self.source not in sources):
             raise ValueError(
                 f"data set {self.name!r} needs root (the folder that holds it) "
                 f"and source ({' or '.join(sources)})"
             )
-        if "root" not in found.needs and (self.root or self.source != "builtin"):
+        if "root" not in method.needs and (self.root or self.source != "builtin"):
             raise ValueError(f"data set {self.name!r} is built in; leave out root and source")
         return self
 

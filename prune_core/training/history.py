@@ -68,9 +68,9 @@ def best_epoch(history: Sequence[Epoch], training: Training) -> int:
         return len(history) - 1
 
     def merit(index: int) -> float:
-        found = history[index]
-        robust = found.validation_robust
-        return found.validation_accuracy if robust is None else robust
+        epoch = history[index]
+        robust = epoch.validation_robust
+        return epoch.validation_accuracy if robust is None else robust
 
     return max(range(len(history)), key=merit)
 
@@ -82,13 +82,13 @@ def collapses(history: Sequence[Epoch]) -> list[bool]:
     of what is right without an attack, PGD-10 less than half of that where it once left more, or
     less than a tenth whatever was before.
     """
-    found = []
+    collapsed = []
     for index, epoch in enumerate(history):
         sound_before = any(before.withstood >= 0.5 for before in history[:index])
         one_step = epoch.validation_one_step or 0.0
         withstands = one_step >= epoch.validation_accuracy / 2
-        found.append(withstands and epoch.withstood < (0.5 if sound_before else 0.1))
-    return found
+        collapsed.append(withstands and epoch.withstood < (0.5 if sound_before else 0.1))
+    return collapsed
 
 
 def judged(history: Sequence[Epoch], training: Training) -> list[Epoch]:

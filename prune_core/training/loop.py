@@ -156,7 +156,7 @@ class _Run:
             "average": self._average.state(),
             "best": self._best,
         }
-        tensors = {f"{part}.{n}": t for part, found in parts.items() for n, t in found.items()}
+        tensors = {f"{part}.{n}": t for part, state in parts.items() for n, t in state.items()}
         return Checkpoint(_copied(tensors), list(self.history))
 
     def restore(self, checkpoint: Checkpoint) -> None:

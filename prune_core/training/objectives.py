@@ -159,7 +159,7 @@ def awp(
     aside = _Shifted(network, {name: buffer.clone() for name, buffer in network.named_buffers()})
     loss, _ = inner(aside, images, labels, replace(context, training_attack=seen.record))
     weights = {n: p for n, p in network.named_parameters() if p.requires_grad and p.dim() > 1}
-    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     held = {
         f"{name}.weight": masks.mask_of(layer)
         for name, layer in masks.maskable(network).items()
@@ -168,7 +168,7 @@ def awp(
     gamma = context.setting("awp_gamma")
     moved = {
         name: weight + _ascent(weight, gradient, held.get(name), gamma)
-        for (name, weight), gradient in zip(weights.items(), found, strict=True)
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         if gradient is not None
     }
     shifted = _Shifted(network, moved)
