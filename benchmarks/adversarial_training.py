@@ -25,6 +25,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from prune_core.attacks.evaluation import evaluate
 from prune_core.data import datasets
+from prune_core.data.splits import Split
 from prune_core.models import architectures
 from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.settings import Dataset, Threat
@@ -43,7 +44,7 @@ COMPUTES = {
 class Pictures(TorchDataset[tuple[torch.Tensor, int]]):
     """A split as the peers hold it: pictures, transformed one by one."""
 
-    def __init__(self, split: datasets.Split, augment: bool):
+    def __init__(self, split: Split, augment: bool):
         self._pictures = [to_pil_image(image) for image in split.images]
         self._labels = split.labels.tolist()
         steps: list[object] = []

@@ -13,7 +13,8 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_core.data.datasets import Dataset, Split
+from prune_core.data.datasets import Dataset
+from prune_core.data.splits import Split
 from prune_core.pruning.channels import Channels
 from prune_core.pruning.criteria import lamp, thinet
 from prune_core.pruning.granularities import prunable_view

@@ -204,10 +204,10 @@ def no_train(root: Path) -> None:
     [
         (break_annotation, r"val_annotations.txt:2: no image 'val_1.JPEG', or no class 'n99'"),
         (truncate_image, r"n02_3.png cannot be decoded .* fetch it again"),
-        (odd_size, r"differ in size \(8x8, 9x9.*; give dataset.size"),
+        (odd_size, r"differ in size \(8x8, 9x9.*; set dataset.size"),
         (no_annotations, r"neither val_annotations.txt nor a folder for every class"),
         (empty_class, r"no image in .*n03"),
-        (no_train, r"no class folders in .*train; give the folder tiny-imagenet-200 as root"),
+        (no_train, r"no class folders in .*train; set root to the folder tiny-imagenet-200"),
     ],
 )
 def test_a_damaged_folder_says_what_to_do(
@@ -271,7 +271,7 @@ def test_torchvision_s_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5})
     check_three_classes(load("cifar10", tmp_path, "torchvision"))
     (folder / "test_batch").write_bytes(b"damaged")
-    with pytest.raises(DatasetError, match=r"no whole CIFAR10 .* fetch it once"):
+    with pytest.raises(DatasetError, match=r"no complete CIFAR10 .* fetch it once"):
         load("cifar10", tmp_path, "torchvision")
 
 

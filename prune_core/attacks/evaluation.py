@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.attacks.norms import NORMS
-from prune_core.data.datasets import Split
+from prune_core.data.splits import Split
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating, seeded
 from prune_core.specs.keys import derive_seed

@@ -1,1 +1,1 @@
-"""Data sets: read from where they lie, decoded once, split, and augmented on the device."""
+"""Data sets: how they are read, decoded once, divided into splits, and augmented."""

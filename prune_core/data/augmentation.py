@@ -1,4 +1,4 @@
-"""Augmentation of natural training images, for a whole batch at once on its device."""
+"""Augmentation of training images, a whole batch at once on its device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from torch.nn import functional as F
 
 
 def flip_and_shift(images: Tensor, generator: torch.Generator, pad: int = 4) -> Tensor:
-    """Flip each image with odds 1/2 and shift it by up to ``pad`` pixels, zeros moving in."""
+    """Return images that are mirrored at random and shifted at random.
+
+    Args:
+        images: [n, c, h, w], on any device.
+        generator: Draws flips and shifts, on the images' device.
+        pad: The largest shift in pixels, in every direction; zeros fill the gap.
+
+    Returns:
+        Images of the same shape; each was mirrored left to right with probability 1/2.
+    """
     count, _, height, width = images.shape
     device = images.device
 

@@ -1,7 +1,7 @@
-"""Decoded images, kept once for each machine: decoding is paid once, and memory is shared.
+"""A cache of decoded images on each machine: decoding happens once, and processes share memory.
 
-An entry is named after a digest of what it was made from, files' sizes and times of change
-included, so a changed data set is decoded anew. One process decodes while others wait for it.
+An entry is named after a digest of the files' paths, sizes and times of change, so a changed data
+set is decoded again. One process decodes while the others wait for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def folder() -> Path:
-    """Return where this machine keeps decoded images: ``MRSWEEP_CACHE``, or the user's cache."""
+    """Return this machine's folder of decoded images: ``MRSWEEP_CACHE``, or the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("MRSWEEP_CACHE") or Path(home) / "mrsweep")
 
@@ -33,9 +33,14 @@ def folder() -> Path:
 def decoded(
     files: Iterable[Path], how: Mapping[str, object], decode: Callable[[], Arrays]
 ) -> Arrays:
-    """Return the arrays that ``decode`` makes of ``files`` in the way ``how``, from cache if known.
+    """Return decoded images, from the cache if they are there.
 
-    A cache that cannot be written or read costs time alone, with a warning.
+    A cache that cannot be read or written costs only time; a warning says so.
+
+    Args:
+        files: The files that ``decode`` reads.
+        how: Everything else that the arrays depend on, as JSON values.
+        decode: Reads the files; it is called if the cache has no entry for them.
     """
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     text = json.dumps([stats, dict(how)], sort_keys=True)
@@ -55,7 +60,7 @@ def decoded(
 
 
 def _write(place: Path, arrays: Arrays) -> None:
-    """Write an entry whole or not at all."""
+    """Write an entry completely or not at all."""
     fresh = Path(mkdtemp(dir=place.parent))
     np.save(fresh / "images.npy", arrays[0], allow_pickle=False)
     np.save(fresh / "labels.npy", arrays[1], allow_pickle=False)

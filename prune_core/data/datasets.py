@@ -1,15 +1,13 @@
-"""Data sets: whole splits held as uint8 on one device.
+"""Data sets by name, each loaded whole onto one device.
 
-A data set is a function ``(spec) -> Raw``; files are read by `prune_core.data.readers`. Images are
-uint8, NCHW, 0 to 255; they become floats in [0,1] batch by batch. Splits are the same for every
-seed, so that any two networks are measured on the same test images. Criteria, sensitivities and
-training read ``train`` (and ``validation``) alone; ``test`` is read by the evaluation alone.
+A data set is a function ``(spec) -> Raw``. It reads its files through `prune_core.data.readers`.
+Images stay uint8 and become floats in [0,1] batch by batch. Training, criteria and sensitivities
+read only ``train`` and ``validation``; only the evaluation reads ``test``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor
 
 from prune_core.data import readers
 from prune_core.data.cache import Arrays
+from prune_core.data.splits import Split, limit, split
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
@@ -27,46 +26,33 @@ from prune_core.specs.settings import Dataset as DatasetSpec
 
 
 @dataclass(frozen=True)
-class Split:
-    """Images [n, c, h, w] as uint8 and labels [n] as int64."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Return images as floats in [0,1] and labels."""
-        return self.images[index].float().div_(255), self.labels[index]
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Go through the whole split in its order."""
-        for start in range(0, len(self), size):
-            yield self.batch(slice(start, start + size))
-
-    def take(self, index: Tensor) -> Split:
-        """Return the examples at ``index``."""
-        return Split(self.images[index], self.labels[index])
-
-    def to(self, device: torch.device) -> Split:
-        """Return the split on ``device``."""
-        return Split(self.images.to(device), self.labels.to(device))
-
-
-@dataclass(frozen=True)
 class Raw:
-    """A data set as its function reads it; without a test split, one is cut from ``train``."""
+    """A data set as its function reads it.
+
+    Attributes:
+        train: The training images.
+        test: The test images; None if they are to be cut off from ``train``.
+        augment: Whether training flips and shifts images. Natural images allow it, digits do not.
+    """
 
     train: Split
     test: Split | None = None
     augment: bool = False
-    """Whether training flips and shifts images (natural images: yes; digits: no)."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set, split, on a device, with the statistics for the normalisation layer."""
+    """A data set on a device, divided into its splits.
+
+    Attributes:
+        train: Images to train on; criteria and sensitivities read them too.
+        validation: Training images that are held out.
+        test: Images for the evaluation alone.
+        classes: The number of classes.
+        mean: The mean of each channel of ``train``, in [0,1].
+        std: The standard deviation of each channel of ``train``, in [0,1].
+        augment: Whether training flips and shifts images.
+    """
 
     train: Split
     validation: Split
@@ -84,12 +70,24 @@ class Dataset:
 
 
 def load(spec: DatasetSpec, device: torch.device) -> Dataset:
-    """Read, split and move a data set; what one process has read, it does not read again."""
+    """Return a data set on a device. A process keeps the last one and does not read it again.
+
+    Args:
+        spec: Which data set, where its files are, and how it is split and limited.
+        device: Where all its images are kept.
+
+    Raises:
+        DatasetError: If the data set is missing or damaged.
+    """
     return _load(spec, device)
 
 
 def read(spec: DatasetSpec) -> Raw:
-    """Read a data set. Raises `DatasetError` where it is missing or damaged."""
+    """Return a data set as its files hold it, on the CPU.
+
+    Raises:
+        DatasetError: If it is missing or damaged.
+    """
     raw: Raw = DATASETS.load(spec.name)(spec)
     return raw
 
@@ -117,9 +115,9 @@ def _load(spec: DatasetSpec, device: torch.device) -> Dataset:
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation by channel, in [0,1].
+    """Return the mean and the standard deviation of each channel, in [0,1].
 
-    Sums are taken over integers, and so exact: they depend on no order and no number of threads.
+    The sums are of integers. They are exact, so neither order nor number of threads changes them.
     """
     by_channel = images.transpose(0, 1).flatten(1).long()
     count = by_channel.shape[1]
@@ -132,32 +130,9 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(m / 255 for m in means), tuple(max(d / 255, 1e-3) for d in deviations)
 
 
-def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:
-    """Cut off a stratified share; which examples it holds depends on ``purpose`` alone."""
-    generator = torch.Generator().manual_seed(derive_seed("split", *purpose))
-    order = torch.randperm(len(whole), generator=generator)
-    labels = whole.labels[order]
-    held_out = torch.zeros(len(whole), dtype=torch.bool)
-    for label in range(int(labels.max()) + 1):
-        of_label = order[labels == label]
-        held_out[of_label[: round(share * len(of_label))]] = True
-    return whole.take(~held_out), whole.take(held_out)
-
-
-def limit(whole: Split, per_class: int | None, *purpose: str) -> Split:
-    """Keep at most so many examples of every class; which ones depends on ``purpose`` alone."""
-    if per_class is None:
-        return whole
-    generator = torch.Generator().manual_seed(derive_seed("limit", *purpose))
-    order = torch.randperm(len(whole), generator=generator)
-    labels = whole.labels[order]
-    kept = [order[labels == label][:per_class] for label in range(int(labels.max()) + 1)]
-    return whole.take(torch.cat(kept).sort().values)
-
-
 @method("digits", source="Alpaydin and Kaynak, 1998; shipped with scikit-learn")
 def digits(spec: DatasetSpec) -> Raw:
-    """1,797 handwritten digits, 8x8 grey; needs no download."""
+    """1,797 handwritten digits, grey, 8x8; they need no download."""
     from sklearn.datasets import load_digits
 
     del spec
@@ -168,7 +143,7 @@ def digits(spec: DatasetSpec) -> Raw:
 
 @method("generated", source="for tests")
 def generated(spec: DatasetSpec) -> Raw:
-    """2,000 noisy copies of ten colour patterns, 8x8 or ``size``; needs no download."""
+    """2,000 noisy copies of ten colour patterns, 8x8 or ``size``; they need no download."""
     side = spec.size or 8
     draw = torch.Generator().manual_seed(derive_seed("generated", side))
     coarse = torch.rand(10, 3, 4, 4, generator=draw)
@@ -193,7 +168,7 @@ def cifar100(spec: DatasetSpec) -> Raw:
 
 @method("svhn", source="Netzer et al., 2011", needs=("root",), traits=("torchvision", "parquet"))
 def svhn(spec: DatasetSpec) -> Raw:
-    """99,289 house numbers cut into digits, 32x32; training neither flips nor shifts them."""
+    """99,289 digits of house numbers, 32x32; training neither flips nor shifts them."""
     return replace(_standard(spec, "SVHN", "label"), augment=False)
 
 
@@ -204,14 +179,14 @@ def svhn(spec: DatasetSpec) -> Raw:
     traits=("folder", "parquet"),
 )
 def tiny_imagenet(spec: DatasetSpec) -> Raw:
-    """120,000 natural images of 200 classes, 64x64; tested on its validation images.
+    """120,000 natural images of 200 classes, 64x64; the validation images are the test split.
 
-    ``folder`` is tiny-imagenet-200 as unpacked.
+    With source ``folder``, root is the unpacked folder tiny-imagenet-200.
     """
     root = Path(str(spec.root))
     if spec.source == "parquet":
         return _from_parquet(spec)
-    classes = readers.class_names(root / "train", "give the folder tiny-imagenet-200 as root")
+    classes = readers.class_names(root / "train", "set root to the folder tiny-imagenet-200")
     train = readers.from_class_folders(root / "train", classes, spec.size, inner="images")
     test = readers.tiny_imagenet_validation(root, classes, spec.size)
     return Raw(_split(train), _split(test), augment=True)
@@ -219,26 +194,27 @@ def tiny_imagenet(spec: DatasetSpec) -> Raw:
 
 @method("imagefolder", source="torchvision's layout", needs=("root",), traits=("folder",))
 def imagefolder(spec: DatasetSpec) -> Raw:
-    """Your own images: train/<class>/*, and test/ (or val/) likewise, else a part of train."""
+    """Your own images in train/<class>/ and test/<class>/; without test/, a part of train."""
     root = Path(str(spec.root))
-    what = "images lie in train/<class>/ and test/<class>/ under root"
-    classes = readers.class_names(root / "train", what)
+    layout = "put images into train/<class>/ and test/<class>/ under root"
+    classes = readers.class_names(root / "train", layout)
     train = _split(readers.from_class_folders(root / "train", classes, spec.size))
     parts = [root / name for name in TEST_PARTS if (root / name).is_dir()]
     if not parts:
         return Raw(train, augment=True)
-    if strangers := sorted(set(readers.class_names(parts[0], what)) ^ set(classes)):
+    if strangers := sorted(set(readers.class_names(parts[0], layout)) ^ set(classes)):
         raise DatasetError(f"{parts[0]} and train differ in classes: {', '.join(strangers)}")
     return Raw(train, _split(readers.from_class_folders(parts[0], classes, spec.size)), True)
 
 
 @method("parquet", source="the Hugging Face layout", needs=("root",), traits=("parquet",))
 def parquet(spec: DatasetSpec) -> Raw:
-    """Your own images: train*.parquet, and test* (or valid*) likewise, else a part of train."""
+    """Your own images in train*.parquet and test*.parquet; without test*, a part of train."""
     return _from_parquet(spec)
 
 
 TEST_PARTS = ("test", "valid", "val")
+"""What the folder or the files of the test split may be called, in order of preference."""
 
 
 def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
@@ -252,7 +228,7 @@ def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
 def _from_parquet(spec: DatasetSpec, label: str = "label") -> Raw:
     root = Path(str(spec.root))
     train = _split(readers.from_parquet(root, ["train"], spec.size, label))
-    # A data set of the field's has a test split, and must have it here.
+    # Only a user's own data set may come without a test split: published ones have one.
     if spec.name == "parquet" and not readers.parquet_files(root, TEST_PARTS):
         return Raw(train, augment=True)
     test = readers.from_parquet(root, TEST_PARTS, spec.size, label)

@@ -1,6 +1,7 @@
-"""Readers: images from torchvision's files, from Parquet and from folders, decoded once a machine.
+"""Readers of images: torchvision's files, Parquet files and folders; each machine decodes once.
 
-All return images as uint8 [n, c, h, w] and labels [n], or raise `DatasetError` with what to do.
+All return images as uint8 [n, c, h, w] and labels [n]. All raise `DatasetError`, which says what to
+do, if files are missing or damaged.
 """
 
 from __future__ import annotations
@@ -18,20 +19,32 @@ from prune_core.data.cache import Arrays, decoded
 from prune_core.errors import DatasetError
 
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".webp")
+"""Suffixes of the files that are read as images."""
 
 
 def from_parquet(
     root: Path, parts: Sequence[str], size: int | None, label: str = "label"
 ) -> Arrays:
-    """Read the Hugging Face layout: a struct of encoded bytes and an integer label in every row.
+    """Read one part of a data set in the Hugging Face layout.
 
-    The files are ``<part>*.parquet`` in ``root``, or in ``root/data``, for the first of ``parts``
-    that there is.
+    A row holds a struct with the encoded bytes of an image, and an integer label.
+
+    Args:
+        root: The folder of the files; they may also be in its folder ``data``.
+        parts: What the part may be called, in order of preference; files are ``<part>*.parquet``.
+        size: The side in pixels to resize images to; None to keep their size.
+        label: The column of the labels.
+
+    Returns:
+        Images [n, 3, h, w] and labels [n].
+
+    Raises:
+        DatasetError: If there are no such files, or they cannot be read.
     """
     files = parquet_files(root, parts)
     if not files:
         names = " or ".join(f"{part}*.parquet" for part in parts)
-        raise DatasetError(f"no {names} in {root}; give the folder that holds them as root")
+        raise DatasetError(f"no {names} in {root}; set root to the folder that holds them")
 
     def decode() -> Arrays:
         import pyarrow as pa
@@ -45,15 +58,16 @@ def from_parquet(
             return _stack((io.BytesIO(data) for data in encoded), size, root), labels
         except (OSError, StopIteration, KeyError, TypeError, pa.ArrowInvalid) as error:
             raise DatasetError(
-                f"{files[0].name} in {root} cannot be read ({error or 'no image column'}); it must "
-                f"hold a column img or image of encoded bytes and a column {label}; fetch it again"
+                f"{files[0].name} in {root} cannot be read ({error or 'no image column'}); it "
+                f"needs a column img or image of encoded bytes and a column {label}; "
+                "fetch it again"
             ) from error
 
     return decoded(files, {"reader": "parquet", "size": size, "label": label}, decode)
 
 
 def parquet_files(root: Path, parts: Sequence[str]) -> list[Path]:
-    """Return the files of the first of ``parts`` that has any, in ``root`` or ``root/data``."""
+    """Return the files of the first of ``parts`` that has any, in root or root/data."""
     for part in parts:
         for folder in (root, root / "data"):
             if files := sorted(folder.glob(f"{part}*.parquet")):
@@ -62,7 +76,16 @@ def parquet_files(root: Path, parts: Sequence[str]) -> list[Path]:
 
 
 def from_torchvision(name: str, root: Path, part: str) -> Arrays:
-    """Read a data set as torchvision keeps it; torchvision checks the files' digests."""
+    """Read a data set in torchvision's own layout; torchvision checks the files' digests.
+
+    Args:
+        name: The name of the class in ``torchvision.datasets``.
+        root: The folder that torchvision was given.
+        part: ``"train"`` or ``"test"``.
+
+    Raises:
+        DatasetError: If files are missing or damaged.
+    """
     from torchvision import datasets
 
     which: dict[str, Any] = {"split": part} if name == "SVHN" else {"train": part == "train"}
@@ -70,7 +93,7 @@ def from_torchvision(name: str, root: Path, part: str) -> Arrays:
         shipped = getattr(datasets, name)(str(root), download=False, **which)
     except RuntimeError as error:
         raise DatasetError(
-            f"no whole {name} as torchvision keeps it in {root}; fetch it once with "
+            f"no complete {name} in torchvision's layout in {root}; fetch it once with "
             f"torchvision.datasets.{name}({str(root)!r}, download=True)"
         ) from error
     images = np.asarray(shipped.data)
@@ -83,7 +106,17 @@ def from_torchvision(name: str, root: Path, part: str) -> Arrays:
 def from_class_folders(
     folder: Path, classes: Sequence[str], size: int | None, inner: str = ""
 ) -> Arrays:
-    """Read ``folder/<class>/<inner>/**``; labels are places in ``classes``."""
+    """Read every image below ``folder/<class>/<inner>``.
+
+    Args:
+        folder: The folder that holds one folder for each class.
+        classes: The names of these folders; a label is a position in it.
+        size: The side in pixels to resize images to; None to keep their size.
+        inner: A folder within that of a class; none by default.
+
+    Raises:
+        DatasetError: If a class has no image, or an image cannot be decoded.
+    """
     files: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         images = sorted(
@@ -96,7 +129,16 @@ def from_class_folders(
 
 
 def from_files(files: Sequence[tuple[Path, int]], size: int | None, root: Path) -> Arrays:
-    """Read image files with their labels."""
+    """Read image files.
+
+    Args:
+        files: Each file with its label.
+        size: The side in pixels to resize images to; None to keep their size.
+        root: The folder of the data set, for error messages.
+
+    Raises:
+        DatasetError: If an image cannot be decoded, or images differ in size.
+    """
 
     def decode() -> Arrays:
         labels = np.array([label for _, label in files], dtype=np.int64)
@@ -109,8 +151,16 @@ def from_files(files: Sequence[tuple[Path, int]], size: int | None, root: Path) 
 def tiny_imagenet_validation(root: Path, classes: Sequence[str], size: int | None) -> Arrays:
     """Read Tiny-ImageNet's validation images with the labels of ``val_annotations.txt``.
 
-    As shipped they all lie in ``val/images``: a reader of class folders takes that for one class.
-    Images moved into ``val/<class>`` are read too.
+    The data set ships them all in ``val/images``, which a reader of class folders would take for
+    one class. Images that were moved into ``val/<class>`` are read too.
+
+    Args:
+        root: The folder tiny-imagenet-200.
+        classes: The names of the classes; a label is a position in it.
+        size: The side in pixels to resize images to; None to keep their size.
+
+    Raises:
+        DatasetError: If labels or images are missing, or an image cannot be decoded.
     """
     folder = root / "val"
     notes = folder / "val_annotations.txt"
@@ -135,20 +185,28 @@ def tiny_imagenet_validation(root: Path, classes: Sequence[str], size: int | Non
     return from_files(files, size, root)
 
 
-def class_names(folder: Path, what: str) -> list[str]:
-    """Return the names of the class folders in ``folder``, sorted."""
+def class_names(folder: Path, advice: str) -> list[str]:
+    """Return the names of the class folders in ``folder``, sorted.
+
+    Args:
+        folder: The folder that holds one folder for each class.
+        advice: What to do if there is none; the error says so.
+
+    Raises:
+        DatasetError: If there is none.
+    """
     names = (
         sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         if folder.is_dir()
         else []
     )
     if not names:
-        raise DatasetError(f"no class folders in {folder}; {what}")
+        raise DatasetError(f"no class folders in {folder}; {advice}")
     return names
 
 
 def _stack(sources: Iterable[io.BytesIO | Path], size: int | None, root: Path) -> NDArray[np.uint8]:
-    """Decode images, all of one size, as RGB (a grey one has its three channels alike)."""
+    """Decode images of one size as RGB; the three channels of a grey image are equal."""
     from PIL import Image, UnidentifiedImageError
 
     images: list[NDArray[np.uint8]] = []
@@ -165,5 +223,7 @@ def _stack(sources: Iterable[io.BytesIO | Path], size: int | None, root: Path) -
     shapes = Counter(image.shape[:2] for image in images)
     if len(shapes) > 1:
         seen = ", ".join(f"{w}x{h}" for (h, w), _ in shapes.most_common(3))
-        raise DatasetError(f"images in {root} differ in size ({seen}, ...); give dataset.size")
+        raise DatasetError(
+            f"images in {root} differ in size ({seen}, ...); set dataset.size to resize them"
+        )
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))

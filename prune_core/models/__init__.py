@@ -1,1 +1,1 @@
-"""Networks: their architectures, from libraries or our own, and what is done to a whole network."""
+"""Networks: architectures of libraries and our own, folded copies for attacks, and modes."""

@@ -1,10 +1,10 @@
-"""Architectures: networks for small images, the normalisation a layer inside.
+"""Architectures by name, and the networks that are built of them.
 
-An architecture is a function ``(shape, classes) -> nn.Module`` whose last linear layer (or
-convolution) is the classifier; ``shape`` is that of an image: channels, height, width. It is given
-images in [0,1] that `build` has normalised for it. torchvision's and timm's networks are used where
-they have one, with the stem of `prune_core.models.library`; `prune_core.models.small_images` holds
-the others.
+An architecture is a function ``(shape, classes) -> nn.Module``, where ``shape`` is the shape of an
+image: channels, height, width. The last linear layer or convolution of the module is the
+classifier. `build` puts the normalisation in front, so the module gets normalised images. Networks
+of torchvision and timm come from `prune_core.models.library`, all others from
+`prune_core.models.small_images`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ Shape = tuple[int, int, int]
 
 
 class Normalise(nn.Module):
-    """Shift and scale images in [0,1] by the training split's statistics."""
+    """A layer that normalises images in [0,1].
+
+    Args:
+        mean: The mean of each channel, in [0,1].
+        std: The standard deviation of each channel, in [0,1].
+    """
 
     mean: Tensor
     std: Tensor
@@ -36,7 +41,12 @@ class Normalise(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network behind its normalisation: images in [0,1] go in, logits [n, classes] come out."""
+    """A network with its normalisation in front: it takes images in [0,1].
+
+    Args:
+        normalise: The first layer.
+        network: Takes normalised images and returns logits [n, classes].
+    """
 
     def __init__(self, normalise: Normalise, network: nn.Module):
         super().__init__()
@@ -57,7 +67,20 @@ def build(
     std: tuple[float, ...],
     seed: int,
 ) -> Classifier:
-    """Return a freshly initialised network; the same seed gives the same weights."""
+    """Return a new network with random weights.
+
+    Args:
+        architecture: The name of the architecture.
+        shape: The shape of an image: channels, height, width.
+        classes: The number of logits.
+        mean: The mean of each channel of the training images, in [0,1].
+        std: The standard deviation of each channel of the training images, in [0,1].
+        seed: Equal seeds give equal weights; torch's global random state does not change.
+
+    Raises:
+        UnknownMethodError: If there is no such architecture.
+        ValueError: If a library has no network of the name.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES.load(architecture)(shape, classes)
@@ -66,37 +89,37 @@ def build(
 
 @method("resnet8", source="He et al., 2016 (arXiv 1512.03385); projection shortcuts")
 def resnet8(shape: Shape, classes: int) -> nn.Module:
-    """Three stages of 1 basic block, 16 to 64 channels."""
+    """Three stages of 1 basic block each, 16 to 64 channels."""
     return ResNet(shape[0], classes, blocks=1)
 
 
 @method("resnet14", source="He et al., 2016 (arXiv 1512.03385); projection shortcuts")
 def resnet14(shape: Shape, classes: int) -> nn.Module:
-    """Three stages of 2 basic blocks, 16 to 64 channels."""
+    """Three stages of 2 basic blocks each, 16 to 64 channels."""
     return ResNet(shape[0], classes, blocks=2)
 
 
 @method("resnet20", source="He et al., 2016 (arXiv 1512.03385); projection shortcuts")
 def resnet20(shape: Shape, classes: int) -> nn.Module:
-    """Three stages of 3 basic blocks, 16 to 64 channels."""
+    """Three stages of 3 basic blocks each, 16 to 64 channels."""
     return ResNet(shape[0], classes, blocks=3)
 
 
 @method("resnet56", source="He et al., 2016 (arXiv 1512.03385); projection shortcuts")
 def resnet56(shape: Shape, classes: int) -> nn.Module:
-    """Three stages of 9 basic blocks, 16 to 64 channels."""
+    """Three stages of 9 basic blocks each, 16 to 64 channels."""
     return ResNet(shape[0], classes, blocks=9)
 
 
 @method("resnet110", source="He et al., 2016 (arXiv 1512.03385); projection shortcuts")
 def resnet110(shape: Shape, classes: int) -> nn.Module:
-    """Three stages of 18 basic blocks, 16 to 64 channels."""
+    """Three stages of 18 basic blocks each, 16 to 64 channels."""
     return ResNet(shape[0], classes, blocks=18)
 
 
 @method("resnet18", source="He et al., 2016 (arXiv 1512.03385); torchvision")
 def resnet18(shape: Shape, classes: int) -> nn.Module:
-    """Four stages of two basic blocks, 64 to 512 channels."""
+    """Four stages of two basic blocks each, 64 to 512 channels."""
     return torchvision_network("resnet18", shape, classes)
 
 
@@ -188,7 +211,7 @@ def mobilenetv2(shape: Shape, classes: int) -> nn.Module:
 
 @method("densenet121", source="Huang et al., 2017 (arXiv 1608.06993); torchvision")
 def densenet121(shape: Shape, classes: int) -> nn.Module:
-    """Four blocks of 6 to 24 layers; a layer reads all before it in its block."""
+    """Four blocks of 6 to 24 layers; each layer reads all earlier layers of its block."""
     return torchvision_network("densenet121", shape, classes)
 
 
@@ -196,7 +219,8 @@ def densenet121(shape: Shape, classes: int) -> nn.Module:
 def convnext_tiny(shape: Shape, classes: int) -> nn.Module:
     """Four stages of large depthwise convolutions, 96 to 768 channels.
 
-    Its stem cuts patches of 4 pixels from images of 128 and more, of side / 32 from smaller ones.
+    Its stem cuts the image into patches of 4x4 pixels if its sides are 128 pixels or longer, and
+    into smaller patches of side / 32 otherwise.
     """
     network = torchvision_network("convnext_tiny", shape, classes)
     patch = min(4, max(1, min(shape[1:]) // 32))
@@ -225,7 +249,8 @@ def mobilevit_s(shape: Shape, classes: int) -> nn.Module:
 def vit_tiny(shape: Shape, classes: int) -> nn.Module:
     """Twelve transformer blocks of 192 channels and 3 heads.
 
-    Patches are of 16 pixels for images of 128 and more; smaller ones are cut in 8 by 8 patches.
+    Images with sides of 128 pixels or more are cut into patches of 16x16 pixels, smaller images
+    into 8 by 8 patches.
     """
     side = min(shape[1:])
     patch = 16 if side >= 128 else max(1, side // 8)
@@ -234,11 +259,11 @@ def vit_tiny(shape: Shape, classes: int) -> nn.Module:
 
 @method("timm:<name>", source="Wightman, 2019; timm")
 def timm(shape: Shape, classes: int, name: str) -> nn.Module:
-    """Any network of timm's, as timm:resnetv2_50; its stem fitted to small images."""
+    """Networks of timm, such as timm:resnetv2_50, fitted to small images."""
     return timm_network(name, shape, classes)
 
 
 @method("torchvision:<name>", source="torchvision")
 def torchvision(shape: Shape, classes: int, name: str) -> nn.Module:
-    """Any network of torchvision's, as torchvision:mnasnet0_5; its stem fitted to small images."""
+    """Networks of torchvision, such as torchvision:mnasnet0_5, fitted to small images."""
     return torchvision_network(name, shape, classes)

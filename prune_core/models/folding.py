@@ -1,9 +1,9 @@
-"""Folding: a twin of a network that attacks run faster on.
+"""Folding: a copy of a network, its twin, on which attacks run faster.
 
-In eval mode a BatchNorm that follows a convolution is a scale and a shift of its output, which the
-convolution can do itself (Jacob et al., 2018, arXiv 1712.05877, section 3.2): the twin computes the
-same function up to rounding. Its weights ask for no gradients, so none are computed. Never
-measure weights on it: their norms are others.
+In eval mode a BatchNorm only scales and shifts its input. The convolution before it can do that
+itself (Jacob et al., 2018, arXiv 1712.05877, section 3.2), so the twin computes the same function
+up to rounding. The twin's weights require no gradients. Do not measure weights on it: their norms
+differ from the network's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Twin(nn.Module):
-    """A frozen copy of a network in eval mode, its BatchNorms folded; `refresh` follows it.
+    """A frozen copy of a network in eval mode, with its BatchNorms folded into convolutions.
 
-    Images and logits are float32, whatever ``dtype`` it computes in. Where torch.fx cannot trace
-    the network, or no BatchNorm follows a convolution alone, it is a copy and no faster.
+    It does not change with the network until `refresh` is called. If torch.fx cannot trace the
+    network, or there is no BatchNorm to fold, it is a plain copy.
+
+    Args:
+        network: The network to copy; it stays as it is.
+        dtype: The precision to compute in. Images and logits are float32 in any case.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32):
@@ -51,7 +55,7 @@ class Twin(nn.Module):
 
     @torch.no_grad()
     def refresh(self, network: nn.Module) -> None:
-        """Take over the network's present weights and statistics."""
+        """Take over the current weights and statistics of the network that it was made from."""
         theirs = _tensors(network)
         ours = _tensors(self.twin)
         for name in self._copied:
@@ -79,13 +83,20 @@ class Twin(nn.Module):
 
 
 def foldable(network: nn.Module) -> list[tuple[str, str]]:
-    """Return the convolutions, each with the BatchNorm that alone reads it, by name."""
+    """Return the pairs of a convolution and the BatchNorm that alone reads it.
+
+    Args:
+        network: A network of any kind; there are no pairs if torch.fx cannot trace it.
+
+    Returns:
+        For each pair the names of its two layers.
+    """
     try:
         graph = fx.symbolic_trace(network).graph
     except Exception as error:
-        # Tracing runs the network's own code on stand-ins, so any error may come of it. A network
-        # that cannot be traced needs no twin to be right, only to be faster.
-        log.info("%s is attacked unfolded: %s", type(network).__name__, error)
+        # Tracing runs the network's own code on stand-ins, so it may raise any error. Attacks on a
+        # network that cannot be traced are just as right, only slower.
+        log.info("%s cannot be traced, so it is not folded: %s", type(network).__name__, error)
         return []
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
     pairs = []

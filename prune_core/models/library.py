@@ -1,8 +1,7 @@
-"""Library networks fitted to small images and any number of channels.
+"""Networks of torchvision and timm, fitted to small images and any number of channels.
 
-torchvision's and timm's networks are made for images of 224 pixels: their stems shrink an image
-fourfold before the first block. Where images have `SMALL` pixels or fewer, the stem keeps their
-size, as the field does for CIFAR.
+They are made for images of 224 pixels: their stems shrink an image fourfold before the first block.
+For images of up to `SMALL` pixels the stem keeps the size, as is usual for CIFAR.
 """
 
 from __future__ import annotations
@@ -17,15 +16,21 @@ from torch import nn
 from prune_core.models.state import evaluating
 
 SMALL = 64
-"""Images of up to so many pixels a side get the stem for small images."""
+"""Images with sides of up to so many pixels get the stem for small images."""
 STEM_POOLS = ("maxpool", "features.pool0", "stem.pool")
-"""What torchvision and timm call a pooling right behind the stem."""
+"""What torchvision and timm call a pooling layer directly after the stem."""
 
 
 def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return a network of torchvision's, without weights, for images of ``shape``.
+    """Return an untrained network of torchvision.
 
-    Raises ValueError for a name that torchvision does not know.
+    Args:
+        name: The name that torchvision gives it.
+        shape: The shape of an image: channels, height, width.
+        classes: The number of logits.
+
+    Raises:
+        ValueError: If torchvision has no network of this name.
     """
     from torchvision import models
 
@@ -37,9 +42,16 @@ def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) ->
 
 
 def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options: Any) -> nn.Module:
-    """Return a network of timm's, without weights, for images of ``shape``.
+    """Return an untrained network of timm.
 
-    Raises ValueError for a name that timm does not know.
+    Args:
+        name: The name that timm gives it.
+        shape: The shape of an image: channels, height, width.
+        classes: The number of logits.
+        options: Further arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: If timm has no network of this name.
     """
     import timm
 
@@ -54,7 +66,10 @@ def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options
 
 
 def check_name(architecture: str) -> str | None:
-    """Say what is wrong with the name of a library's network; None where nothing is."""
+    """Return what is wrong with a name such as ``timm:resnetv2_50``; None if nothing is.
+
+    Names without a library's prefix are not checked.
+    """
     library, _, name = architecture.partition(":")
     if library == "timm":
         import timm
@@ -73,7 +88,7 @@ def check_name(architecture: str) -> str | None:
 
 
 def _class_of(name: str) -> type[nn.Module]:
-    """Return the class of a timm network, found without the memory that its weights take."""
+    """Return the class of a timm network without allocating its weights."""
     import timm
 
     with torch.device("meta"):
@@ -81,16 +96,24 @@ def _class_of(name: str) -> type[nn.Module]:
 
 
 def _has_parameter(of: type[nn.Module], name: str) -> bool:
-    """Say whether a class, or one that it hands its arguments to, takes one called ``name``."""
+    """Return whether a class, or one that it inherits from, takes an argument called ``name``."""
     return any(name in inspect.signature(base).parameters for base in of.__mro__[:-2])
 
 
 def fit_stem(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
-    """Give the first convolution the images' channels, and for small images stride 1.
+    """Fit the first convolution of a network to its images, in place.
 
-    A convolution that cuts an image into patches (its stride is its kernel) keeps its stride, and
-    so does one whose output something else must match (a stem of several branches). A max-pooling
-    right behind the stem, under the names that torchvision and timm use, is left out.
+    It gets the images' number of channels. For small images it also gets stride 1, and a pooling
+    layer directly after it becomes the identity (see `STEM_POOLS`). The stride stays if the
+    convolution cuts the image into patches, or if the network does not run without it, as when its
+    stem has several branches.
+
+    Args:
+        network: A network whose first convolution reads the image.
+        shape: The shape of an image: channels, height, width.
+
+    Returns:
+        The same network.
     """
     channels, *sides = shape
     name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
@@ -121,7 +144,19 @@ def _runs(network: nn.Module, shape: tuple[int, int, int]) -> bool:
 
 
 def fit_patches(network: nn.Module, name: str, patch: int) -> nn.Module:
-    """Let the convolution called ``name`` cut the image into squares of ``patch`` pixels."""
+    """Replace a convolution by one that cuts the image into square patches, in place.
+
+    Args:
+        network: The network that holds the convolution.
+        name: The convolution's name in it.
+        patch: The side of a patch in pixels.
+
+    Returns:
+        The same network.
+
+    Raises:
+        TypeError: If ``name`` is not a convolution.
+    """
     layer = network.get_submodule(name)
     if not isinstance(layer, nn.Conv2d):
         raise TypeError(f"{name} is a {type(layer).__name__}, not a convolution")
@@ -130,7 +165,7 @@ def fit_patches(network: nn.Module, name: str, patch: int) -> nn.Module:
 
 
 def convolution_like(layer: nn.Conv2d, **changes: Any) -> nn.Conv2d:
-    """Return a new convolution with the settings of ``layer``, some of them changed."""
+    """Return a new convolution with the settings of ``layer``, except for ``changes``."""
     settings: dict[str, Any] = {
         "in_channels": layer.in_channels,
         "out_channels": layer.out_channels,

@@ -1,4 +1,4 @@
-"""Networks for small images that neither torchvision nor timm has."""
+"""Networks for small images that are neither in torchvision nor in timm."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from torchvision.models.resnet import BasicBlock
 
 
 class ResNet(nn.Module):
-    """The residual network of He et al. (2016) for small images: stages of 16, 32, 64 channels.
+    """A residual network for small images, with stages of 16, 32 and 64 channels.
 
-    A 3x3 stem, ``blocks`` basic blocks a stage, the image halved between stages; shortcuts are
-    projections where the shape changes.
+    The image is halved between stages. Shortcuts are projections where the shape changes.
+
+    Args:
+        channels: The channels of an image.
+        classes: The number of logits.
+        blocks: The number of basic blocks in each stage.
+
+    Source:
+        He et al., 2016 (arXiv 1512.03385).
     """
 
     def __init__(self, channels: int, classes: int, blocks: int):
@@ -50,7 +57,10 @@ def _stage(before: int, width: int, blocks: int, stride: int) -> nn.Sequential:
 
 
 class WideBlock(nn.Module):
-    """Normalisation, activation, convolution, twice; the shortcut starts after the activation."""
+    """The block of `WideResNet`: normalisation, activation and convolution, twice.
+
+    Where the shape changes, the shortcut is a projection that starts after the first activation.
+    """
 
     def __init__(self, before: int, width: int, stride: int):
         super().__init__()
@@ -71,13 +81,26 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """The wide residual network of Zagoruyko and Komodakis (2016), without dropout."""
+    """A wide residual network without dropout.
+
+    Args:
+        channels: The channels of an image.
+        classes: The number of logits.
+        depth: The number of layers with weights; it must be 6n + 4.
+        widen: The factor on 16, 32 and 64 channels.
+
+    Raises:
+        ValueError: If there is no network of this depth.
+
+    Source:
+        Zagoruyko and Komodakis, 2016 (arXiv 1605.07146).
+    """
 
     def __init__(self, channels: int, classes: int, depth: int, widen: int):
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)
         if rest:
-            raise ValueError(f"depth of a wide ResNet must be 6n + 4; got {depth}")
+            raise ValueError(f"the depth of a wide ResNet must be 6n + 4; got {depth}")
         widths = (16, 16 * widen, 32 * widen, 64 * widen)
         self.conv = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.stages = nn.Sequential(
@@ -103,9 +126,17 @@ class WideResNet(nn.Module):
 
 
 class VGG(nn.Module):
-    """3x3 convolutions with BatchNorm ("M" halves the image), then one linear layer.
+    """Convolutions of 3x3 with BatchNorm, then one linear layer.
 
-    A halving that would leave less than one pixel is left out, so that it takes any image.
+    Args:
+        channels: The channels of an image.
+        classes: The number of logits.
+        layers: The channels of each convolution; ``"M"`` halves the image.
+        side: The shorter side of an image in pixels. A halving of a single pixel is left out, so
+            the network takes images of any size.
+
+    Source:
+        Simonyan and Zisserman, 2015 (arXiv 1409.1556).
     """
 
     def __init__(self, channels: int, classes: int, layers: list[int | str], side: int):
@@ -132,7 +163,7 @@ class VGG(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw convolutions as He et al. (2015) do."""
+    """Draw the weights of all convolutions anew (He et al., 2015, arXiv 1502.01852)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""Leave a network as it was found: mode, gradients, random state."""
+"""Contexts that change a mode or a random state and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in eval mode; give every layer its own mode back afterwards.
+    """Put a network into eval mode and give every layer its own mode back afterwards.
 
-    Attacks and measurements run so: in training mode they would move BatchNorm's statistics.
+    Attacks and measurements use it: in training mode they would change BatchNorm's statistics.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -26,7 +26,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators for code that takes no generator; restore them afterwards."""
+    """Seed torch's global generators and restore their states afterwards.
+
+    It is for code that takes no generator.
+
+    Args:
+        seed: The seed of the generators.
+        device: Where that code computes; a GPU's generator is seeded as well.
+    """
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
