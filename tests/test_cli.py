@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from orchestrator.cli import running
+from orchestrator.cli import maintenance, running
 from orchestrator.planning.plan import make_plan
-from orchestrator.state import maintenance as housekeeping
 from orchestrator.state.leases import Leases
 from orchestrator.sweepfile.model import read_sweep
 from results.tables.schema import TABLES
@@ -262,7 +261,7 @@ def test_a_run_leaves_few_files(
 ) -> None:
     shutil.copytree(undisturbed, tmp_path / "root")
     (tmp_path / "tiny.yaml").write_text(sweep_text())
-    monkeypatch.setattr(housekeeping, "MANY_FILES", 10)
+    monkeypatch.setattr(maintenance, "MANY_FILES", 10)
     how = running.How(executor="inline", device="cpu")
     assert running.run(tmp_path / "tiny.yaml", str(tmp_path / "root"), how, Console(quiet=True))
     root = Storage(str(tmp_path / "root"))

@@ -215,7 +215,7 @@ def schema(
 @app.command()
 def compact(storage: StorageRoot = "runs") -> None:
     """Join the small files of every table into one; sweeps may go on writing meanwhile."""
-    from orchestrator.state import maintenance
+    from orchestrator.cli import maintenance
 
     maintenance.compact(storage, _console())
 
@@ -228,7 +228,7 @@ def check(
     ] = False,
 ) -> None:
     """Read everything in storage and name what is damaged or missing; exit code 1 if so."""
-    from orchestrator.state import maintenance
+    from orchestrator.cli import maintenance
 
     if not maintenance.check(storage, artifacts, _console()):
         raise typer.Exit(1)

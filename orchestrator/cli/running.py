@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.cli.listeners import EventLog, Several
+from orchestrator.cli.maintenance import tidy
 from orchestrator.cli.progress import Display
 from orchestrator.cli.reporting import write_report
 from orchestrator.cli.request import check_methods, open_sweep
@@ -20,7 +21,6 @@ from orchestrator.driver.launch import Launch, Progress
 from orchestrator.driver.replication import seeds_to_add
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.state.maintenance import tidy
 from orchestrator.state.survey import survey
 from results.errors import StorageIOError
 from results.tables.storage import Storage

@@ -1,72 +1,40 @@
-"""Keeping a storage root in order: few files, and all of them whole."""
+"""Maintenance: a storage root is read whole, and what is damaged or missing is named."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from rich.console import Console
-
-if TYPE_CHECKING:
-    from results.tables.storage import Storage
-
-MANY_FILES = 2000
-"""A table of more files is compacted after a run: reading them takes some milliseconds each."""
+from orchestrator.state.artifacts import Artifacts
+from results.tables.schema import KEY, TABLES
+from results.tables.storage import Storage
+from results.tables.store import Tables
 
 
-def tidy(root: Storage, console: Console) -> None:
-    """Join small files where there are many, so that the next start reads few.
-
-    Not beside another driver: it sees by a trial's own file that this one has done it meanwhile.
-    """
-    from orchestrator.state.leases import running
-    from results.tables.schema import TABLES
-    from results.tables.store import Tables
-
-    if running(root):
-        return
-    with console.status("joining small files of tables"):
-        for table in TABLES:
-            Tables(root).compact(table, MANY_FILES)
-
-
-def compact(storage: str, console: Console) -> None:
-    """Compact every table."""
-    from results.tables.schema import TABLES
-    from results.tables.storage import Storage
-    from results.tables.store import Tables
-
-    root = Storage(storage)
-    root.check()
+def table_faults(storage: Storage) -> Iterator[tuple[str, list[str]]]:
+    """Go through the tables: the name of each, and what is wrong with it."""
+    tables = Tables(storage)
     for table in TABLES:
-        joined = Tables(root).compact(table)
-        console.print(f"{table}: {joined} files joined" if joined else f"{table}: nothing to do")
+        yield table, [*tables.faults(table), *_lost(tables, table)]
 
 
-def check(storage: str, artifacts: bool, console: Console) -> bool:
-    """Read a storage root whole and print what is wrong; return whether nothing is."""
-    from orchestrator.state.checking import artifact_faults, table_faults
-    from results.errors import StorageError
-    from results.tables.storage import Storage
+def _lost(tables: Tables, table: str) -> Iterator[str]:
+    """Go through rows that refer to rows of another table that are not there."""
+    if table != "trials":
+        return
+    trials = tables.read("trials", ["trial_id", "status", "finetuned_network"])
+    done = trials[trials["status"] == "done"]
+    known = set(tables.read("evaluations", ["network"])["network"])
+    for trial_id in done.loc[~done["finetuned_network"].isin(known), "trial_id"]:
+        yield f"trial {trial_id} is done, but its network has no evaluations"
+    repeated = trials[trials.duplicated(list(KEY["trials"]))]
+    yield from (f"trial {trial_id} has two rows" for trial_id in repeated["trial_id"])
 
-    root = Storage(storage)
-    root.check()
-    if not root.exists("tables"):
-        raise StorageError(f"no tables in {storage!r}: run a sweep with --storage {storage} first")
-    wrong = 0
-    for table, faults in table_faults(root):
-        console.print(f"{table}: {len(faults) or 'no'} faults", highlight=False)
-        wrong += len(faults)
-        for fault in faults:
-            console.print(f"  {fault}", highlight=False, markup=False)
-    if artifacts:
-        files = 0
-        with console.status("reading artifacts"):
-            for path, faults in artifact_faults(root):
-                files += 1
-                wrong += len(faults)
-                for fault in faults:
-                    console.print(f"  {path}: {fault}", highlight=False, markup=False)
-        console.print(f"artifacts: {files} files read", highlight=False)
-    if wrong:
-        console.print("The next run computes again what is damaged.", highlight=False)
-    return wrong == 0
+
+def artifact_faults(storage: Storage) -> Iterator[tuple[str, list[str]]]:
+    """Go through the artifacts, read whole: the path of each, and what is wrong with it."""
+    artifacts = Artifacts(storage)
+    for stage in storage.names("artifacts"):
+        for file in storage.sizes("artifacts", stage):
+            key, _, name = file.rpartition("/")
+            why = artifacts.fault(stage, key, name)
+            yield f"artifacts/{stage}/{file}", [] if why is None else [why]
