@@ -38,3 +38,11 @@ def out_of_memory_once(layer):
         mark.write_text("died")
         raise MemoryError("no memory left")
     return layer.weight.abs().sum(1)
+
+
+MOVES_BY = 0.0
+
+
+def moves(network, images, labels, threat):
+    """Brighten every pixel, whatever the threat."""
+    return images + MOVES_BY

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.driver.allotment import Allotments, likeness
-from orchestrator.planning.attempt import Allotment
+from orchestrator.driver.launch import Launch
+from orchestrator.planning.attempt import Allotment, AttemptResult, Cause
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
+from results.tables.storage import Storage
 
-from conftest import sweep_text
+from conftest import Silent, sweep_text
 
 GB = 10**9
 
@@ -83,3 +87,21 @@ def test_wrong_resources_are_refused(given: str, said: str | None) -> None:
         return
     with pytest.raises(SweepFileError, match=said):
         planned(given)
+
+
+def test_a_job_whose_memory_ran_out_is_given_twice_as_much_once(tmp_path: Path) -> None:
+    plan = planned("{memory: 1 GiB}")
+    launch = Launch(plan, Storage(str(tmp_path)), "cpu", Silent())
+
+    def attempts(result: str, cause: Cause | None) -> list[int | None]:
+        """Take and end attempts until another job is handed out; return their memory."""
+        order, given = launch.take(), []
+        assert order is not None
+        key = order.job.key
+        while order is not None and order.job.key == key:
+            given.append(order.allotment.memory)
+            launch.report(AttemptResult(key, result, "no memory left", cause))
+            order = launch.take()
+        return given
+
+    assert attempts("failed", "memory") == [2**30, 2**31]
