@@ -25,7 +25,7 @@ from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
 from prune_core.models.folding import Twin
-from prune_core.specs.stages import Dense, Evaluation, Pruned, Rewound, Scores, Sensitivity, Trial
+from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
@@ -112,14 +112,8 @@ def _cause(error: Exception) -> Cause:
 def _do(job: Job, materializer: Materializer) -> None:
     """Do the job's stage and its evaluations."""
     stage = job.stage
-    if isinstance(stage, Sensitivity):
-        materializer.sensitivity(stage)
-    elif isinstance(stage, Scores):
-        materializer.scores(stage)
-    elif isinstance(stage, Trial):
+    if isinstance(stage, Trial):
         _trial(stage, job, materializer)
-    elif isinstance(stage, Rewound):
-        materializer.network(stage)
     elif isinstance(stage, Dense | Pruned):
         present = materializer.artifacts.has(stage.kind, stage.key)
         network = functools.cache(functools.partial(materializer.network, stage, job.rewinds))
@@ -127,7 +121,7 @@ def _do(job: Job, materializer: Materializer) -> None:
             network()
         _evaluations(job.evaluations, network, materializer)
     else:
-        raise TypeError(f"no job is made of a stage {type(stage).__name__}")
+        materializer.make(stage)
 
 
 def _evaluations(

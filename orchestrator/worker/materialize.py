@@ -55,6 +55,21 @@ class Materializer:
         self.device = device
         self.keep = keep
 
+    def make(self, stage: Stage) -> None:
+        """See to it that a stage's result is in storage.
+
+        Raises:
+            TypeError: It is no stage that yields a file.
+        """
+        if isinstance(stage, Sensitivity):
+            self.sensitivity(stage)
+        elif isinstance(stage, Scores):
+            self.scores(stage)
+        elif isinstance(stage, Dense | Rewound | Pruned | Finetuned):
+            self.network(stage)
+        else:
+            raise TypeError(f"a stage {stage.kind!r} yields no file")
+
     def network(self, stage: Network, rewinds: Sequence[Rewound] = ()) -> nn.Module:
         """Return a stage's network on the device, in eval mode.
 
