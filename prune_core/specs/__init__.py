@@ -1,4 +1,4 @@
-"""What is asked, as values: methods by name, settings, recipes, stages and their keys.
+"""What is to be computed, as values: methods by name, settings, recipes, stages and their keys.
 
-Pydantic and the standard library alone: a plan is made from these without torch.
+It imports only pydantic and the standard library, so plans are made without torch.
 """

@@ -1,8 +1,8 @@
-"""Identity: what a stage is, as a key; and every random number, from that key.
+"""Keys: the identity of a stage, and the seeds of all its random numbers.
 
-A key is a hash of the stage's own canonical spec, every default written out, of its parents' keys
-and of a format version. Changing a default therefore changes the key, and never aliases an old
-result. Randomness is derived from (key, purpose), never carried along: see `derive_seed`.
+A key is a hash of the stage's spec with every default written out, of the keys of its parents and
+of a format version. A changed default therefore gives a new key, and an old result is never taken
+for a new one. Every random number comes from a seed of (key, purpose); see `derive_seed`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,32 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-KEY_DIGITS = 20  # 80 bits: among a billion keys a collision has odds of about one in two million
-
-
+KEY_DIGITS = 20
+"""These are 80 bits: two of a billion keys are equal with a probability of about 1 in 2 million."""
 CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(value: Any) -> str:
-    """Return ``value`` as JSON with sorted keys and no spaces; NaN and infinity are refused."""
+    """Return a value as JSON with sorted keys and no spaces.
+
+    Raises:
+        ValueError: If the value holds NaN or infinity.
+    """
     return CANONICAL.encode(value)
 
 
 def stage_key(stage: str, version: int, spec: Mapping[str, str], parents: Mapping[str, str]) -> str:
     """Return the key of a stage: `KEY_DIGITS` hexadecimal digits of a SHA-256.
 
-    ``spec`` has its values as canonical JSON already: stages share most of theirs.
+    Args:
+        stage: The kind of the stage.
+        version: The version of that kind.
+        spec: Every field of the stage, its value as `canonical` writes it. The caller writes the
+            values because stages share most of them.
+        parents: The keys of the stages that it starts from, by field.
     """
     fields = ",".join(f'"{name}":{spec[name]}' for name in sorted(spec))
-    # As canonical() would write {"parents": ..., "spec": ..., "stage": ..., "version": ...}.
+    # The text is what canonical() returns for a dict of parents, spec, stage and version.
     text = (
         f'{{"parents":{canonical(dict(parents))},"spec":{{{fields}}},'
         f'"stage":{canonical(stage)},"version":{version}}}'
@@ -38,6 +46,11 @@ def stage_key(stage: str, version: int, spec: Mapping[str, str], parents: Mappin
 
 
 def derive_seed(key: str, *purpose: str | int) -> int:
-    """Return a 63-bit seed for one purpose within the stage ``key``."""
+    """Return a seed of 63 bits.
+
+    Args:
+        key: The key of a stage, or any other text.
+        purpose: What the random numbers are for; each purpose has a seed of its own.
+    """
     digest = hashlib.sha256(canonical([key, *purpose]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""Names of methods with placeholders: ``pgd-<k>`` answers to ``pgd-20``."""
+"""Names of methods with placeholders: ``pgd-<k>`` matches ``pgd-20``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ PLACEHOLDERS = {
     "attack": r"[^+]+",
     "then": r".+",
 }
-"""What may stand in a name for each placeholder."""
+"""What each placeholder matches, as a regular expression."""
 INNER = {
     "objective": "objectives",
     "corruption": "corruptions",
     "attack": "attacks",
     "then": "attacks",
 }
-"""Placeholders that hold another method's name, with its axis: ``awp:<objective>`` wraps one."""
+"""Placeholders that stand for the name of another method, and the axis of that method."""
 
 
 def arguments_in(name: str, pattern: str) -> dict[str, str | int] | None:
-    """Return what ``name`` holds for the placeholders of ``pattern``; None if it does not answer.
+    """Return what stands in a name for the placeholders of a pattern.
 
-    What is digits is a number.
+    Args:
+        name: A name as users write it, such as ``pgd-20``.
+        pattern: The name of a method, such as ``pgd-<k>``.
+
+    Returns:
+        Values by placeholder, digits as a number: ``{"k": 20}``. None if the pattern does not
+        match.
     """
     if "<" not in pattern:
         return {} if name == pattern else None

@@ -1,8 +1,8 @@
-"""What a module declares, read from its source: it is never imported for that.
+"""Declarations of methods, read from the source of a module without importing it.
 
-A declaration is the decorator `prune_core.specs.registry.method` above a function at the top level
-of its module, its arguments literals. Any other use of the decorator is refused with file and line:
-a method that is passed over in silence would be missed only in the results.
+A declaration is the decorator `prune_core.specs.registry.method`, with literals as its arguments,
+above a function at the top level of a module. Any other use of the decorator is an error with file
+and line: if it were ignored, users would notice the missing method only in the results.
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ from typing import Any, NoReturn
 from prune_core.errors import DeclarationError
 
 PLACES = ("mrsweep", "prune_core.specs.registry")
-"""Where the decorator is imported from."""
+"""The modules that the decorator may be imported from."""
 DECORATORS = tuple(f"{place}.method" for place in PLACES)
-ARGUMENTS: dict[str, type[Any]] = {
-    "source": str, "needs": tuple, "traits": tuple, "settings": dict, "fixed": dict,
-}  # fmt: skip
-"""What a declaration may say besides the name, and of which type."""
+ARGUMENTS: dict[str, tuple[type[Any], str]] = {
+    "source": (str, "a string"),
+    "needs": (tuple, "a tuple of strings"),
+    "traits": (tuple, "a tuple of strings"),
+    "settings": (dict, "a dict with strings as keys"),
+    "fixed": (dict, "a dict with strings as keys"),
+}
+"""The arguments of a declaration besides the name: their types, and the types in words."""
 FORM = '@method("name", source="", needs=(), traits=(), settings={}, fixed={})'
 
 
 @dataclass(frozen=True)
 class Method:
-    """What an axis says of one of its methods.
+    """What is known of a method without importing it.
 
     Attributes:
-        name: As users write it; it may hold placeholders.
-        origin: The module and the function that hold it.
+        name: The name that users write; it may contain placeholders.
+        origin: Where the function is, as ``module:function``.
         summary: The first line of the function's docstring.
         source: The paper.
-        needs: What the method reads: ``"gradients"``, ``"threat"``, ...
-        traits: What it promises.
-        settings: The settings that it reads, with the values where a user gives none.
-        fixed: The settings that it reads with a value of its own, whatever a user gives.
-        digest: Of the module's source; None for built-in methods.
+        needs: What the method reads, such as ``"gradients"`` or ``"threat"``.
+        traits: Properties that callers may rely on, such as ``"comparable"``.
+        settings: The settings that it reads, with their default values.
+        fixed: The settings that it reads with a value that users cannot change.
+        digest: A digest of the module's source; None for built-in methods.
     """
 
     name: str
@@ -56,18 +60,21 @@ class Method:
 
     @property
     def reads(self) -> list[str]:
-        """Needs and settings as people read them: ``threat``, ``beta=6.0``, ``attack_steps==1``."""
+        """Needs and settings for people: ``threat``, ``attack_steps==1`` (fixed), ``beta=6.0``."""
+        fixed = [f"{name}=={value!r}" for name, value in self.fixed.items()]
         settings = [f"{name}={value!r}" for name, value in self.settings.items()]
-        return [
-            *self.needs,
-            *(f"{name}=={value!r}" for name, value in self.fixed.items()),
-            *settings,
-        ]
+        return [*self.needs, *fixed, *settings]
 
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a module."""
+    """The source of a module.
+
+    Attributes:
+        module: The dotted name of the module.
+        file: The file that holds it.
+        text: What the file says.
+    """
 
     module: str
     file: Path
@@ -75,7 +82,7 @@ class Source:
 
     @classmethod
     def of(cls, module: str) -> Source | None:
-        """Find the source of a module; None where no Python file answers to the name."""
+        """Return the source of a module; None if there is no Python file for its name."""
         try:
             spec = importlib.util.find_spec(module)
         except (ImportError, ValueError):
@@ -87,7 +94,7 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits of the text's SHA-256."""
+        """The first twelve hexadecimal digits of the SHA-256 of the text."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
     @cached_property
@@ -100,10 +107,10 @@ class Source:
         return (ast.get_docstring(self.functions[function]) or "").partition("\n")[0]
 
     def methods(self) -> list[Method]:
-        """Return what the module declares, in its order.
+        """Return the methods that the module declares, in its order.
 
         Raises:
-            DeclarationError: For a declaration that cannot be read, or a name declared twice.
+            DeclarationError: If a declaration cannot be read, or a name is declared twice.
         """
         methods = [
             self._read(node, decorator)
@@ -125,7 +132,7 @@ class Source:
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """What the names stand for that the module imports, or gives to the decorator."""
+        """The full dotted names of what the module imports, and of its aliases of the decorator."""
         names: dict[str, str] = {}
         for node in ast.walk(self._tree):
             if isinstance(node, ast.ImportFrom):
@@ -137,26 +144,25 @@ class Source:
         return names
 
     def _read(self, node: ast.AST, decorator: ast.expr) -> Method:
-        """Read one declaration."""
         if (called := _called(decorator)) != "method":
             self._refuse(decorator, f"{called!r} is the decorator 'method' by another name")
         if not isinstance(decorator, ast.Call) or len(decorator.args) != 1:
-            self._refuse(decorator, "a method has one name")
+            self._refuse(decorator, "a method has exactly one name")
         if not isinstance(node, ast.FunctionDef) or node not in self._tree.body:
-            self._refuse(decorator, f"{_described(node)} is no method")
+            self._refuse(decorator, f"{_described(node)} cannot be a method")
         name = self._literal(decorator.args[0])
         arguments: dict[str, Any] = {}
         if not isinstance(name, str):
-            self._refuse(decorator, f"the name {name!r} is no text")
+            self._refuse(decorator, f"the name {name!r} is not a string")
         for word in decorator.keywords:
             if word.arg not in ARGUMENTS:
-                self._refuse(word, f"there is no argument {ast.unparse(word)!r}")
-            value, kind = self._literal(word.value), ARGUMENTS[word.arg]
+                self._refuse(word, f"{ast.unparse(word)!r} is not an argument of 'method'")
+            value, (kind, wanted) = self._literal(word.value), ARGUMENTS[word.arg]
             if not isinstance(value, kind) or not all(isinstance(part, str) for part in value):
-                self._refuse(word, f"{ast.unparse(word)!r} is no {kind.__name__} of texts")
+                self._refuse(word, f"{ast.unparse(word)!r} is not {wanted}")
             arguments[word.arg] = value
         if assigned := [need for need in arguments.get("needs", ()) if "=" in need]:
-            self._refuse(decorator, f"the setting {assigned[0]!r} is no need")
+            self._refuse(decorator, f"the setting {assigned[0]!r} belongs in settings or fixed")
         origin = f"{self.module}:{node.name}"
         return Method(name, origin, self.summary(node.name), **arguments)
 
@@ -164,23 +170,23 @@ class Source:
         try:
             return ast.literal_eval(node)
         except ValueError:
-            self._refuse(node, f"{ast.unparse(node)!r} is no literal")
+            self._refuse(node, f"{ast.unparse(node)!r} is not a literal")
 
     def _refuse(self, node: ast.expr | ast.keyword, fault: str) -> NoReturn:
         raise DeclarationError(
-            f"{self.file}:{node.lineno}: {fault}; a method is declared by {FORM} with literals, "
-            f"'method' imported by this name from {' or '.join(PLACES)}, above a function at the "
-            "top level of its module"
+            f"{self.file}:{node.lineno}: {fault}; declare a method by {FORM} with literals, above "
+            "a function at the top level of its module, and import 'method' by this name from "
+            f"{' or '.join(PLACES)}"
         )
 
 
 def _called(decorator: ast.expr) -> str:
-    """Return what a decorator is called where it stands, without its arguments."""
+    """Return a decorator as the source writes it, without its arguments."""
     return ast.unparse(decorator.func if isinstance(decorator, ast.Call) else decorator)
 
 
 def _resolve(node: ast.expr, names: Mapping[str, str]) -> str:
-    """Return the full dotted name of what is called, named or taken from a module; or nothing."""
+    """Return the full dotted name of a call, an attribute or a name; empty for anything else."""
     if isinstance(node, ast.Call):
         return _resolve(node.func, names)
     if isinstance(node, ast.Attribute):

@@ -1,7 +1,8 @@
-"""Recipes: how a network is trained, as values; every hyper-parameter is a column of ``trials``.
+"""Recipes: how a network is trained, as values. Every hyper-parameter is a column of ``trials``.
 
 A setting that is left out gets the value that its objective, schedule or averaging declares (see
-`Training.resolved`); one that they do not read is None, and so is in no key but as None.
+`Training.resolved`). A setting that none of them reads becomes None, so it cannot make two equal
+trainings differ in their keys.
 """
 
 from __future__ import annotations
@@ -18,24 +19,25 @@ AVERAGING: dict[str, dict[str, float]] = {
     "ema": {"ema_decay": 0.999},
     "swa": {"swa_start": 0.75},
 }
-"""The settings of every averaging of weights, with their defaults."""
+"""The settings of each kind of averaging, with their defaults."""
 
 
 class Compute(Spec):
-    """How the arithmetic of trainings is done; it changes the last bits, so it is in their keys.
+    """How trainings compute. It changes the last bits of a result, so it is part of their keys.
 
-    Evaluations and sensitivities are always computed in float32.
+    Evaluations and sensitivities always compute in float32.
     """
 
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the attack in training, and under autocast of the training step"
+        "float32",
+        description="number format of the training's attack and, under autocast, of its steps",
     )
     channels_last: bool = Field(False, description="keep images and convolutions channels-last")
-    compile: bool = Field(False, description="torch.compile: minutes a network, for long trainings")
+    compile: bool = Field(False, description="use torch.compile: it takes minutes per network")
 
 
 class Training(Spec):
-    """How a network is trained; used for dense networks and for fine-tuning alike."""
+    """How a network is trained, be it a dense network or a pruned one."""
 
     objective: ObjectiveName = "standard"
     epochs: int = Field(ge=0, le=100_000)
@@ -50,40 +52,54 @@ class Training(Spec):
     milestones: tuple[Share, ...] | None = Field(
         None, description="schedule step: shares of the training after which the rate drops"
     )
-    lr_drop: Share | None = Field(None, description="schedule step: what the rate is multiplied by")
-    warmup: Share | None = Field(None, description="schedule one-cycle: share in which it rises")
+    lr_drop: Share | None = Field(
+        None, description="schedule step: factor on the rate at each milestone"
+    )
+    warmup: Share | None = Field(
+        None, description="schedule one-cycle: share of the training in which the rate rises"
+    )
     schedule_start: int = Field(
-        0, ge=0, description="epochs of the schedule that are behind it when the training begins"
+        0, ge=0, description="epochs of the schedule that are over when the training begins"
     )
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] | None = None
     attack_steps: int | None = Field(None, ge=1, description="PGD steps of the training's attack")
     attack_step: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="length of a step in radii of the threat; 2.5 / attack_steps if left out"
+        None,
+        description="length of an attack step in radii; by default 2.5 / attack_steps",
     )
     attack_mode: Literal["eval", "train"] | None = Field(
-        None, description="mode of the network, BatchNorm's above all, while it is attacked"
+        None, description="mode of the network during the attack; it decides what BatchNorm does"
     )
     beta: Annotated[Number, Field(ge=0)] | None = Field(
         None, description="weight of the robust term of trades and mart"
     )
     awp_gamma: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="awp: radius of the weight perturbation as a share of the weights' norm"
+        None,
+        description="awp: length of a layer's perturbation as a share of the norm of its weights",
     )
     distill_weight: Annotated[Number, Field(ge=0, le=1)] | None = Field(
-        None, description="distill: share of the loss that the dense network teaches"
+        None, description="distill: share of the loss that compares with the dense network"
     )
-    temperature: Annotated[Number, Field(gt=0)] | None = Field(None, description="distill")
+    temperature: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="distill: temperature of both softmaxes"
+    )
     averaging: Literal["none", "ema", "swa"] = Field(
-        "none", description="of weights: exponential after every step, or equal after epochs"
+        "none", description="of weights: ema, exponential over steps, or swa, equal over epochs"
     )
-    ema_decay: Share | None = None
-    swa_start: Share | None = Field(None, description="share of the epochs before averaging begins")
+    ema_decay: Share | None = Field(None, description="averaging ema: share of the old average")
+    swa_start: Share | None = Field(
+        None, description="averaging swa: share of the epochs before it begins"
+    )
     selection: Literal["last", "validation"] = Field(
-        "last", description="the epoch that is kept: the last, or the best by validation"
+        "last", description="which epoch's weights are kept: the last, or the best by validation"
     )
 
     def resolved(self) -> Self:
-        """Write out every setting that has a say; leave None those that have none."""
+        """Return the recipe with a value for every setting that it uses and None for all others.
+
+        Raises:
+            ValueError: If the objective declares a setting that is not a field of a training.
+        """
         objective = OBJECTIVES[self.objective]
         declared = {
             **objective.settings,
@@ -91,10 +107,10 @@ class Training(Spec):
             **SCHEDULES[self.schedule].settings,
             **AVERAGING[self.averaging],
         }
-        if strange := set(declared) - set(SETTINGS):
+        if unknown := set(declared) - set(SETTINGS):
             raise ValueError(
                 f"objective {self.objective!r} declares settings that a training does not have: "
-                f"{', '.join(sorted(strange))}; there are: {', '.join(SETTINGS)}"
+                f"{', '.join(sorted(unknown))}; it has: {', '.join(SETTINGS)}"
             )
         given = {
             name: value
@@ -117,31 +133,33 @@ class Training(Spec):
 
     @property
     def taught(self) -> bool:
-        """Whether the objective asks for the dense network as a teacher."""
+        """Whether the objective needs the dense network as a teacher."""
         return "teacher" in OBJECTIVES[self.objective].needs
 
 
 SETTINGS = tuple(name for name, field in Training.model_fields.items() if field.default is None)
-"""Settings that only some objectives, schedules or averagings read."""
+"""The fields that only some objectives, schedules or averagings read."""
 
 RATE = (
     "optimizer", "lr", "momentum", "schedule", "milestones", "lr_drop", "warmup", "schedule_start",
 )  # fmt: skip
-"""What a policy that rewinds the learning rate takes from the dense network's training."""
+"""The fields that a policy which rewinds the learning rate takes from the dense training."""
 
 
 def rewinds_rate(policy: str) -> bool:
-    """Say whether a policy takes the learning rate from the dense network's training."""
+    """Return whether a policy takes the learning rate from the dense network's training."""
     return "rate" in POLICIES[policy].needs
 
 
 class FinetuningLevel(Training):
-    """A level of the factor ``finetuning``: a training and a policy. No epochs means none."""
+    """A level of the factor ``finetuning``: a training and a policy; 0 epochs is no fine-tuning."""
 
     epochs: int = Field(0, ge=0, le=100_000)
     policy: PolicyName = "finetune"
     rounds: int = Field(
-        1, ge=1, description="under iterative: prunings, each followed by its share of the epochs"
+        1,
+        ge=1,
+        description="policy iterative: how often it prunes; the epochs are divided among rounds",
     )
 
     @model_validator(mode="before")
@@ -156,13 +174,13 @@ class FinetuningLevel(Training):
         if (self.policy == "none") != (self.epochs == 0):
             raise ValueError(
                 f"policy {self.policy!r} with epochs {self.epochs}: "
-                "policy 'none' goes with 0 epochs, every other policy with at least 1"
+                "policy 'none' has 0 epochs, every other policy at least 1"
             )
         if (self.policy == "iterative") != (self.rounds > 1) or self.epochs < self.rounds > 1:
             raise ValueError(
                 f"policy {self.policy!r} with {self.rounds} rounds and {self.epochs} epochs: "
-                "policy 'iterative' goes with at least 2 rounds of at least 1 epoch each, every "
-                "other with 1 round"
+                "policy 'iterative' has at least 2 rounds of at least 1 epoch each, every other "
+                "policy has 1 round"
             )
         return self
 
@@ -176,7 +194,11 @@ class FinetuningLevel(Training):
         return self
 
     def training(self, dense: Training) -> Training:
-        """Return the training without the policy, resolved; ``dense`` is the dense network's."""
+        """Return the recipe of this level, resolved.
+
+        Args:
+            dense: The recipe of the dense network; some policies take its learning rate.
+        """
         data = self.model_dump(exclude={"policy", "rounds"})
         if rewinds_rate(self.policy):
             data |= {name: getattr(dense, name) for name in RATE}
@@ -184,7 +206,13 @@ class FinetuningLevel(Training):
         return Training.model_validate(data).resolved()
 
     def round_trainings(self, dense: Training) -> list[Training]:
-        """Return the training of every round; the epochs are shared out, the last first served."""
+        """Return the recipe of every round.
+
+        The epochs are divided evenly; the last rounds get those that are left over.
+
+        Args:
+            dense: The recipe of the dense network; some policies take its learning rate.
+        """
         training = self.training(dense)
         each, rest = divmod(self.epochs, self.rounds)
         late = self.rounds - rest

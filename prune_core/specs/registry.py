@@ -1,10 +1,9 @@
-"""Axes of methods: one module an axis, one decorated function a method.
+"""Axes of methods: an axis is a module, and each decorated function in it is a method.
 
-What an axis holds is read from its module's *source*, so that a sweep file is checked and a plan
-made without importing torch; the functions themselves are imported at their first use.
-A method of the user's own is named ``package.module:function``, or is registered under an entry
-point of the group ``mrsweep.<axis>``; its identity includes a digest of its module's source, so an
-edited method is a new method.
+The methods of an axis are read from the *source* of its module. Sweep files are therefore checked,
+and plans made, without importing torch; a function is imported when it is first used. Users name
+their own methods ``package.module:function``, or register them as entry points of the group
+``mrsweep.<axis>``. Keys include a digest of the module's source, so an edited method is a new one.
 """
 
 from __future__ import annotations
@@ -34,19 +33,21 @@ def method(
     settings: Mapping[str, Any] | None = None,
     fixed: Mapping[str, Any] | None = None,
 ) -> Callable[[F], F]:
-    """Enter the decorated function into its module's axis under ``name``.
+    """Declare a function as a method of its module's axis.
 
-    The arguments here must be literals: they are read from the source, not from the running module.
-    What they mean is said by `prune_core.specs.reading.Method`.
+    All arguments must be literals, since they are read from the source and not at run time.
 
     Args:
-        name: It may hold placeholders (see `prune_core.specs.names`); what stands for them is
-            handed to the function as further arguments, text or, where it is digits, a number.
+        name: The name that users write. It may contain placeholders (see
+            `prune_core.specs.names`); the function gets their values as keyword arguments.
         source: The paper.
-        needs: What the method reads.
-        traits: What it promises.
-        settings: The settings that it reads, with the values where a user gives none.
-        fixed: The settings that it reads with a value of its own, whatever a user gives.
+        needs: What the method reads, such as ``"gradients"`` or ``"threat"``.
+        traits: Properties that callers may rely on, such as ``"comparable"``.
+        settings: The settings that it reads, with their default values.
+        fixed: The settings that it reads with a value that users cannot change.
+
+    Returns:
+        A decorator that returns the function as it is.
     """
     del name, source, needs, traits, settings, fixed  # read from the source
 
@@ -58,19 +59,24 @@ def method(
 
 @dataclass(frozen=True)
 class Axis:
-    """The methods of one module, by name."""
+    """The methods of one module, by name.
+
+    Attributes:
+        noun: What users call one of its methods.
+        module: The dotted name of the module.
+        defaults: The needs of a user's own method that declares nothing.
+    """
 
     noun: str
     module: str
     defaults: tuple[str, ...] = ()
-    """What a method from outside that declares nothing is taken to need."""
 
     @cached_property
     def methods(self) -> dict[str, Method]:
-        """Built-in methods and those registered through entry points, by name.
+        """The built-in methods and those of entry points, by name.
 
         Raises:
-            DeclarationError: Where one is declared in a way that cannot be read, or twice.
+            DeclarationError: If a declaration cannot be read, or two methods have the same name.
         """
         source = Source.of(self.module)
         if source is None:
@@ -78,16 +84,25 @@ class Axis:
         methods = {entry.name: entry for entry in source.methods()}
         for point in importlib.metadata.entry_points(group=f"mrsweep.{self.axis}"):
             if point.name in methods:
-                raise DeclarationError(f"{self.noun} {point.name!r} is registered twice")
+                raise DeclarationError(
+                    f"{self.noun} {point.name!r} is registered twice; "
+                    f"the entry point {point.value!r} needs another name"
+                )
             methods[point.name] = self._outside(point.value, name=point.name)
         return methods
 
     @property
     def axis(self) -> str:
-        """The axis as users write it: the last part of the module's name."""
+        """The name of the axis for users: the last part of the module's name."""
         return self.module.rpartition(".")[2]
 
     def __getitem__(self, name: str) -> Method:
+        """Return the method that a name stands for, merged with the methods that it wraps.
+
+        Raises:
+            UnknownMethodError: If there is none.
+            DeclarationError: If its declaration cannot be read.
+        """
         match = self._match(name)
         if match is not None:
             return _merged(*match)
@@ -96,9 +111,16 @@ class Axis:
         raise UnknownMethodError(self._unknown(name))
 
     def load(self, name: str) -> Callable[..., Any]:
-        """Import and return the function of the method called ``name``.
+        """Import the function of a method.
 
-        What the name holds for placeholders is bound to the function's parameters called so.
+        Args:
+            name: The name that users write, such as ``pgd-20``.
+
+        Returns:
+            The function, with the values of placeholders already bound.
+
+        Raises:
+            UnknownMethodError: If there is no such method.
         """
         module, _, function = self[name].origin.partition(":")
         loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
@@ -106,24 +128,24 @@ class Axis:
         return functools.partial(loaded, **arguments) if arguments else loaded
 
     def arguments(self, name: str) -> dict[str, str | int]:
-        """Return what ``name`` holds for the placeholders of the method that answers to it."""
+        """Return the values of the placeholders in a name, such as ``{"k": 20}`` for ``pgd-20``."""
         match = self._match(name)
         return match[1] if match else {}
 
     @cached_property
     def _matches(self) -> dict[str, tuple[Method, dict[str, str | int]] | None]:
-        """What answers to the names asked for so far; built-in methods do not change."""
+        """The matches of all names so far; built-in methods do not change."""
         return {}
 
     def _match(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
-        """Return the built-in method that answers to ``name`` and what stands for placeholders."""
+        """Return the method that a name matches and the values of its placeholders."""
         if name not in self._matches:
             answers = (
                 (entry, arguments)
                 for known, entry in self.methods.items()
                 if (arguments := arguments_in(name, known)) is not None
             )
-            # A name of its own comes before one that is put together.
+            # The match with the fewest placeholders wins: a literal name has none.
             self._matches[name] = min(answers, key=lambda answer: len(answer[1]), default=None)
         return self._matches[name]
 
@@ -153,9 +175,9 @@ class Axis:
 
 
 def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
-    """Add to what a wrapper needs and promises what the methods in its name do.
+    """Return a wrapper's method, with the needs, traits and settings of the methods that it wraps.
 
-    A setting that both declare is the wrapper's.
+    Where both declare a setting, the wrapper's value counts.
     """
     merged = wrapper
     for placeholder, axis in INNER.items():

@@ -1,4 +1,4 @@
-"""Settings as values: threat, data, pruning, estimation; for trainings see `specs.recipes`."""
+"""Settings as values: threat, data set, pruning, estimation (trainings: `specs.recipes`)."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ class Threat(Spec):
     @model_validator(mode="after")
     def _within_images(self) -> Self:
         if self.norm == "linf" and self.eps > 1:
-            raise ValueError(f"eps {self.eps}: pixels are in [0,1], so give at most 1 under linf")
+            raise ValueError(
+                f"eps {self.eps} is too large: pixels are in [0,1], so under linf it is at most 1"
+            )
         return self
 
 
 def _absolute(folder: str) -> str:
-    """Fix a folder where the sweep file is read: workers have working folders of their own."""
+    """Return the absolute path: workers have other working folders than the sweep file's reader."""
     return str(Path(folder).absolute())
 
 
 class Dataset(Spec):
-    """A data set: its name, where it comes from, and how it is split."""
+    """A data set: its name, where its files are, and how it is split."""
 
     name: DatasetName
     root: Annotated[str, AfterValidator(_absolute)] | None = Field(
-        None, description="folder that holds it; not part of any key"
+        None, description="folder that holds its files; not part of any key"
     )
     source: Literal["builtin", "torchvision", "parquet", "folder"] = "builtin"
     validation: Share = Field(0.1, description="share of the training images held out")
-    size: int | None = Field(None, ge=4, description="pixels a side that images are resized to")
+    size: int | None = Field(None, ge=4, description="side in pixels to resize images to")
     per_class: int | None = Field(
-        None, ge=2, description="training (and validation) images of every class, at most"
+        None, ge=2, description="largest number of training and validation images of a class"
     )
-    test_per_class: int | None = Field(None, ge=1, description="test images likewise")
+    test_per_class: int | None = Field(
+        None, ge=1, description="largest number of test images of a class"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _only_source(cls, data: Any) -> Any:
-        """Fill in the source of a data set that has only one."""
+        """Fill in the source if the data set has only one."""
         if isinstance(data, dict) and data.get("name") in DATASETS.methods:
             sources = DATASETS[data["name"]].traits
             if len(sources) == 1 and data.get("root") and "source" not in data:
@@ -70,7 +74,7 @@ class Dataset(Spec):
 
 
 class Calibration(Spec):
-    """The training images that a criterion reads, and how hard a robust one attacks them."""
+    """The training images that a criterion reads, and the attack of robust criteria."""
 
     samples: int = Field(512, ge=1)
     batch_size: int = Field(128, ge=1)
@@ -78,7 +82,7 @@ class Calibration(Spec):
 
 
 def _from_file(ratios: Any) -> Any:
-    """Read ratios where a file is named; what is in it, not its name, is part of a key."""
+    """Read the ratios from their file, if a name is given: keys include them and not the name."""
     if not isinstance(ratios, str):
         return ratios
     try:
@@ -88,31 +92,37 @@ def _from_file(ratios: Any) -> Any:
 
 
 class PruningRules(Spec):
-    """What holds for every pruning of a sweep."""
+    """The settings that all prunings of a sweep share."""
 
     min_keep: Annotated[Number, Field(ge=0, lt=1)] = Field(
-        0.1, description="share of its channels that every module keeps at least, and one"
+        0.1, description="smallest share of its channels that a module keeps; it keeps at least one"
     )
     mrs_exponent: Annotated[Number, Field(ge=0)] = Field(
-        0.5, description="under mrs, kept shares are proportional to the MRS to this power"
+        0.5, description="allocation mrs: kept shares are proportional to the MRS to this power"
     )
     calibration: Calibration = Calibration()
     ratios: Annotated[
         dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
     ] = Field(
         {},
-        description="under fixed: by architecture, the share that every module keeps; "
-        "or the YAML or JSON file that says so",
+        description="allocation fixed: for each architecture the share that each module keeps, "
+        "or the name of a YAML or JSON file with these",
     )
 
 
 class Estimation(Spec):
-    """How sensitivities are measured: on how many images, how far, how hard.
+    """How sensitivities are measured.
 
-    ``epsilon`` is the radius of a weight perturbation as a share of the norm of the weights;
-    ``steps`` and ``restarts`` belong to the exact value alone; ``few_steps`` to the few-step
-    estimate, which takes up to ``most_steps`` while the loss still rises fast; ``scan_share`` (the
-    share of a layer's units that is set to zero) to the scan.
+    Attributes:
+        samples: The number of training images.
+        batch_size: The largest number of images in a batch.
+        epsilon: The radius of a weight perturbation as a share of the norm of the weights.
+        attack_steps: The number of PGD steps that make the images adversarial.
+        steps: Under mrs, the number of steps from each start.
+        restarts: Under mrs, the number of starts.
+        few_steps: Under mrs-few-step, the number of steps.
+        most_steps: Under mrs-few-step, the largest number of steps while the loss still rises fast.
+        scan_share: Under scan, the share of a layer's units that is set to zero.
     """
 
     samples: int = Field(512, ge=1)

@@ -1,1 +1,1 @@
-"""Training and fine-tuning: one loop, and the objectives, policies and schedules that it takes."""
+"""Training and fine-tuning: one loop, with objectives, policies and schedules by name."""

@@ -1,8 +1,9 @@
-"""Averages of the weights along a training, through torch's own `AveragedModel`.
+"""Averages of the weights over a training, by torch's own `AveragedModel`.
 
-EMA: after every step, BatchNorm's statistics included (Rebuffi et al., 2021, arXiv 2103.01946).
-SWA: equally after every epoch from `swa_start` on, BatchNorm's statistics then taken anew from the
-clean training images (Izmailov et al., 2018, arXiv 1803.05407).
+EMA is an exponential average after every step, of BatchNorm's statistics too (Rebuffi et al., 2021,
+arXiv 2103.01946). SWA is an equal average after every epoch from ``swa_start`` on; BatchNorm's
+statistics are then computed again from the clean training images (Izmailov et al., 2018, arXiv
+1803.05407).
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from prune_core.specs.recipes import Training
 
 
 class Average:
-    """The average that a recipe asks for; it stands for nothing until the first update."""
+    """The average of the weights that a recipe asks for, if any.
+
+    Args:
+        network: The network in training.
+        training: The recipe; its ``averaging`` is ``none``, ``ema`` or ``swa``.
+    """
 
     def __init__(self, network: nn.Module, training: Training):
         self._kind = training.averaging
@@ -31,29 +37,35 @@ class Average:
             self._model = AveragedModel(network)
 
     def after_step(self, network: nn.Module) -> None:
-        """Take in the weights after a step."""
+        """Update the average after a step, if the recipe asks for it."""
         if self._model is not None and self._kind == "ema":
             self._model.update_parameters(network)
 
     def after_epoch(self, network: nn.Module, epoch: int, batches: Iterable[Tensor]) -> None:
-        """Take in the weights after an epoch, counted from 0; ``batches`` are clean images."""
+        """Update the average after an epoch, if the recipe asks for it.
+
+        Args:
+            network: The network in training.
+            epoch: The number of the epoch, from 0.
+            batches: The clean training images, each [n, c, h, w] in [0,1].
+        """
         if self._model is not None and self._kind == "swa" and epoch >= self._first:
             self._model.update_parameters(network)
             update_bn(batches, self._model.module)
 
     def network(self, otherwise: nn.Module) -> nn.Module:
-        """Return the averaged network, in eval mode, or another where there is no average yet."""
+        """Return the averaged network in eval mode, or ``otherwise`` if there is no average yet."""
         if self._model is None or not int(self._model.n_averaged):
             return otherwise
         averaged: nn.Module = self._model.module
         return averaged.eval()
 
     def state(self) -> dict[str, Tensor]:
-        """Return all from which averaging goes on."""
+        """Return the tensors that `restore` needs to resume the averaging."""
         return {} if self._model is None else dict(self._model.state_dict())
 
     @torch.no_grad()
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Resume the averaging from what `state` returned."""
         if self._model is not None:
             self._model.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""What a training reports and from where it goes on: epochs and checkpoints, as values."""
+"""What a training reports after each epoch, and the checkpoints that it resumes from."""
 
 from __future__ import annotations
 
@@ -13,29 +13,40 @@ from prune_core.specs.recipes import Training
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of training reports; accuracies are shares, times are seconds."""
+    """What one epoch of a training reports. Accuracies are shares in [0,1].
+
+    Attributes:
+        epoch: The number of the epoch, from 1.
+        loss: The mean of the objective over the images.
+        train_accuracy: On the images that were trained on, which are adversarial under an
+            adversarial objective.
+        validation_accuracy: On clean validation images.
+        validation_robust: On validation images under PGD-10; None if the training does not need it
+            (see `prune_core.training.watch.Watch`).
+        validation_one_step: On validation images under the one-step attack of the training; None
+            if its attack takes more steps.
+        lr: The learning rate at the end of the epoch.
+        seconds: How long the epoch took, without validation.
+        images_per_second: Training images per second.
+        reported: Whether the training ends with the weights after this epoch.
+        collapsed: Whether the network overfitted to its one-step attack (see `collapses`).
+    """
 
     epoch: int
     loss: float
     train_accuracy: float
-    """On the images as trained on: adversarial ones under an adversarial objective."""
     validation_accuracy: float
     validation_robust: float | None
-    """Under PGD-10; None without an adversary, or where no choice or collapse asks for it."""
     validation_one_step: float | None
-    """Under the one step that it trains on, of a network that trains on one."""
     lr: float
-    """At the end of the epoch."""
     seconds: float
     images_per_second: float
     reported: bool = False
-    """Whether the weights after this epoch are those that the training ends with."""
     collapsed: bool = False
-    """See `collapses`."""
 
     @property
     def withstood(self) -> float:
-        """The share that PGD-10 leaves right of what the one step of the training does."""
+        """The accuracy under PGD-10 as a share of that under the training's own one-step attack."""
         if self.validation_one_step is None or self.validation_robust is None:
             return 1.0
         return self.validation_robust / max(self.validation_one_step, 1e-9)
@@ -43,44 +54,55 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything from which a training goes on: tensors, and the epochs behind it."""
+    """Everything that a training needs to resume: its tensors and the epochs that are done."""
 
     tensors: dict[str, Tensor]
     history: list[Epoch] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
-        """Return what is not a tensor, ready for JSON."""
+        """Return everything but the tensors, as JSON values."""
         return {"history": [asdict(epoch) for epoch in self.history]}
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Checkpoint:
-        """Put a checkpoint together again from its two parts."""
+        """Return the checkpoint of these tensors and of what `facts` returned."""
         return cls(tensors, [Epoch(**epoch) for epoch in facts["history"]])
 
 
 def best_epoch(history: Sequence[Epoch], training: Training) -> int:
-    """Return the index of the epoch to report: the last, or the best by validation.
+    """Return the index of the epoch to report.
 
-    The best is the most robust one under an adversarial objective, else the most accurate one; the
-    earliest of equals.
+    It is the last one, or, if the recipe selects by validation, the one with the highest accuracy
+    under PGD-10 or else the highest clean accuracy. Of equal epochs it is the earliest.
+
+    Args:
+        history: The epochs so far, at least one.
+        training: The recipe.
     """
     if training.selection == "last":
         return len(history) - 1
 
-    def merit(index: int) -> float:
+    def accuracy(index: int) -> float:
         epoch = history[index]
         robust = epoch.validation_robust
         return epoch.validation_accuracy if robust is None else robust
 
-    return max(range(len(history)), key=merit)
+    return max(range(len(history)), key=accuracy)
 
 
 def collapses(history: Sequence[Epoch]) -> list[bool]:
-    """Say after which epochs a network withstands the one step of its training and not PGD-10.
+    """Return for each epoch whether the network overfitted to the one-step attack of its training.
 
-    Catastrophic overfitting (Wong et al., 2020, section 5.3): one step leaves right at least half
-    of what is right without an attack, PGD-10 less than half of that where it once left more, or
-    less than a tenth whatever was before.
+    It has if it withstands that attack but not PGD-10. It withstands the attack if its accuracy
+    under it is at least half the clean accuracy. It does not withstand PGD-10 if its accuracy under
+    it is less than a tenth of that under the one step, or less than half if it was half or more in
+    an earlier epoch.
+
+    Args:
+        history: The epochs of a training from its start.
+
+    Source:
+        Catastrophic overfitting: Wong et al., 2020 (arXiv 2001.03994), section 5.3.
     """
     collapsed = []
     for index, epoch in enumerate(history):
@@ -92,7 +114,7 @@ def collapses(history: Sequence[Epoch]) -> list[bool]:
 
 
 def judged(history: Sequence[Epoch], training: Training) -> list[Epoch]:
-    """Mark the epoch whose weights the training ends with, and those that collapsed."""
+    """Return the epochs with ``reported`` and ``collapsed`` set."""
     chosen = best_epoch(history, training) if history else -1
     return [
         replace(epoch, reported=index == chosen, collapsed=collapsed)

@@ -1,7 +1,8 @@
-"""Training, of dense and of pruned networks alike, resumable after every epoch.
+"""The training loop, for dense and for pruned networks.
 
-Every random number comes from (key, epoch, purpose), so an interrupted training goes on from its
-last epoch to bit-identical results on a CPU: weights, optimizer and averages are in its checkpoint.
+A training can be resumed after every epoch. Its checkpoint holds weights, optimizer and averages,
+and every random number comes from (key, epoch, purpose). On a CPU the results of a resumed training
+are therefore identical, bit for bit, to those of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -44,14 +45,28 @@ def fit(
     teacher: nn.Module | None = None,
     until: int | None = None,
 ) -> list[Epoch]:
-    """Train ``network`` in place and return what every epoch reported.
+    """Train a network in place.
 
-    ``on_epoch`` is given a checkpoint after each epoch; passed back as ``checkpoint``, it is where
-    training goes on. ``teacher`` is the dense network, for objectives that ask for it; ``until``
-    stops after so many epochs, with the weights as they are then, neither averaged nor selected.
-    Raises `DivergedError` where the loss is not finite.
+    Args:
+        network: The network to train. Weights that are masked stay at zero.
+        data: Its training images are trained on, its validation images only measured.
+        training: The recipe.
+        threat: What the adversary may do; None for objectives without one.
+        key: All random numbers derive from it.
+        checkpoint: Where to resume; None to begin.
+        on_epoch: Called with a checkpoint after each epoch.
+        compute: Precision, memory format and compilation.
+        teacher: The dense network, for objectives that need a teacher.
+        until: Stop after so many epochs and keep the weights as they are then, neither averaged nor
+            selected; None to train to the end.
+
+    Returns:
+        What each epoch reported, including those before the checkpoint.
+
+    Raises:
+        DivergedError: If the loss is not finite.
     """
-    training = training.resolved()  # no change where it is: stages hold it so
+    training = training.resolved()  # changes nothing in a recipe of a stage, which is resolved
     run = _Run(network, data, training, threat, key, compute or Compute(), teacher)
     if checkpoint is not None:
         run.restore(checkpoint)
@@ -63,7 +78,7 @@ def fit(
 
 
 class _Run:
-    """One training under way."""
+    """One training: its state between epochs. For the arguments see `fit`."""
 
     def __init__(
         self,
@@ -91,7 +106,7 @@ class _Run:
         self._objective = OBJECTIVES.load(training.objective)
 
     def epoch(self, epoch: int) -> None:
-        """Train for an epoch, counted from 0, and enter it into the history."""
+        """Train for one epoch, counted from 0, and add it to the history."""
         training, start = self.training, time.perf_counter()
         device = self.data.train.labels.device
         if self._attack is not None:
@@ -139,7 +154,7 @@ class _Run:
             self._best = _copied(self._reported().state_dict())
 
     def finish(self, *, whole: bool) -> None:
-        """Leave the network with the weights to report, as it was found otherwise."""
+        """Give the network the weights to report if ``whole``, and undo all other changes to it."""
         self._optimizer.zero_grad()  # leave no gradient behind
         if whole:
             self.network.load_state_dict(self._best or _copied(self._reported().state_dict()))
@@ -149,7 +164,7 @@ class _Run:
         self.network.eval()
 
     def checkpoint(self) -> Checkpoint:
-        """Return all from which this training goes on."""
+        """Return everything that `restore` needs."""
         parts = {
             "network": self.network.state_dict(),
             "optimizer": state_of(self._optimizer, self.network),
@@ -160,7 +175,7 @@ class _Run:
         return Checkpoint(_copied(tensors), list(self.history))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         parts: dict[str, dict[str, Tensor]] = {
             "network": {}, "optimizer": {}, "average": {}, "best": {},
         }  # fmt: skip

@@ -1,45 +1,66 @@
-"""Objectives: the loss that a training step descends.
+"""Objectives by name: the losses that trainings minimise.
 
-An objective is a function ``(network, images, labels, context) -> (loss, logits)``, with the
-network in training mode; logits are those of the images as trained on, adversarial ones under an
-adversarial objective. The settings of `prune_core.specs.recipes.Training` that it reads are its
-``settings``, with the values of its paper; one that no user may change is ``fixed``. A name with
-``<objective>`` wraps another.
+An objective is a function ``(network, images, labels, context) -> (loss, logits)``:
 
-BatchNorm: in training mode its statistics follow every forward pass of the loss. The attack leaves
-them alone where ``attack_mode`` is eval, as in the code of TRADES and MART; in mode train (the code
-of fast adversarial training) it normalises by the batch, and its passes move the statistics too.
+- ``network`` is in training mode.
+- ``images`` [n, c, h, w] in [0,1] are clean; ``labels`` are [n].
+- ``loss`` is the mean over the images.
+- ``logits`` [n, classes] belong to the images that were trained on, which are adversarial under an
+  adversarial objective.
+
+It declares the fields of `prune_core.specs.recipes.Training` that it reads as ``settings``, with
+the values of its paper; those that users may not change are ``fixed``. A name with ``<objective>``
+wraps another objective.
+
+Every forward pass of the loss updates BatchNorm's statistics. The passes of the attack do not if
+``attack_mode`` is eval, as in the code of TRADES and MART. In mode train, as in the code of fast
+adversarial training, they normalise by the batch and update the statistics too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from prune_core.pruning import masks
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES, method
 from prune_core.training.training_attack import AttackFunction
+from prune_core.training.weight_perturbation import AttackMemory, AtWeights, perturbation
 
 
 @dataclass(frozen=True)
 class Context:
-    """What an objective needs besides the batch; None for what it does not declare."""
+    """What an objective needs besides the batch.
+
+    Attributes:
+        training: The recipe.
+        training_attack: The attack of the training; None if the objective declares no threat.
+        teacher: The dense network in eval mode; None if the objective declares no teacher.
+    """
 
     training: Training
     training_attack: AttackFunction | None = None
     teacher: nn.Module | None = None
-    """The dense network, in eval mode."""
 
     def attack(
         self, network: nn.Module, images: Tensor, labels: Tensor, kind: str = "pgd"
     ) -> Tensor:
-        """Return adversarial images, made as a paper has them: ``pgd``, ``trades`` or ``mart``."""
+        """Return adversarial images [n, c, h, w] of a batch.
+
+        Args:
+            network: The network to attack.
+            images: Clean images [n, c, h, w] in [0,1].
+            labels: Their classes [n].
+            kind: Whose attack it is: ``pgd``, ``trades`` or ``mart``.
+
+        Raises:
+            ValueError: If the objective declares no threat.
+        """
         if self.training_attack is None:
             raise ValueError(
                 f"objective {self.training.objective!r} attacks, so it needs a threat: "
@@ -48,7 +69,11 @@ class Context:
         return self.training_attack(network, images, labels, kind)
 
     def setting(self, name: str) -> Any:
-        """Return a setting; raise ValueError where the objective did not declare it."""
+        """Return the value of a setting.
+
+        Raises:
+            ValueError: If the objective does not declare it.
+        """
         value = getattr(self.training, name)
         if value is None:
             raise ValueError(
@@ -77,8 +102,8 @@ def standard(
 def fgsm(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
 ) -> tuple[Tensor, Tensor]:
-    """Fast adversarial training: one step from a random start, attacked in training mode."""
-    return pgd(network, images, labels, context)  # its settings make the difference
+    """Fast adversarial training: one attack step from a random start, in training mode."""
+    return pgd(network, images, labels, context)  # only the settings differ
 
 
 @method(
@@ -106,7 +131,7 @@ def trades(
 ) -> tuple[Tensor, Tensor]:
     """Clean cross-entropy plus beta times the divergence of attacked from clean predictions.
 
-    Clean and attacked images pass apart, so BatchNorm normalises each by its own batch.
+    Clean and attacked images pass separately, so BatchNorm normalises each by its own batch.
     """
     attacked = context.attack(network, images, labels, "trades")
     clean, robust = network(images), network(attacked)
@@ -123,10 +148,10 @@ def trades(
 def mart(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context
 ) -> tuple[Tensor, Tensor]:
-    """Boosted cross-entropy on attacked images plus beta times a divergence.
+    """Boosted cross-entropy on attacked images plus beta times a weighted divergence.
 
-    The divergence of attacked from clean predictions counts by how little the true class is
-    believed in. Clean and attacked images pass apart.
+    The divergence of attacked from clean predictions weighs more, the lower the clean probability
+    of the true class is. Clean and attacked images pass separately.
     """
     attacked = context.attack(network, images, labels, "mart")
     clean, robust = network(images), network(attacked)
@@ -134,7 +159,7 @@ def mart(
     true = F.one_hot(labels, robust.shape[1]).bool()
     believed, doubted = robust.softmax(1), clean.softmax(1)
     runner_up = believed.masked_fill(true, 0).amax(1)
-    # 1.0001, as in the authors' code: the logarithm of no doubt at all stays finite.
+    # 1.0001, as in the authors' code, keeps the logarithm finite where the runner-up has all.
     boosted = F.cross_entropy(robust, labels) - torch.log(1.0001 - runner_up + tiny).mean()
     apart = F.kl_div((believed + tiny).log(), doubted, reduction="none").sum(1)
     doubt = 1.0000001 - doubted[true]
@@ -149,30 +174,35 @@ def mart(
 def awp(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context, objective: str
 ) -> tuple[Tensor, Tensor]:
-    """Another objective at weights perturbed against it, within gamma of each layer's norm.
+    """Another objective, at weights that are perturbed to raise it.
 
-    As in the authors' code: images are attacked once, at the weights as they are; vectors (biases,
-    normalisations) stay; the pass that finds the perturbation leaves BatchNorm's statistics alone.
+    The perturbation of a layer is as long as gamma times the norm of its weights. As in the
+    authors' code, images are attacked once, at the weights as they are; biases and normalisations
+    are not perturbed; and the pass that computes the perturbation does not change BatchNorm's
+    statistics.
     """
     inner = OBJECTIVES.load(objective)
-    seen = _Memory(network, context.training_attack)
-    aside = _Shifted(network, {name: buffer.clone() for name, buffer in network.named_buffers()})
-    loss, _ = inner(aside, images, labels, replace(context, training_attack=seen.record))
+    memory = AttackMemory(network, context.training_attack)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    at_weights = AtWeights(network, buffers)
+    loss, _ = inner(at_weights, images, labels, replace(context, training_attack=memory.record))
     weights = {n: p for n, p in network.named_parameters() if p.requires_grad and p.dim() > 1}
     gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-    held = {
+    kept = {
         f"{name}.weight": masks.mask_of(layer)
         for name, layer in masks.maskable(network).items()
         if hasattr(layer, "mask")
     }
     gamma = context.setting("awp_gamma")
-    moved = {
-        name: weight + _ascent(weight, gradient, held.get(name), gamma)
+    perturbed = {
+        name: weight + perturbation(weight, gradient, kept.get(name), gamma)
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         if gradient is not None
     }
-    shifted = _Shifted(network, moved)
-    loss, logits = inner(shifted, images, labels, replace(context, training_attack=seen.replay))
+    at_weights = AtWeights(network, perturbed)
+    loss, logits = inner(
+        at_weights, images, labels, replace(context, training_attack=memory.replay)
+    )
     return loss, logits
 
 
@@ -185,10 +215,10 @@ def awp(
 def distill(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context, objective: str
 ) -> tuple[Tensor, Tensor]:
-    """Another objective, shared with the dense network's predictions on the clean images."""
+    """Another objective mixed with the divergence from the dense network's clean predictions."""
     if context.teacher is None:
         raise ValueError(
-            "objective 'distill' learns from the dense network, which fine-tuning alone has"
+            "objective 'distill' learns from the dense network, which only fine-tuning has"
         )
     loss, logits = OBJECTIVES.load(objective)(network, images, labels, context)
     share, heat = context.setting("distill_weight"), context.setting("temperature")
@@ -201,52 +231,3 @@ def distill(
 def _cross_entropy(logits: Tensor, labels: Tensor, context: Context) -> Tensor:
     smoothing = context.setting("label_smoothing")
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-
-
-def _ascent(weight: Tensor, gradient: Tensor, mask: Tensor | None, gamma: float) -> Tensor:
-    """Return the perturbation of a layer's weights: along the gradient, gamma of their norm long.
-
-    What pruning masked stays masked.
-    """
-    if mask is not None:
-        gradient = gradient * mask
-    moved: Tensor = gamma * weight.detach().norm() / (gradient.norm() + 1e-12) * gradient
-    return moved
-
-
-class _Shifted(nn.Module):
-    """A network at other weights or buffers; gradients of weights pass on to its own."""
-
-    def __init__(self, network: nn.Module, weights: dict[str, Tensor]):
-        super().__init__()
-        self.network = network
-        self._weights = weights
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [n, classes]."""
-        logits: Tensor = functional_call(self.network, self._weights, (images,))
-        return logits
-
-
-@dataclass
-class _Memory:
-    """Images attacked at a network's own weights, kept so that the same are met again."""
-
-    network: nn.Module
-    training_attack: AttackFunction | None
-    images: list[Tensor] = field(default_factory=list)
-    _met: int = 0
-
-    def record(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
-        """Attack, and keep what comes out."""
-        del network
-        if self.training_attack is None:
-            raise ValueError("an objective that attacks needs a threat")
-        self.images.append(self.training_attack(self.network, images, labels, kind))
-        return self.images[-1]
-
-    def replay(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
-        """Return what came out, in the same order."""
-        del network, images, labels, kind
-        self._met += 1
-        return self.images[self._met - 1]

@@ -1,4 +1,4 @@
-"""Optimizers: made from a recipe; their state as tensors by name, for checkpoints."""
+"""Optimizers: how a recipe makes one, and how a checkpoint keeps its state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prune_core.specs.recipes import Training
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe."""
+    """Return the optimizer that a recipe asks for, over all parameters of a network."""
     if training.optimizer == "adamw":
         return torch.optim.AdamW(
             network.parameters(),
@@ -26,7 +26,15 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimi
 
 
 def state_of(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """Return an optimizer's state by ``parameter.field``, as the network names its parameters."""
+    """Return the tensors of an optimizer's state.
+
+    Args:
+        optimizer: An optimizer over the network's parameters.
+        network: Names the parameters.
+
+    Returns:
+        Tensors by ``parameter.field``, for example ``network.conv.weight.momentum_buffer``.
+    """
     return {
         f"{name}.{field}": value
         for name, parameter in network.named_parameters()
@@ -38,7 +46,13 @@ def state_of(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, 
 def restore_state(
     optimizer: torch.optim.Optimizer, network: nn.Module, state: dict[str, Tensor]
 ) -> None:
-    """Give an optimizer the state that `state_of` returned, on the parameters' device."""
+    """Set the state of an optimizer, in place.
+
+    Args:
+        optimizer: An optimizer over the network's parameters.
+        network: Names the parameters.
+        state: What `state_of` returned; tensors are copied to the device of their parameter.
+    """
     parameters = dict(network.named_parameters())
     for name, value in state.items():
         parameter, _, field = name.rpartition(".")

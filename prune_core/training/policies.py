@@ -1,8 +1,8 @@
-"""Policies: the weights, and the learning rate, from which a pruned network is trained on.
+"""Policies by name: the weights and the learning rate with which fine-tuning begins.
 
-A policy is a function ``(network, start) -> None`` that prepares the pruned network in place. With
-``"rate"`` among its needs the learning rate is not its own, but that of the last epochs of the
-dense network's training; with ``"rewound"`` it is given that network's earlier weights.
+A policy is a function ``(network, start) -> None`` that prepares the pruned network in place. If it
+needs ``"rate"``, fine-tuning uses the learning rates of the last epochs of the dense network's
+training. If it needs ``"rewound"``, ``start`` holds the dense network's earlier weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from prune_core.specs.registry import method
 
 @dataclass(frozen=True)
 class Start:
-    """What a policy may use: a seed, and the dense network's earlier weights, pruned alike."""
+    """What a policy may use.
+
+    Attributes:
+        seed: The seed of all its random numbers.
+        rewound: The dense network with its earlier weights, pruned in the same way; None if the
+            policy does not need it.
+    """
 
     seed: int
     rewound: nn.Module | None = None
@@ -25,19 +31,19 @@ class Start:
 
 @method("none")
 def none(network: nn.Module, start: Start) -> None:
-    """No fine-tuning at all."""
+    """No fine-tuning."""
     del network, start
 
 
 @method("finetune", source="Han et al., 2015 (arXiv 1506.02626)")
 def finetune(network: nn.Module, start: Start) -> None:
-    """Train on from the weights that pruning left, at a rate of its own."""
+    """Train the pruned weights further, with the learning rate of the fine-tuning level."""
     del network, start
 
 
 @method("lr-rewind", source="Renda et al., 2020 (arXiv 2003.02389)", needs=("rate",))
 def lr_rewind(network: nn.Module, start: Start) -> None:
-    """Train on from what pruning left, at the rate of the dense network's last epochs."""
+    """Train the pruned weights further, with the learning rates of the dense network's end."""
     del network, start
 
 
@@ -47,7 +53,7 @@ def lr_rewind(network: nn.Module, start: Start) -> None:
     needs=("rate", "rewound"),
 )
 def weight_rewind(network: nn.Module, start: Start) -> None:
-    """Go back to the dense network's weights of as many epochs ago, and its learning rate then."""
+    """Rewind weights and learning rate to an earlier epoch of the dense network's training."""
     if start.rewound is None:
         raise ValueError("policy 'weight-rewind' needs the dense network's earlier weights")
     network.load_state_dict(start.rewound.state_dict())
@@ -57,13 +63,13 @@ def weight_rewind(network: nn.Module, start: Start) -> None:
     "iterative", source="Han et al., 2015 (arXiv 1506.02626); rounds as Frankle and Carbin, 2019"
 )
 def iterative(network: nn.Module, start: Start) -> None:
-    """Prune in rounds of geometric steps and train on from the weights after each."""
+    """Prune in several rounds, in geometric steps, and fine-tune after each."""
     del network, start
 
 
 @method("scratch", source="Liu et al., 2019 (arXiv 1810.05270)")
 def scratch(network: nn.Module, start: Start) -> None:
-    """Train the pruned architecture from new random weights: the control of every pruning."""
+    """Train the pruned architecture from new random weights: a control for every pruning."""
     device = next(network.parameters()).device
     with seeded(start.seed, device):
         for module in network.modules():

@@ -1,7 +1,7 @@
-"""The attack of a training: how it starts and what it raises, by kind, on a faster twin.
+"""The attack of a training, which makes the images that an objective trains on.
 
-It makes the images that an objective trains on. The attacks that networks are measured with are an
-axis of methods, `prune_core.attacks.attacks`; both run on the ascent of `prune_core.attacks.pgd`.
+It is not one of the attacks that networks are evaluated with: those are in
+`prune_core.attacks.attacks`. Both use the gradient ascent of `prune_core.attacks.pgd`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,30 @@ from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.settings import Threat
 
 AttackFunction = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
-"""Attacked images of a network, its clean images, their labels, and one of `KINDS`."""
+"""From a network, clean images, their labels and one of `KINDS` to attacked images."""
 KINDS: dict[str, tuple[Start, Loss]] = {
     "pgd": ("uniform", cross_entropy),
     "trades": ("gaussian", divergence),
     "mart": ("gaussian", cross_entropy),
 }
-"""Where an attack of a kind starts and what it raises, as in the authors' code."""
+"""Where each kind of attack starts and which loss it raises, as in the authors' code."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""The number formats of `prune_core.specs.recipes.Compute`."""
 
 
 @dataclass
 class TrainingAttack:
-    """Attacks a network in training with the settings of its recipe.
+    """Attacks the images of a training, with the settings of its recipe.
 
-    In mode eval the network is attacked through its `Twin`, which follows it from batch to batch;
-    any other network is attacked as it is.
+    With ``attack_mode`` eval, ``network`` is attacked through its faster `Twin`, which takes over
+    the current weights before each batch. Any other network is attacked directly.
+
+    Attributes:
+        network: The network in training.
+        training: The recipe.
+        threat: The norm and the radius.
+        compute: The precision of the attack, and whether it is compiled.
+        generator: Draws the random starts; the training sets a new one for every epoch.
     """
 
     network: nn.Module
@@ -42,14 +50,13 @@ class TrainingAttack:
     threat: Threat
     compute: Compute = field(default_factory=Compute)
     generator: torch.Generator | None = None
-    """Draws the starts; a training sets one for every epoch."""
     _twin: Twin | None = None
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
-        """Return attacked images of one batch, each within the threat of its own.
+        """Return the attacked images of one batch, each within the threat around its own image.
 
         Args:
-            network: The network to attack; its modes and weights stay as they are.
+            network: The network to attack; its weights stay as they are.
             images: Clean images [n, c, h, w] in [0,1].
             labels: Their classes [n].
             kind: One of `KINDS`.
@@ -57,7 +64,7 @@ class TrainingAttack:
         if self.training.attack_mode == "train":
             return self._attack(network, images, labels, kind)
         if network is self.network:
-            return self._attack(self._followed(), images, labels, kind)
+            return self._attack(self._current_twin(), images, labels, kind)
         with evaluating(network):
             return self._attack(network, images, labels, kind)
 
@@ -69,13 +76,16 @@ class TrainingAttack:
                 target = network(images).float().softmax(1)
         steps, size = self.training.attack_steps, self.training.attack_step
         if steps is None or size is None:
-            raise ValueError(f"a recipe without an attack: {self.training}")
+            raise ValueError(
+                f"objective {self.training.objective!r} has no attack: its recipe sets neither "
+                "attack_steps nor attack_step"
+            )
         length = size * self.threat.eps
         return ascend(
             network, images, target, self.threat, steps, length, self.generator, loss, start
         )
 
-    def _followed(self) -> Twin:
+    def _current_twin(self) -> Twin:
         if self._twin is None:
             self._twin = Twin(self.network, PRECISIONS[self.compute.precision])
             if self.compute.compile:

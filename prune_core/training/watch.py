@@ -1,4 +1,4 @@
-"""Robustness on validation images, followed from epoch to epoch."""
+"""Robustness on validation images, measured after every epoch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,41 @@ from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Threat
 
 WATCHED = 512
-"""Validation images, at most, that robustness is followed on."""
+"""The largest number of validation images that are attacked."""
 STEPS = 10
-"""Steps of PGD, of 2.5 eps / steps each, that it is followed with."""
+"""The steps of PGD; each is 2.5 eps / STEPS long."""
 
 
 class Watch:
-    """Follows a training's robustness where it is asked for.
+    """Measures the robustness of a training if it is needed.
 
-    It is what an epoch is chosen by, and what shows that a training on one step collapses.
+    It is needed to select an epoch by validation, and to see whether a training with a one-step
+    attack collapses (see `prune_core.training.history.collapses`).
+
+    Args:
+        training: The recipe.
+        threat: The norm and the radius; None if there is no adversary.
+        seed: The seed of the random starts.
     """
 
     def __init__(self, training: Training, threat: Threat | None, seed: int):
         self._threat, self._seed = threat, seed
         one_step = training.attack_steps == 1
-        self._asked = threat is not None and (one_step or training.selection == "validation")
+        self._needed = threat is not None and (one_step or training.selection == "validation")
         self._step = training.attack_step if one_step else None
         self._twin: Twin | None = None
 
     def accuracies(self, network: nn.Module, held_out: Split) -> tuple[float | None, float | None]:
-        """Return the accuracy under PGD-10, and under the one step that the training takes.
+        """Return the accuracies under PGD-10 and under the training's own one-step attack.
 
-        Each is None where it is not asked for.
+        Args:
+            network: The network in training.
+            held_out: The validation images; the first `WATCHED` are attacked.
+
+        Returns:
+            Two shares in [0,1]; each is None if it is not needed.
         """
-        if not self._asked or self._threat is None:
+        if not self._needed or self._threat is None:
             return None, None
         split = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])
         if self._twin is None:
@@ -52,15 +63,15 @@ class Watch:
 def robust_accuracy(
     twin: Twin, split: Split, threat: Threat, steps: int, size: float, seed: int
 ) -> float:
-    """Return the share of a split that is right after PGD.
+    """Return the accuracy of a network under PGD, as a share in [0,1].
 
     Args:
-        twin: The network, folded.
+        twin: The folded copy of the network.
         split: The images to attack.
         threat: The norm and the radius.
-        steps: Steps of PGD.
-        size: Length of a step, in radii.
-        seed: Of the starts.
+        steps: The number of steps.
+        size: The length of a step in radii of the threat.
+        seed: The seed of the random starts.
     """
     device = split.labels.device
     generator = torch.Generator(device).manual_seed(seed)
