@@ -58,7 +58,7 @@ def test_excluded_cells_are_not_planned() -> None:
     plan = plan_of(exclude="[{criterion: random, finetuning: none}, {seed: 1}]")
     cells = {(row["criterion"], row["finetuning"], row["seed"]) for row in plan.rows()}
     assert cells == {("l1", "none", 0), ("l1", "standard", 0), ("random", "standard", 0)}
-    with pytest.raises(SweepFileError, match="leaves no cell over"):
+    with pytest.raises(SweepFileError, match="leaves no cell"):
         plan_of(exclude="[{architecture: resnet8}]")
 
 
@@ -146,7 +146,7 @@ IMPOSSIBLE = [
     ({"criteria": "[l1, hrank]", "granularities": "[channel, weight]"},
      "criterion 'hrank' scores channels, not the weights of granularity 'weight'"),
     ({"granularities": "[2:4]", "sparsities": "[0.3, 0.5]"}, "removes 50% at least, more than"),
-    ({"granularities": "[4:4]"}, "removes nothing; give n:m with n under m"),
+    ({"granularities": "[4:4]"}, "removes nothing; give n:m with n less than m"),
     ({"allocations": "[fixed]"}, "needs pruning.ratios for resnet8"),
 ]  # fmt: skip
 

@@ -134,7 +134,7 @@ class Display:
         self._tell()
 
     def _say_failed(self, job: Job, error: str) -> None:
-        """Print a failure; of many alike only the first few, since the display counts them all."""
+        """Print a failure, but only the first few with one error: the display counts them all."""
         self._errors[error] += 1
         if self._errors[error] > SAME_ERRORS:
             return

@@ -116,8 +116,8 @@ class Launch:
     def report(self, result: AttemptResult) -> None:
         """Take in how an attempt ended: retries, failed rows, networks no longer needed.
 
-        Raises `StorageIOError` where the storage root failed once too often: that is no trial's
-        fault, and leaves no failed row.
+        Raises:
+            StorageIOError: The storage root failed too often. No trial fails for that.
         """
         job = self.plan.jobs[result.key]
         self._running.pop(job.key, None)

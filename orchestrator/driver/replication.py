@@ -17,7 +17,7 @@ from results.tables.storage import Storage
 from results.tables.store import Tables
 
 FASTEST = 1.5
-"""Seeds are multiplied by this at most between two looks: early intervals are wide by chance."""
+"""Seeds grow by this factor at most between two looks: early intervals may be wide by chance."""
 
 
 def planned_seeds(sweep: Sweep, storage: Storage) -> int | None:
@@ -29,20 +29,21 @@ def planned_seeds(sweep: Sweep, storage: Storage) -> int | None:
 
 
 def seeds_to_add(plan: Plan, storage: Storage) -> int:
-    """Look at what is done; write the look down, and return how many seeds are to be added.
+    """Look at what is done, write the look down, and return how many seeds to add.
 
-    Raises AnalysisError where the data say nothing of fine-tuning against criterion.
+    Raises:
+        AnalysisError: The data cannot compare fine-tuning with the criterion.
     """
     sweep, rule = plan.sweep, plan.sweep.seeds
     if not isinstance(rule, Replication):
         return 0
-    import results  # statistics: a plan is made without
+    import results  # loads statistics, which plans do not need
     from results.statistics.verdict import leading_metric
 
     trials = results.load(storage.root, sweep.name).trials
     done = trials[trials["status"] == "done"]
-    found = results.verdict(trials, leading_metric(done, rule.until.metric))
-    count, width = len(plan.seeds), (found.high - found.low) / 2
+    verdict = results.verdict(trials, leading_metric(done, rule.until.metric))
+    count, width = len(plan.seeds), (verdict.high - verdict.low) / 2
     hours = device_hours(plan, storage)
     ended = _reason(rule, count, width, hours)
     look = {"seeds": count, "half_width": round(width, 4), "device_hours": round(hours, 3)}
@@ -50,14 +51,14 @@ def seeds_to_add(plan: Plan, storage: Storage) -> int:
     before = [other for other in record.get("looks", []) if other["seeds"] < count]
     more = 0 if ended else seeds_for(rule, count, width) - count
     _write(sweep.name, storage, {
-        "rule": rule.model_dump(mode="json"), "metric": found.metric, "looks": [*before, look],
+        "rule": rule.model_dump(mode="json"), "metric": verdict.metric, "looks": [*before, look],
         "ended": ended, "seeds": count + more,
     })  # fmt: skip
     return more
 
 
 def device_hours(plan: Plan, storage: Storage) -> float:
-    """Return what the jobs of a plan took so far, of devices or of shares of them."""
+    """Return the device-hours of a plan's jobs so far; half a GPU for an hour is half of one."""
     jobs = jobs_table(Tables(storage))
     own = jobs[jobs["key"].isin(set(plan.jobs))]
     return float(device_seconds(own).sum()) / 3600
@@ -72,15 +73,15 @@ def _reason(rule: Replication, count: int, width: float, hours: float) -> str | 
 
 
 def seeds_for(rule: Replication, count: int, width: float) -> int:
-    """Return the seeds to go on with; widths go roughly with the root of their number."""
+    """Return how many seeds to go on with, if widths shrink with the root of their number."""
     wanted = math.ceil(count * (width / rule.until.half_width) ** 2)
     return max(count + 1, min(wanted, math.floor(count * FASTEST), rule.max))
 
 
 def _record(sweep: str, storage: Storage) -> dict[str, Any]:
     data = storage.read("sweeps", sweep, "replication.json")
-    found: dict[str, Any] = json.loads(data) if data else {}
-    return found
+    record: dict[str, Any] = json.loads(data) if data else {}
+    return record
 
 
 def _write(sweep: str, storage: Storage, record: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Cells:
 
 
 def _overridden(sweep: Sweep, labels: Labels, overrides: list[Override]) -> Settings:
-    found: dict[str, Any] = {
+    sections: dict[str, Any] = {
         "dense": sweep.dense[str(labels["dense"])],
         "finetuning": sweep.finetuning[str(labels["finetuning"])],
         "sensitivity": sweep.sensitivity,
@@ -75,10 +75,10 @@ def _overridden(sweep: Sweep, labels: Labels, overrides: list[Override]) -> Sett
     for override in overrides:
         for name, value in override.set.items():
             section, _, field = name.partition(".")
-            current = found[section]
+            current = sections[section]
             data = {**current.model_dump(exclude_unset=True), field: value}
-            found[section] = type(current).model_validate(data)
-    return Settings(**found)
+            sections[section] = type(current).model_validate(data)
+    return Settings(**sections)
 
 
 def matches(rule: Mapping[str, Any], labels: Labels) -> bool:

@@ -1,4 +1,4 @@
-"""Contradictions: combinations of levels that cannot be, said before anything runs."""
+"""Compatibility: combinations of levels that cannot work are named before anything runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TOLERANCE = 0.01
 
 
 def contradictions(cells: Cells) -> list[str]:
-    """Say which combinations of levels cannot be, of those that no rule excludes."""
-    # What a combination of these levels says, it says at every seed and level of the others.
+    """Return a sentence on every combination that cannot work and that no rule excludes."""
+    # Each check reads these factors alone, so one cell of every combination is enough.
     pruned = itemgetter("architecture", "criterion", "sparsity", "allocation", "granularity")
     trained = itemgetter("architecture", "dense", "finetuning")
     faults: list[str] = []
@@ -31,7 +31,7 @@ def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:
     if dense.taught:
         yield (
             f"dense {labels['dense']!r}: objective {dense.objective!r} learns from the dense "
-            "network, which fine-tuning alone has"
+            "network; only a fine-tuning has one"
         )
     if rewinds_rate(level.policy) and level.epochs > dense.epochs:
         yield (
@@ -50,7 +50,10 @@ def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
     if pattern := GRANULARITIES.arguments(granularity):
         n, m = int(pattern["n"]), int(pattern["m"])
         if not n < m:
-            yield f"granularity {granularity!r} removes nothing; give n:m with n under m, as 2:4"
+            yield (
+                f"granularity {granularity!r} removes nothing; give n:m with n less than m, such "
+                "as 2:4"
+            )
         elif float(labels["sparsity"]) < 1 - n / m - TOLERANCE:
             yield (
                 f"granularity {granularity!r} removes {1 - n / m:.0%} at least, more than sparsity "

@@ -29,31 +29,32 @@ def jobs_table(tables: Tables) -> pd.DataFrame:
 
 
 def device_seconds(jobs: pd.DataFrame) -> pd.Series:
-    """Return the seconds that jobs took of a GPU, by their share of it, or else of CPUs."""
+    """Return the seconds of jobs times the part of a GPU, or else the CPUs, that they held."""
     return jobs["seconds"] * jobs["gpus"].where(jobs["gpus"] > 0, jobs["cpus"]).fillna(1)
 
 
 def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
-    """Return what jobs take at the rates of earlier ones.
+    """Return what a job takes, from the most similar jobs that ran before.
 
-    Of the nearest that ran: in proportion to the work, where jobs of this plan ran, of the same
-    kind and architecture before the same kind alone; else the mean over other plans' jobs.
+    Jobs of this plan come first: seconds in proportion to their work. Without any, it is the mean
+    over jobs of other plans. In both, jobs of the same kind and architecture count, and those of
+    the same kind alone where there are none.
     """
     done = jobs[(jobs["status"] == "done") & (jobs["resumed_epoch"].fillna(0) == 0)]
-    found: defaultdict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    spent: defaultdict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for row in done.to_dict("records"):
         job = plan.jobs.get(row["key"])
         weights = [("weighed", job.weight)] if job is not None else []
         for how, weight in [*weights, ("mean", 1.0)]:
             for like in ((how, row["kind"], row["architecture"]), (how, row["kind"])):
-                found[like][0] += row["seconds"]
-                found[like][1] += weight
+                spent[like][0] += row["seconds"]
+                spent[like][1] += weight
 
     def rate(job: Job) -> float | None:
         for how, weight in (("weighed", job.weight), ("mean", 1.0)):
             for like in ((how, job.kind, job.architecture), (how, job.kind)):
-                if like in found:
-                    seconds, total = found[like]
+                if like in spent:
+                    seconds, total = spent[like]
                     return seconds / total * weight
         return None
 
@@ -61,13 +62,13 @@ def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
 
 
 def seconds_left(rate: Rate, plan: Plan, keys: Iterable[str]) -> dict[str, float | None]:
-    """Return the seconds that jobs take, by kind; None for a kind that nothing is known of."""
-    found: dict[str, float | None] = {}
+    """Return the seconds that jobs take together, by kind; None for a kind that never ran."""
+    left: dict[str, float | None] = {}
     for key in keys:
         job = plan.jobs[key]
-        seconds, before = rate(job), found.get(job.kind, 0.0)
-        found[job.kind] = None if seconds is None or before is None else before + seconds
-    return found
+        seconds, before = rate(job), left.get(job.kind, 0.0)
+        left[job.kind] = None if seconds is None or before is None else before + seconds
+    return left
 
 
 def at_once(jobs: pd.DataFrame) -> Mapping[str, float]:

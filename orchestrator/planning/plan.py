@@ -104,20 +104,20 @@ class Plan:
     @cached_property
     def children(self) -> dict[str, list[str]]:
         """The jobs that wait for each job."""
-        found: dict[str, list[str]] = {key: [] for key in self.jobs}
+        children: dict[str, list[str]] = {key: [] for key in self.jobs}
         for key, job in self.jobs.items():
             for parent in job.parents:
-                found[parent].append(key)
-        return found
+                children[parent].append(key)
+        return children
 
     @cached_property
     def path_weights(self) -> dict[str, float]:
         """The weight of the longest path that starts with each job: the order to start them in."""
-        found: dict[str, float] = {}
+        weights: dict[str, float] = {}
         for key in reversed(list(self.jobs)):
-            after = max((found[child] for child in self.children[key]), default=0.0)
-            found[key] = self.jobs[key].weight + after
-        return found
+            after = max((weights[child] for child in self.children[key]), default=0.0)
+            weights[key] = self.jobs[key].weight + after
+        return weights
 
     def descendants(self, key: str) -> Iterator[str]:
         """Go through all jobs that cannot run without ``key``, each once."""
@@ -136,9 +136,10 @@ class Plan:
 
 
 def make_plan(sweep: Sweep, count: int | None = None) -> Plan:
-    """Return the plan of a sweep; at its first ``count`` seeds, where they are to be added.
+    """Return the plan of a sweep; with ``count``, at so many seeds of one that adds seeds.
 
-    Raises `SweepFileError` for cells that cannot be, and where two cells are the same trial.
+    Raises:
+        SweepFileError: Cells cannot work, two cells are the same trial, or no cell is left.
     """
     cells = Cells(sweep, sweep.blocks(count))
     if faults := contradictions(cells):
@@ -156,7 +157,7 @@ def make_plan(sweep: Sweep, count: int | None = None) -> Plan:
     if again:
         raise SweepFileError([f"{sweep.name}: the same trial twice: {pair}" for pair in again])
     if not trials:
-        raise SweepFileError([f"{sweep.name}: exclude leaves no cell over"])
+        raise SweepFileError([f"{sweep.name}: exclude leaves no cell"])
     for job in list(jobs.values()):
         if isinstance(job.stage, Rewound):
             dense = jobs[job.stage.network.key]

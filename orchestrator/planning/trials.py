@@ -54,10 +54,10 @@ class Paths:
         )
 
     def _once(self, key: tuple[object, ...], make: Callable[[], S]) -> S:
-        found = self._made.get(key)
-        if found is None:
-            found = self._made[key] = make()
-        return found  # type: ignore[return-value]  # a key's first part says which stage it is of
+        stage = self._made.get(key)
+        if stage is None:
+            stage = self._made[key] = make()
+        return stage  # type: ignore[return-value]  # a key's first part says which stage it is of
 
     def _dense(self, settings: Settings, labels: Labels) -> Dense:
         architecture, seed = str(labels["architecture"]), int(labels["seed"])

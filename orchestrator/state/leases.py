@@ -34,8 +34,8 @@ TRIES = 10
 class Leases:
     """The leases of one driver; a context manager round its work.
 
-    A lease is taken where the job is done, when it begins: jobs that wait for a place hold none, or
-    two drivers could wait for each other's. So workers take leases in their driver's name.
+    A worker takes a job's lease, in its driver's name, when the job begins. Jobs that wait for a
+    place hold none: otherwise two drivers could wait for each other.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Leases:
                 self.release(name)
             self._storage.remove("drivers", f"{self.driver}.json")
         except StorageIOError as fault:
-            # They are abandoned with this process; what went wrong before it matters more.
+            # They count as abandoned once this process has ended; an earlier error matters more.
             log.warning("leases stay behind, and expire: %s", fault)
 
     def take(self, name: str) -> bool:
@@ -95,8 +95,8 @@ class Leases:
     def free(self, name: str) -> bool:
         """Say whether no other driver that lives has a lease; one of a dead driver is removed.
 
-        Only who has watched for a while knows that a driver elsewhere is dead: no worker that has
-        just begun does.
+        That a driver on another machine is dead shows only after watching for a while. A worker
+        that has just begun cannot tell, so the launch asks.
         """
         holder = self._holder(name)
         if holder in (None, self.driver):
@@ -132,7 +132,7 @@ class Leases:
         return any(driver != self.driver and self.alive(driver) for driver in known)
 
     def _holder(self, name: str) -> str | None:
-        """Return who has a lease, None where it is gone; one that cannot be read is nobody's."""
+        """Return the driver that has a lease; None where it is gone, nobody where it is damaged."""
         if not self._storage.exists("leases", f"{name}.json"):
             return None
         data = _read(self._storage, "leases", name) or {}
@@ -159,7 +159,7 @@ class Leases:
             try:
                 self._write_beat(beat)
             except StorageIOError as fault:
-                log.warning("no heartbeat: %s", fault)  # the jobs meet the same, and say so
+                log.warning("no heartbeat: %s", fault)  # jobs meet the same fault, and report it
 
     def _write_beat(self, beat: int) -> None:
         data = {
@@ -176,29 +176,29 @@ class Leases:
 def running(storage: Storage) -> dict[str, dict[str, Any]]:
     """Return the leases that are held, with what their drivers last said of themselves."""
     names = [name.removesuffix(".json") for name in storage.names("leases")]
-    found = {}
+    held = {}
     for name in names:
         lease = _read(storage, "leases", name)
         driver = lease and _read(storage, "drivers", str(lease["driver"]))
         if driver:
             gone = driver["machine"] == _machine() and driver["process"] != _process(driver["pid"])
             if not gone:
-                found[name] = driver
-    return found
+                held[name] = driver
+    return held
 
 
 def _read(storage: Storage, folder: str, name: str) -> dict[str, Any] | None:
-    """Return a small JSON file; one in the making or damaged says nothing."""
+    """Return a small JSON file; None where it is gone, damaged or half written."""
     data = storage.read(folder, f"{name}.json")
     try:
-        found = json.loads(data) if data else None
+        content = json.loads(data) if data else None
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _machine() -> str:
-    """Return what tells machines, boots and containers apart: within one, a pid is one."""
+    """Return what tells machines, boots and containers apart; within one, a pid is unique."""
     parts = [platform.node()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         file = Path(path)
@@ -220,5 +220,5 @@ def _process(pid: int) -> str | None:
     except (ProcessLookupError, FileNotFoundError):
         return None
     except PermissionError:
-        pass  # it is there, and another user's
+        pass  # it exists, and belongs to another user
     return str(pid)

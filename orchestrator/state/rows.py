@@ -113,13 +113,13 @@ def metrics(stage: str, rows: Sequence[Row]) -> Row:
 
     With several attacks within the threat, ``worst`` is the share of images right under them all.
     """
-    found = {metric_name(stage, row["attack"]): row["accuracy"] for row in rows}
+    accuracies = {metric_name(stage, row["attack"]): row["accuracy"] for row in rows}
     bounded = [row for row in rows if "unbounded" not in ATTACKS[row["attack"]].traits]
     if len(bounded) > 2:  # clean accuracy is one of them
         outcomes = [np.frombuffer(row["outcomes"], dtype=np.uint8) for row in bounded]
         left = np.unpackbits(np.bitwise_and.reduce(outcomes), count=bounded[0]["count"])
-        found[metric_name(stage, "worst")] = float(left.mean())
-    return found
+        accuracies[metric_name(stage, "worst")] = float(left.mean())
+    return accuracies
 
 
 def check_rows(stage: Sanity, checks: Iterable[Row]) -> list[Row]:

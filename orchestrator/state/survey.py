@@ -50,13 +50,13 @@ class Finished:
 
 
 def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> AttemptResult | None:
-    """Return how a job ended that was to do when this driver looked; None if it is to do still."""
+    """Return how another driver ended a job since this one looked; None if it is still to do."""
     if not isinstance(job.stage, Trial):
         measured = (tables.find("evaluations", evaluation.key) for evaluation in job.evaluations)
         there = Artifacts(storage).has(job.kind, job.key) and all(measured)
         return AttemptResult(job.key, "done") if there else None
     if not storage.exists("tables", "trials", f"{job.key}.parquet"):
-        return None  # a row of before is no news
+        return None  # a row from before this driver looked
     row = (tables.find("trials", job.key) or [{}])[0]
     if row.get("status") == "failed":
         return AttemptResult(job.key, "failed", row["error"])
@@ -66,7 +66,7 @@ def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> AttemptResult
 def survey(plan: Plan, storage: Storage, retry_failed: bool = False, mend: bool = False) -> State:
     """Compare a plan with storage; failed trials count as left only with ``retry_failed``.
 
-    With ``mend`` damaged files of tables are set aside, as who is to write them anew wants.
+    With ``mend``, damaged files of tables are set aside, so that they are written anew.
     """
     tables = Tables(storage, mend)
     columns = tables.arrow("trials", ["trial_id", "status"])

@@ -1,7 +1,7 @@
 """Materializing: what a stage yields, loaded where storage has it, computed where it has not.
 
-What is missing or damaged is computed on the spot, its parents as well; the scheduler's order only
-makes sure that two jobs seldom need the same thing at once.
+What is missing or damaged is computed on the spot, with its parents. The scheduler's order only
+keeps two jobs from computing the same thing at once.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Materializer:
         return network
 
     def _rewound(self, stage: Rewound) -> nn.Module:
-        """Train the dense network again, as far as asked: its own job left nothing behind."""
+        """Train the dense network again up to the epoch: its own job did not store this state."""
         network, dense = self._blank(stage).to(self.device), stage.network
         training.fit(
             network,

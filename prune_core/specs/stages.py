@@ -260,15 +260,15 @@ class Trial(Stage):
     @property
     def trainings(self) -> list[Finetuned]:
         """The fine-tunings of the path, the last first; several where pruning is iterative."""
-        found: list[Finetuned] = []
+        trainings: list[Finetuned] = []
         network: Dense | Pruned | Finetuned = self.network
         while not isinstance(network, Dense):
             if isinstance(network, Finetuned):
-                found.append(network)
+                trainings.append(network)
                 network = network.pruned
             else:
                 network = network.network
-        return found
+        return trainings
 
     @property
     def passes(self) -> float:
@@ -326,13 +326,13 @@ def dense_of(stage: Stage) -> Dense:
 
 
 def _digest(axis: Axis, name: str) -> dict[str, str]:
-    found = axis[name]
-    return {} if found.digest is None else {axis.axis: found.digest}
+    method = axis[name]
+    return {} if method.digest is None else {axis.axis: method.digest}
 
 
 def digests(**names: str) -> dict[str, str]:
     """Return the digests of those methods that come from outside; ``criteria="l1"``, and so on."""
-    found: dict[str, str] = {}
+    outside: dict[str, str] = {}
     for axis, name in names.items():
-        found |= _digest(AXES[axis], name)
-    return found
+        outside |= _digest(AXES[axis], name)
+    return outside
