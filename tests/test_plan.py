@@ -102,7 +102,13 @@ ITERATIVE = "{rounds: {objective: standard, policy: iterative, rounds: 3, epochs
 
 
 def test_iterative_pruning_goes_in_geometric_rounds() -> None:
-    plan = plan_of(finetuning=ITERATIVE, criteria="[taylor]", sparsities="[0.875]", seeds="1")
+    plan = plan_of(
+        finetuning=ITERATIVE,
+        criteria="[taylor]",
+        sparsities="[0.875]",
+        seeds="1",
+        evaluation="{attacks: [fgsm], sanity_images: 16}",
+    )
     (job,) = plan.trials.values()
     rounds = job.stage.trainings[::-1]
     assert [stage.pruned.sparsity for stage in rounds] == pytest.approx([0.5, 0.75, 0.875])
