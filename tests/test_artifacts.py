@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.state import artifacts as state
 from orchestrator.state.artifacts import Artifacts
-from prune_core.specs.stages import NETWORK
+from prune_core.specs.stage import NETWORK
 from results.tables.storage import Storage
 
 from conftest import run_sweep, sweep_text

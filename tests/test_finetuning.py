@@ -16,7 +16,8 @@ from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.attacks import sanity
 from prune_core.data import datasets
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.stages import NETWORK, Finetuned, Rewound, Trial
+from prune_core.specs.stage import NETWORK
+from prune_core.specs.stages import Finetuned, Rewound, Trial
 from prune_core.training import loop as training
 from prune_core.training.history import Checkpoint
 from results.tables.load import load

@@ -21,7 +21,7 @@ import torch
 import results.tables.schema
 import results.tables.store
 from orchestrator.state.artifacts import CHECKPOINT, Artifacts
-from prune_core.specs.stages import NETWORK
+from prune_core.specs.stage import NETWORK
 from results.errors import StorageError, TableError
 from results.tables.schema import (
     KEY,

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from orchestrator.planning.plan import Job
 from prune_core.specs.settings import Threat
-from prune_core.specs.stages import STAGES, Rewound, Stage
+from prune_core.specs.stage import Stage
+from prune_core.specs.stages import STAGES, Rewound
 
 Cause = Literal["error", "system", "storage", "memory", "lost", "time"]
 """Why an attempt failed: an error of its own; the system's; the storage root; no memory; its worker

@@ -13,6 +13,7 @@ from orchestrator.planning.trials import Paths
 from orchestrator.sweepfile.model import Sweep, SweepFileError
 from orchestrator.sweepfile.rules import Value
 from prune_core.specs.settings import Threat
+from prune_core.specs.stage import Stage
 from prune_core.specs.stages import (
     Dense,
     Evaluation,
@@ -20,7 +21,6 @@ from prune_core.specs.stages import (
     Pruned,
     Rewound,
     Scores,
-    Stage,
     Trial,
     dense_of,
     evaluations_of,

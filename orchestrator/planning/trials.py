@@ -10,6 +10,7 @@ from orchestrator.planning.cells import Cells, Labels, Settings
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES, POLICIES
 from prune_core.specs.settings import PruningRules
+from prune_core.specs.stage import Stage
 from prune_core.specs.stages import (
     Dense,
     Finetuned,
@@ -17,7 +18,6 @@ from prune_core.specs.stages import (
     Rewound,
     Scores,
     Sensitivity,
-    Stage,
     Trial,
     dense_of,
     digests,

@@ -11,7 +11,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from prune_core.specs.stages import FACTS, STAGES
+from prune_core.specs.stage import FACTS
+from prune_core.specs.stages import STAGES
 from results.tables.storage import Storage
 
 if TYPE_CHECKING:

@@ -12,15 +12,7 @@ import numpy as np
 from orchestrator.planning.attempt import Order
 from prune_core import __version__
 from prune_core.specs.registry import ATTACKS
-from prune_core.specs.stages import (
-    Dense,
-    Evaluation,
-    Finetuned,
-    Pruned,
-    Sanity,
-    Trial,
-    dense_of,
-)
+from prune_core.specs.stages import Dense, Evaluation, Finetuned, Pruned, Sanity, Trial, dense_of
 from results.tables.schema import metric_name
 
 Row = dict[str, Any]

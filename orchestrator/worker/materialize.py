@@ -24,16 +24,14 @@ from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.groups import Structure
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import POLICIES
+from prune_core.specs.stage import NETWORK, SCORES, Stage
 from prune_core.specs.stages import (
-    NETWORK,
-    SCORES,
     Dense,
     Finetuned,
     Pruned,
     Rewound,
     Scores,
     Sensitivity,
-    Stage,
     Trial,
     dense_of,
 )

@@ -8,8 +8,7 @@ have equal keys. What does not change a number (a path, a device) is in no key.
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,69 +22,11 @@ from prune_core.specs.fields import (
     PolicyName,
     SensitivityName,
     Share,
-    Spec,
 )
-from prune_core.specs.keys import canonical, stage_key
 from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.registry import ATTACKS, AXES, Axis
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
-
-NETWORK = "network.safetensors"
-SCORES = "scores.safetensors"
-FACTS = "facts.json"
-
-
-class Stage(Spec):
-    """A step that yields an artifact. Fields that are stages are its parents."""
-
-    kind: ClassVar[str]
-    """Its name in keys, in storage and in sweep files."""
-    version: ClassVar[int] = 1
-    """Raised whenever the same spec would yield other numbers than before."""
-    result: ClassVar[str | None] = None
-    """The file whose presence in storage says that the stage is done; None where a table does."""
-    is_job: ClassVar[bool] = True
-    """Whether it is a unit of work of its own, not a part of another stage's."""
-    keepable: ClassVar[bool] = False
-    """Whether a sweep file says, under ``keep``, that its artifact stays in storage."""
-    network_word: ClassVar[str | None] = None
-    """What tables call its network; None where it has none of its own that is measured."""
-
-    outside: dict[str, str] = Field({}, description="digests of methods from outside, by axis")
-
-    @property
-    def passes(self) -> float:
-        """Roughly how long it takes, in passes over the training images."""
-        return 2.0
-
-    @property
-    def parents(self) -> dict[str, Stage]:
-        """The stages that this one starts from, by field."""
-        fields = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {name: value for name, value in fields if isinstance(value, Stage)}
-
-    @cached_property
-    def key(self) -> str:
-        """The stage's identity; see `prune_core.specs.keys`."""
-        parents, spec = {}, {}
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, Stage):
-                parents[name] = value.key
-            else:
-                spec[name] = _canonical(value)
-        return stage_key(self.kind, self.version, spec, parents)
-
-
-def _canonical(value: Any) -> str:
-    return _canonical_spec(value) if isinstance(value, Spec) else canonical(value)
-
-
-@lru_cache(maxsize=4096)
-def _canonical_spec(spec: Spec) -> str:
-    """Return a spec as canonical JSON; the stages of a sweep share a few of them."""
-    # Where a data set lies changes no number.
-    return canonical(spec.model_dump(mode="json", exclude={"root"}))
+from prune_core.specs.stage import FACTS, NETWORK, SCORES, Stage
 
 
 class Dense(Stage):
