@@ -1,1 +1,1 @@
-"""Attacks on trained networks, and what a network is worth under them; corruptions and checks."""
+"""Attacks and corruptions by name, the accuracy of a network under them, and sanity checks."""

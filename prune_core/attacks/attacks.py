@@ -1,16 +1,16 @@
-"""Attacks for evaluation: torchattacks', and our own projected gradient ascent.
+"""Attacks for evaluation by name: those of torchattacks, and our own PGD.
 
-An attack is a function ``(network, images, labels, threat) -> images`` on a network in eval mode,
-given only images that the network gets right; what stands for placeholders in its name is handed to
-it as well (``pgd-20``: ``k=20``). Random starts draw from torch's own generator, which
-`prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` leaves the threat's
-ball, is given every image, and counts in no worst case.
+An attack is a function ``(network, images, labels, threat) -> images``. The network is in eval
+mode, and the attack gets only images [n, c, h, w] that the network classifies correctly. Values of
+placeholders are further arguments (``pgd-20``: ``k=20``). Random starts draw from torch's global
+generator, which `prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` may
+leave the ball of the threat; it gets every image and counts in no worst case.
 
-PGD and APGD drop an image as soon as it is lost: PGD is ours therefore (`prune_core.attacks.pgd`);
-APGD sees the network through `Dropping`; the tests hold both against torchattacks from the same
-starts. torchattacks' own AutoAttack runs APGD and FAB for 10 steps and seeds by the clock;
-``autoattack`` here puts its parts together with the settings of AutoAttack's authors: 100 steps, 9
-targets, 5,000 queries.
+PGD and APGD stop attacking an image once it is misclassified. For this PGD is our own
+(`prune_core.attacks.pgd`), and APGD sees the network through `Dropping`; tests compare both with
+torchattacks from the same starts. The AutoAttack of torchattacks runs APGD and FAB for 10 steps and
+seeds by the clock. ``autoattack`` here combines its parts with the settings of AutoAttack's
+authors: 100 steps, 9 targets, 5,000 queries.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAMES = {"linf": "Linf", "l2": "L2"}
 
 @method("clean")
 def clean(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None) -> Tensor:
-    """No attack at all."""
+    """No attack."""
     del network, labels, threat
     return images
 
@@ -59,7 +59,7 @@ def pgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: i
 def pgd_restarted(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int, n: int
 ) -> Tensor:
-    """PGD of k steps from n random starts, each for the images that the last left right."""
+    """PGD of k steps from up to n random starts, until an image is misclassified."""
     attacked = images.clone()
     left = torch.arange(len(images), device=images.device)
     for _ in range(n):
@@ -72,14 +72,14 @@ def pgd_restarted(
 
 @method("cw", source="Carlini and Wagner, 2017 (arXiv 1608.04644)", needs=("threat",))
 def cw(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
-    """Their margin loss: 50 steps of PGD under linf (as Madry et al.), their own attack under l2.
+    """The margin loss of Carlini and Wagner: 50 PGD steps under linf, their attack under l2.
 
-    Their attack looks for the nearest adversarial image wherever it lies; one outside the ball is
-    drawn back to its surface.
+    PGD on this loss is due to Madry et al. Their own attack looks for the nearest adversarial
+    image, which may be outside the ball; it is then moved back to the surface of the ball.
     """
     if threat.norm == "linf":
         return pursue(network, images, labels, threat, 50, step_size(threat, 50), loss=margin)
-    # Of pixels at 0 or 1 the attack takes an infinite logarithm, and no gradient comes back.
+    # At pixels of 0 or 1 the attack takes an infinite logarithm, which has no usable gradient.
     inner = images.clamp(1e-4, 1 - 1e-4)
     changes = _run(torchattacks.CW(network, c=1, steps=100), inner, labels) - images
     lengths = NORMS[threat.norm].length(changes).clamp(min=1e-12)
@@ -89,20 +89,20 @@ def cw(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Te
 
 @method("apgd-ce", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
 def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
-    """PGD of adaptive step size on the cross-entropy, 100 steps."""
+    """PGD with adaptive step size on the cross-entropy, 100 steps."""
     return _apgd(network, images, labels, threat, "ce")
 
 
 @method("apgd-dlr", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
 def apgd_dlr(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
-    """PGD of adaptive step size on the difference of logits ratio, 100 steps; 3 classes or more."""
+    """As apgd-ce, but on the difference of logits ratio; it needs 3 classes or more."""
     _enough_classes(network, images, "apgd-dlr", 3)
     return _apgd(network, images, labels, threat, "dlr")
 
 
 @method("fab", source="Croce and Hein, 2020 (arXiv 1907.02044)", needs=("threat",))
 def fab(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
-    """Fast adaptive boundary, untargeted, 100 steps."""
+    """The fast adaptive boundary attack, untargeted, 100 steps."""
     return _run(_fab(network, images, threat, targeted=False), images, labels)
 
 
@@ -122,7 +122,7 @@ def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat
 
 @method("autoattack", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
 def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
-    """Its standard version: APGD-CE, targeted APGD and FAB, Square; 4 classes or more."""
+    """The standard AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square; 4 classes or more."""
     classes = _enough_classes(network, images, "autoattack", 4)
     norm = NAMES[threat.norm]
     targets = min(classes, 10)
@@ -142,7 +142,7 @@ def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threa
 def cascade(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str, then: str
 ) -> Tensor:
-    """One attack after another, each on the images that those before left right alone."""
+    """One attack after another, each on the images that are still classified correctly."""
     attacked: Tensor = ATTACKS.load(attack)(network, images, labels, threat).clone()
     left = right(network, attacked, labels)
     if left.any():
@@ -163,7 +163,7 @@ def corruption(
     corruption: str,
     severity: int,
 ) -> Tensor:
-    """A common corruption at a severity from 1 to 5, the same for every network."""
+    """A common corruption at a severity from 1 to 5; every network gets the same images."""
     del network, labels, threat
     seed = derive_seed("corruption", corruption, severity)
     generator = torch.Generator().manual_seed(seed)
@@ -179,7 +179,7 @@ def corruption(
 def corruptions(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None, severity: int
 ) -> Tensor:
-    """All common corruptions in turn, one an image: the mean over them at the cost of one."""
+    """All common corruptions, one for each image in turn: their mean at the cost of one."""
     names = list(CORRUPTIONS.methods)
     corrupted = images.clone()
     for index, name in enumerate(names):

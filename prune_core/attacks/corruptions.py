@@ -1,9 +1,12 @@
-"""Common corruptions, computed on the fly: those of CIFAR-10-C, at its severities.
+"""Common corruptions by name: those of CIFAR-10-C, computed when they are needed.
 
-Hendrycks and Dietterich, 2019 (arXiv 1903.12261). A corruption is a function ``(images, severity,
-generator) -> images`` on images [n, c, h, w] in [0,1] on the CPU; the caller clips. Strengths are
-those of CIFAR-10-C; lengths, given there for 32 pixels, follow the size of the image. Its frost
-needs photographs that are not ours to pass on and is left out.
+A corruption is a function ``(images, severity, generator) -> images`` on images [n, c, h, w] in
+[0,1] on the CPU; severities are 1 to 5. The result may leave [0,1]: the caller clips it. Strengths
+are those of CIFAR-10-C. Its lengths are for images of 32 pixels and are scaled to the size of the
+image. Its frost is missing, since it needs photographs that we may not distribute.
+
+Source:
+    Hendrycks and Dietterich, 2019 (arXiv 1903.12261).
 """
 
 from __future__ import annotations
@@ -21,25 +24,26 @@ from torchvision.transforms.functional import affine, gaussian_blur
 from prune_core.specs.registry import method
 
 CIFAR_SIDE = 32
+"""The side in pixels of the images that CIFAR-10-C's lengths are for."""
 
 
 @method("gaussian-noise")
 def gaussian_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Noise of a dark scene."""
+    """Gaussian noise, as in low light."""
     scale = (0.04, 0.06, 0.08, 0.09, 0.10)[severity - 1]
     return images + scale * torch.randn(images.shape, generator=generator)
 
 
 @method("shot-noise")
 def shot_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Noise of counting few photons."""
+    """Poisson noise, as of few photons."""
     photons = (500, 250, 100, 75, 50)[severity - 1]
     return torch.poisson(images * photons, generator=generator) / photons
 
 
 @method("impulse-noise")
 def impulse_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Salt and pepper."""
+    """Salt-and-pepper noise."""
     share = (0.01, 0.02, 0.03, 0.05, 0.07)[severity - 1]
     draw = torch.rand(images.shape, generator=generator)
     return images.masked_fill(draw < share / 2, 0.0).masked_fill(draw > 1 - share / 2, 1.0)
@@ -47,7 +51,7 @@ def impulse_noise(images: Tensor, severity: int, generator: Generator) -> Tensor
 
 @method("defocus-blur")
 def defocus_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """A lens out of focus: a disk, its edge softened."""
+    """The blur of a lens out of focus: a disk with a soft edge."""
     del generator
     radius, soft = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))[severity - 1]
     radius = _length(images, radius)
@@ -60,7 +64,7 @@ def defocus_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("glass-blur")
 def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Frosted glass: neighbouring pixels change places."""
+    """The blur of frosted glass: neighbouring pixels change places."""
     choices = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
     sigma, reach, rounds = choices[severity - 1]
     glass = _blurred(images, sigma).clone()
@@ -79,7 +83,7 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("motion-blur")
 def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """A moving camera, at an angle of up to 45 degrees."""
+    """The blur of a moving camera, at an angle of up to 45 degrees."""
     radius, sigma = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))[severity - 1]
     angle = (torch.rand(len(images), generator=generator) * 90 - 45) * math.pi / 180
     return _dragged(images, _length(images, radius), _length(images, sigma), angle)
@@ -87,7 +91,7 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("zoom-blur")
 def zoom_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """A camera that draws near: the mean over magnifications."""
+    """The blur of a zooming camera: the mean over several magnifications."""
     del generator
     most = (1.05, 1.10, 1.15, 1.20, 1.25)[severity - 1]
     factors = torch.arange(1, most + 1e-9, 0.01).tolist()
@@ -97,7 +101,7 @@ def zoom_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("snow")
 def snow(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Driven flakes before a brightened scene."""
+    """Falling snow before a brightened scene."""
     mean, spread, zoom, least, radius, sigma, share = (
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -117,7 +121,7 @@ def snow(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("fog")
 def fog(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """A bright fractal cloud."""
+    """Fog: a bright fractal cloud."""
     thick, decay = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))[severity - 1]
     brightest = images.flatten(1).amax(1).view(-1, 1, 1, 1)
     cloud = _plasma(len(images), max(images.shape[2:]), decay, generator)
@@ -127,7 +131,7 @@ def fog(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("brightness")
 def brightness(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """More light: the value of every pixel rises, its hue stays."""
+    """More light: the value of every pixel rises and its hue stays."""
     del generator
     more = (0.05, 0.1, 0.15, 0.2, 0.3)[severity - 1]
     value = images.amax(1, keepdim=True)
@@ -137,7 +141,7 @@ def brightness(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("contrast")
 def contrast(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Less contrast: every channel is drawn to its mean."""
+    """Less contrast: every channel moves towards its mean."""
     del generator
     share = (0.75, 0.5, 0.4, 0.3, 0.15)[severity - 1]
     mean = images.mean((2, 3), keepdim=True)
@@ -146,12 +150,12 @@ def contrast(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("elastic")
 def elastic(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """A rubber sheet: a random affine map and a smooth random displacement."""
+    """Elastic deformation: a random affine map and a smooth random displacement."""
     strength, smooth, shake = (
         (0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03),
     )[severity - 1]  # fmt: skip
     count, _, height, width = images.shape
-    # Of three corners each moves by up to `shake` of the side: an affine map near identity.
+    # Each of three corners moves by up to `shake` of the side: an affine map near the identity.
     corner = torch.tensor([[1 / 3, 1 / 3], [1 / 3, -1 / 3], [-1 / 3, -1 / 3]]) * 2
     moved = corner + 2 * shake * (2 * torch.rand(count, 3, 2, generator=generator) - 1)
     ones = torch.ones(count, 3, 1)
@@ -176,7 +180,7 @@ def pixelate(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("jpeg")
 def jpeg(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Lossy compression."""
+    """JPEG compression."""
     del generator
     quality = (80, 65, 58, 50, 40)[severity - 1]
     compressed = torch.empty_like(images)
@@ -193,7 +197,7 @@ def jpeg(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def _length(images: Tensor, pixels: float) -> float:
-    """Return a length given for images of 32 pixels a side."""
+    """Scale a length in pixels from images of `CIFAR_SIDE` to these images."""
     return pixels * max(images.shape[2:]) / CIFAR_SIDE
 
 
@@ -205,7 +209,7 @@ def _blurred(images: Tensor, sigma: float, *, scaled: bool = True) -> Tensor:
 
 
 def _filtered(images: Tensor, kernels: Tensor) -> Tensor:
-    """Convolve every image with its own kernel [n, k, k], pixels mirrored at the edges."""
+    """Convolve each image with its own kernel [n, k, k]; pixels are mirrored at the edges."""
     count, channels, height, width = images.shape
     reach = min(kernels.shape[-1] // 2, height - 1, width - 1)
     middle = kernels.shape[-1] // 2
@@ -219,7 +223,7 @@ def _filtered(images: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _dragged(images: Tensor, radius: float, sigma: float, angle: Tensor) -> Tensor:
-    """Blur along a line, every image at its own angle [n]: half a Gaussian, as ImageMagick does."""
+    """Blur along a line with half a Gaussian, as ImageMagick does, each image at its angle [n]."""
     reach = max(1, round(2 * radius))
     step = torch.arange(reach + 1)
     weight = torch.exp(-(step**2) / (2 * max(sigma, 1e-3) ** 2))
@@ -232,7 +236,7 @@ def _dragged(images: Tensor, radius: float, sigma: float, angle: Tensor) -> Tens
 
 
 def _plasma(count: int, side: int, decay: float, generator: Generator) -> Tensor:
-    """Return clouds [n, 1, s, s] in [0,1] by the diamond-square algorithm, s a power of two."""
+    """Return clouds [n, 1, s, s] in [0,1] by the diamond-square algorithm; s is a power of two."""
     size = 2 ** math.ceil(math.log2(max(side, 4)))
     cloud = torch.zeros(count, size, size)
     step, wobble = size, 100.0

@@ -1,4 +1,4 @@
-"""Dropping lost images out of an attack that goes on with the whole batch."""
+"""Early exit: no computation for images that an attack has misclassified already."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from prune_core.attacks.pgd import BLOCK
 
 
 class Dropping(nn.Module):
-    """Stands for a network while an attack steps over one batch [n, c, h, w], as a whole each time.
+    """Stands for a network while an attack steps over a batch, the whole batch at each step.
 
-    An image that was misclassified once is kept as it was then and costs no more: its logits stay
-    what they were, without a gradient. The others meet what they would meet without it. A batch of
-    another size is passed on as it is.
+    Once an image is misclassified it is kept as it is, and its logits, without a gradient, are not
+    computed again. The other images get the same logits as without this class. A batch of another
+    size goes to the network as it is.
+
+    Args:
+        network: The network to attack.
+        labels: The labels [n] of the batch.
     """
 
     def __init__(self, network: nn.Module, labels: Tensor):
@@ -23,10 +27,10 @@ class Dropping(nn.Module):
         self._lost = torch.zeros_like(labels, dtype=torch.bool)
         self._logits: Tensor | None = None
         self._images: Tensor | None = None
-        self.train(network.training)  # torchattacks gives back the mode that it finds here
+        self.train(network.training)  # torchattacks restores the mode that it reads here
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [n, classes]; those of lost images are old."""
+        """Return logits [n, classes]; those of misclassified images are not computed again."""
         if len(images) != len(self._labels):
             passed: Tensor = self.network(images)
             return passed
@@ -43,7 +47,14 @@ class Dropping(nn.Module):
         return self._logits.clone().index_copy(0, place, logits)
 
     def result(self, images: Tensor) -> Tensor:
-        """Return what an attack ended with, lost images as they were when they were lost."""
+        """Return the images that an attack made.
+
+        Args:
+            images: What the attack returned, [n, c, h, w].
+
+        Returns:
+            The same, but misclassified images as they were when they were first misclassified.
+        """
         if self._images is None:
             return images
         return torch.where(self._lost.view(-1, 1, 1, 1), self._images, images)

@@ -1,7 +1,8 @@
-"""Evaluation: which test images a network gets right, clean and under attack.
+"""Evaluation: which test images a network classifies correctly, clean and under attack.
 
-A network is attacked through its `Twin`, which computes the same function faster, and judged
-itself. An image that it gets wrong without an attack is lost, and is not attacked.
+A network is attacked through its `Twin`, which computes the same function faster, but the network
+itself decides whether an attacked image is classified correctly. An image that it misclassifies
+without an attack is not attacked.
 """
 
 from __future__ import annotations
@@ -22,32 +23,37 @@ from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
 
 BATCH = 512
-"""Part of what an attack's random start depends on: a change needs a new version of Evaluation."""
+"""Random starts depend on it: if it changes, `Evaluation` needs a new version."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One attack on one network: right or wrong for every test image, in their order."""
+    """One attack on one network.
+
+    Attributes:
+        correct: For each test image, in their order, whether it is classified correctly.
+        seconds: How long it took.
+    """
 
     correct: tuple[bool, ...]
     seconds: float
 
     @property
     def accuracy(self) -> float:
-        """The share of images still classified rightly."""
+        """The share of images that are classified correctly."""
         return sum(self.correct) / len(self.correct)
 
 
 def evaluate(
     network: nn.Module, test: Split, stage: Evaluation, twin: Twin | None = None
 ) -> Outcome:
-    """Attack every test image once; the network is left as it was.
+    """Attack every test image once.
 
     Args:
-        network: The network that is judged.
+        network: The network; it stays as it is.
         test: The images and their labels.
-        stage: The attack and its threat.
-        twin: The network's, where one has been made for another evaluation already.
+        stage: The attack and its threat; random starts derive from its key.
+        twin: The network's twin, if another evaluation has made one already.
     """
     start = time.perf_counter()
     seed = derive_seed(stage.key, "attack")
@@ -64,18 +70,21 @@ def attack(
     network: nn.Module, twin: nn.Module, images: Tensor, labels: Tensor, name: str,
     threat: Threat | None,
 ) -> Tensor:  # fmt: skip
-    """Return one batch attacked; what is wrong already is left as it is.
+    """Return one attacked batch; images that are misclassified already stay as they are.
 
     Args:
-        network: Says which images are still right.
-        twin: What the attack sees of it.
+        network: Decides which images are classified correctly.
+        twin: The copy of it that is attacked.
         images: [n, c, h, w] in [0,1].
         labels: [n].
-        name: The attack's.
-        threat: None for attacks that need none.
+        name: The name of the attack.
+        threat: The norm and the radius; None for attacks that need no threat.
+
+    Returns:
+        Images [n, c, h, w] in [0,1].
 
     Raises:
-        RuntimeError: Where an attack breaks its threat: none is trusted.
+        RuntimeError: If the attack leaves the ball of the threat or [0,1]. Every attack is checked.
     """
     method = ATTACKS.load(name)
     if "unbounded" in ATTACKS[name].traits:
@@ -92,29 +101,33 @@ def attack(
 
 @torch.no_grad()
 def right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Say which images [n] a network in eval mode gets right."""
+    """Return for each image [n] whether a network in eval mode classifies it correctly."""
     hits: Tensor = network(images).argmax(1) == labels
     return hits
 
 
 def accuracy(network: nn.Module, split: Split) -> float:
-    """Return the share of a split that is classified rightly, without an attack."""
+    """Return the share of a split that is classified correctly without an attack."""
     with evaluating(network):
         hits = sum(int(right(network, *batch).sum()) for batch in split.batches(BATCH))
     return hits / len(split)
 
 
 def _check(attacked: Tensor, images: Tensor, name: str, threat: Threat | None) -> None:
-    """Trust no attack: what leaves the ball or the range of images is an error, not a result."""
+    """Raise if attacked images leave the ball or [0,1]: that is an error and not a result."""
     slack = 1e-6
     if attacked.shape != images.shape or not attacked.isfinite().all():
-        raise RuntimeError(f"attack {name!r} returned what are no images")
+        raise RuntimeError(
+            f"attack {name!r} must return finite images of shape {tuple(images.shape)}; "
+            f"it returned shape {tuple(attacked.shape)}"
+        )
     bounded = "unbounded" not in ATTACKS[name].traits
     radius = threat.eps if threat else 0.0
     length = NORMS[threat.norm if threat else "linf"].length(attacked - images).max()
     if bounded and length > radius * (1 + 1e-5) + slack:
         raise RuntimeError(
-            f"attack {name!r} left its ball: {float(length):.6f} is beyond the radius {radius}"
+            f"attack {name!r} left its ball: a change of {float(length):.6f} exceeds the radius "
+            f"{radius}"
         )
     if attacked.min() < -slack or attacked.max() > 1 + slack:
-        raise RuntimeError(f"attack {name!r} left the range of images, [0,1]")
+        raise RuntimeError(f"attack {name!r} left the range of pixels, [0,1]")

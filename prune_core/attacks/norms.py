@@ -1,7 +1,7 @@
-"""Norms: what a norm gives to a gradient attack, and nothing else.
+"""Norms: what a gradient attack needs of a norm.
 
-Each supplies a random start in the ball, the step of length 1 that raises a linear loss most, and
-the projection onto the ball. Tensors are [n, c, h, w]; the norm is taken over one image.
+That is a random start in the ball, the step of length 1 that raises a linear loss most, and the
+projection onto the ball. Tensors are [n, c, h, w]; the norm is that of each image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 TINY = 1e-12
-"""Keeps a division by the norm of nothing finite."""
+"""Added to a norm before dividing by it, so that a norm of 0 gives a finite result."""
 
 
 class Norm(Protocol):

@@ -1,6 +1,6 @@
-"""Projected gradient ascent: the adversary inside training, sensitivities and evaluation.
+"""Projected gradient ascent: the adversary of training, sensitivities and evaluation.
 
-One loop for every norm, loss and start; the tests hold it against closed forms and torchattacks.
+One loop serves every norm, loss and start. Tests compare it with closed forms and torchattacks.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ from prune_core.models.state import evaluating
 from prune_core.specs.settings import Threat
 
 Start = Literal["uniform", "gaussian"]
-"""Uniform in the ball (Madry et al.), or a Gaussian of 0.001 round the image (TRADES, MART)."""
+"""Uniform in the ball (Madry et al.), or Gaussian with deviation 0.001 (TRADES, MART)."""
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From logits [n, classes] and the target to a sum over images, so that no image's gradient
-depends on how many others there are."""
-
-
+"""From logits [n, classes] and the target to a sum over images. It is a sum so that the gradient of
+an image does not depend on the number of images."""
 BLOCK = 64
-"""Lost images are dropped in blocks of so many: every new size of batch costs a kernel's set-up."""
+"""Batches shrink in multiples of so many images, since each new size costs a kernel's set-up."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the labels [n]."""
+    """Return the cross-entropy of logits [n, classes] with labels [n], summed."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
 def divergence(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """Kullback-Leibler divergence from the probabilities [n, classes] of the clean images."""
+    """Return the Kullback-Leibler divergence from probabilities [n, classes], summed."""
     return F.kl_div(logits.log_softmax(1), probabilities, reduction="sum")
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far the best wrong logit lies above the right one, no further than 0.
+    """Return the best wrong logit minus the correct one, at most 0, summed.
 
-    The loss of Carlini and Wagner, 2017 (arXiv 1608.04644), without confidence.
+    Source:
+        Carlini and Wagner, 2017 (arXiv 1608.04644), with confidence 0.
     """
     right = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
     wrong = logits.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
@@ -48,7 +47,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def step_size(threat: Threat, steps: int) -> float:
-    """Return 2.5 eps / steps (Madry et al., 2018): the ball's edge is in reach from anywhere."""
+    """Return 2.5 eps / steps: from any start, the steps reach the edge (Madry et al., 2018)."""
     return 2.5 * threat.eps / steps
 
 
@@ -65,17 +64,17 @@ def ascend(
 ) -> Tensor:
     """Return adversarial images within ``threat`` and [0,1].
 
-    The network is attacked in the mode that it is in; no gradient of a parameter is computed.
+    The network stays in its mode. Gradients of parameters are not computed.
 
     Args:
         network: From images to logits [n, classes].
         images: [n, c, h, w] in [0,1].
         target: What the loss compares logits with: labels [n], or probabilities [n, classes].
         threat: The norm and the radius of the ball.
-        steps: How many steps are taken.
+        steps: The number of steps.
         size: The length of a step in the threat's norm.
-        generator: Draws the start, on the images' device; torch's own where it is None.
-        loss: What the steps raise.
+        generator: Draws the start, on the images' device; None for torch's global generator.
+        loss: The loss that the steps raise.
         start: How the start is drawn.
 
     Source:
@@ -97,10 +96,10 @@ def pursue(
     generator: torch.Generator | None = None,
     loss: Loss = cross_entropy,
 ) -> Tensor:
-    """Return adversarial images as `ascend` does, but go on with those not yet misclassified alone.
+    """Return adversarial images as `ascend` does, but stop at an image once it is misclassified.
 
-    An image is left where the network first gets it wrong, so at most as many are still right as
-    after `ascend` from the same start, at a fraction of its cost.
+    From the same start, at most as many images are classified correctly as after `ascend`, at a
+    fraction of its cost. For the arguments see `ascend`; labels are [n].
     """
     attacked = images.clone()
     place = torch.arange(len(images), device=images.device)
@@ -145,7 +144,7 @@ def _step(
     size: float,
     loss: Loss,
 ) -> tuple[Tensor, Tensor]:
-    """Return the images after a step, and the logits before it."""
+    """Return the images after one step, and the logits before it."""
     norm = NORMS[threat.norm]
     current.requires_grad_(True)
     with torch.enable_grad():
@@ -163,6 +162,9 @@ def pgd(
     steps: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return images attacked by PGD on the cross-entropy, the network in eval mode."""
+    """Return images attacked by PGD on the cross-entropy, with the network in eval mode.
+
+    For the arguments see `ascend`; labels are [n], and a step is 2.5 eps / steps long.
+    """
     with evaluating(network):
         return ascend(network, images, labels, threat, steps, step_size(threat, steps), generator)

@@ -1,10 +1,10 @@
-"""Sanity checks against false robustness: attacks that must not be weaker than others.
+"""Sanity checks against false robustness: some attacks must be at least as strong as others.
 
-Where one is, gradients mislead the attacks, and the accuracy that they report is too high (Athalye
-et al., 2018, arXiv 1802.00420; Carlini et al., 2019, arXiv 1902.06705). Each check compares, on the
-same images, an attack that must be at least as strong with one that it must match. It fails where
-the stronger leaves significantly more images right: an exact one-sided sign test on the images on
-which the two differ, at 0.001, so that of a thousand sound networks about one fails by chance.
+If one is not, gradients mislead the attacks, and the accuracy that they report is too high (Athalye
+et al., 2018, arXiv 1802.00420; Carlini et al., 2019, arXiv 1902.06705). Each check compares two
+attacks on the same images. It fails if the attack that must be stronger leaves significantly more
+images correct: by an exact one-sided sign test, on the images where the two differ, at a level of
+0.001. About one in a thousand sound networks therefore fails a check by chance.
 """
 
 from __future__ import annotations
@@ -27,17 +27,29 @@ from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Sanity
 
 SIGNIFICANT = 0.001
+"""The level of the sign test."""
 STEPS = 10
+"""The steps of PGD."""
 QUERIES = 100
+"""The queries of the black-box attack."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one network; accuracies are shares of the same images."""
+    """One check of one network.
+
+    Attributes:
+        check: The name of the check.
+        stronger: The attack that must be at least as strong.
+        weaker: The attack that it is compared with.
+        stronger_accuracy: The accuracy under the first, as a share of the images.
+        weaker_accuracy: The accuracy under the second, on the same images.
+        images: The number of images.
+        passed: Whether the check passed.
+    """
 
     check: str
     stronger: str
-    """The attack that must be at least as strong."""
     weaker: str
     stronger_accuracy: float
     weaker_accuracy: float
@@ -46,7 +58,7 @@ class Check:
 
 
 class _Probe:
-    """The outcomes of attacks on one network, each computed once, [n] right or wrong."""
+    """The outcomes of attacks on one network, each computed once: [n], true for correct."""
 
     def __init__(self, network: nn.Module, dense: nn.Module, test: Split, threat: Threat):
         self.network, self.dense, self.threat = network, dense, threat
@@ -55,7 +67,7 @@ class _Probe:
         self._known: dict[str, Tensor] = {}
 
     def under(self, name: str, threat: Threat | None = None) -> Tensor:
-        """Return what is right after an attack."""
+        """Return which images [n] are classified correctly under an attack."""
         threat = threat or self.threat
         if (known := f"{name} at {threat.eps}") not in self._known:
             attacked = attack(self.network, self._twin, self.images, self.labels, name, threat)
@@ -64,7 +76,7 @@ class _Probe:
 
     @cached_property
     def transferred(self) -> Tensor:
-        """What is right on images attacked against the dense network."""
+        """Which images [n] are correct, both clean and when attacked on the dense network."""
         size = step_size(self.threat, STEPS)
         twin = Twin(self.dense)
         moved = ascend(twin, self.images, self.labels, self.threat, STEPS, size)
@@ -74,33 +86,34 @@ class _Probe:
 
 
 Finding = tuple[str, str, Tensor, Tensor]
+"""The stronger attack, the weaker attack, and which images [n] each of them leaves correct."""
 
 
 def iterated(probe: _Probe) -> Finding:
-    """PGD of 10 steps against one step."""
+    """PGD of 10 steps must be as strong as one step."""
     return f"pgd-{STEPS}", "fgsm", probe.under(f"pgd-{STEPS}"), probe.under("fgsm")
 
 
 def more_steps(probe: _Probe) -> Finding:
-    """PGD of twice the steps against PGD."""
+    """PGD of twice the steps must be as strong as PGD."""
     names = f"pgd-{2 * STEPS}", f"pgd-{STEPS}"
     return *names, probe.under(names[0]), probe.under(names[1])
 
 
 def black_box(probe: _Probe) -> Finding:
-    """PGD, which sees gradients, against a search that sees none."""
+    """PGD, which sees gradients, must be as strong as a search without gradients."""
     names = f"pgd-{STEPS}", f"square-{QUERIES}"
     return *names, probe.under(names[0]), probe.under(names[1])
 
 
 def transfer(probe: _Probe) -> Finding:
-    """PGD on the network itself against images made on the dense one."""
+    """PGD on the network itself must be as strong as PGD on the dense network."""
     name = f"pgd-{STEPS}"
     return name, f"{name} on the dense network", probe.under(name), probe.transferred
 
 
 def large_eps(probe: _Probe) -> Finding:
-    """PGD that may paint any image against a guess: it must leave at most chance."""
+    """PGD that may reach any image must leave no more images correct than a constant guess."""
     threat = whole_image(probe.threat, probe.images)
     after = probe.under(f"pgd-{STEPS}", threat)
     counts = torch.bincount(probe.labels)
@@ -118,13 +131,13 @@ CHECKS: dict[str, Callable[[_Probe], Finding]] = {
 
 
 def check(network: nn.Module, dense: nn.Module, test: Split, stage: Sanity) -> list[Check]:
-    """Make every check on the first images of the test split; networks stay as they are.
+    """Run every check on the first images of the test split.
 
     Args:
-        network: The network that is checked.
-        dense: The one that it descends from.
+        network: The network to check; it stays as it is.
+        dense: The dense network that it was pruned from; it stays as it is.
         test: The test split.
-        stage: The threat, and how many images are looked at.
+        stage: The threat and the number of images.
     """
     first = Split(test.images[: stage.images], test.labels[: stage.images])
     seed = derive_seed(stage.key, "sanity")
@@ -150,13 +163,13 @@ def _made(probe: _Probe) -> Iterator[Check]:
 
 
 def sign_test(more: int, fewer: int) -> float:
-    """Return the odds of ``more`` or more heads among ``more + fewer`` tosses of a fair coin."""
+    """Return the probability of at least ``more`` heads in ``more + fewer`` fair tosses."""
     tosses = more + fewer
     ways = sum(math.comb(tosses, heads) for heads in range(more, tosses + 1))
     return float(ways / 2**tosses)
 
 
 def whole_image(threat: Threat, images: Tensor) -> Threat:
-    """Return a threat under which every image of the range can be reached."""
+    """Return a threat with a radius that reaches every image in [0,1]."""
     pixels = images[0].numel()
     return Threat(norm=threat.norm, eps=1.0 if threat.norm == "linf" else math.sqrt(pixels))
