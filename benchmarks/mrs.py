@@ -29,9 +29,8 @@ from torch.nn import functional as F
 from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.models.state import evaluating
-from prune_core.pruning import sensitivities
+from prune_core.pruning.climb import PARTS, SMALLEST, Problem, make_problem
 from prune_core.pruning.masks import maskable
-from prune_core.pruning.sensitivities import Problem
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import SENSITIVITIES
 from prune_core.specs.settings import Dataset, Estimation, Threat
@@ -102,7 +101,7 @@ def first(problem: Problem, samples: int) -> Problem:
         [torch.cat(parts)[:samples] for parts in zip(*batches, strict=True)]
         for batches in (problem.batches, problem.clean)
     )
-    size = max(sensitivities.SMALLEST, math.ceil(samples / sensitivities.PARTS))
+    size = max(SMALLEST, math.ceil(samples / PARTS))
     return replace(
         problem,
         batches=list(zip(images.split(size), labels.split(size), strict=True)),
@@ -123,7 +122,7 @@ def problem_of(architecture: str, seed: int) -> Problem:
     )
     training.fit(network, data, RECIPE, THREAT, dense.key)
     stage = Sensitivity(network=dense, estimator="mrs", estimation=CONVERGED, threat=THREAT)
-    return sensitivities._problem(network.eval(), data, stage)
+    return make_problem(network.eval(), data, stage)
 
 
 def agreement(one: Values, other: Values) -> float:

@@ -12,11 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from prune_core.data import datasets
-from prune_core.pruning import sensitivities
+from prune_core.pruning import climb, sensitivities
 from prune_core.pruning.channels import Channels
+from prune_core.pruning.climb import Problem, make_problem
 from prune_core.pruning.masks import attach, hold, maskable
 from prune_core.pruning.prefix import Prefix
-from prune_core.pruning.sensitivities import Problem, by_module, measure, mrs, mrs_few_step
+from prune_core.pruning.sensitivities import by_module, measure, mrs, mrs_few_step
 from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sensitivity
 
@@ -57,7 +58,7 @@ def test_invariants(name: str, trained: nn.Module, digits: datasets.Dataset) -> 
 def test_the_scan_is_the_accuracy_lost_without_the_smaller_filters(
     trained: nn.Module, digits: datasets.Dataset
 ) -> None:
-    problem = sensitivities._problem(trained, digits, stage("scan"))
+    problem = make_problem(trained, digits, stage("scan"))
     images = torch.cat([x for x, _ in problem.clean])
     labels = torch.cat([y for _, y in problem.clean])
     right = (trained(images).argmax(1) == labels).float().mean()
@@ -76,7 +77,7 @@ def test_first_order_is_the_slope_times_the_radius(
     trained: nn.Module, digits: datasets.Dataset
 ) -> None:
     """By a finite difference along the gradient."""
-    problem = sensitivities._problem(trained, digits, stage("mrs-first-order"))
+    problem = make_problem(trained, digits, stage("mrs-first-order"))
     layer = "network.conv"
     weight = trained.get_parameter(f"{layer}.weight")
     origin, gradient = weight.detach().clone(), problem.start[1][layer]
@@ -254,9 +255,7 @@ def test_a_wider_ball_never_rises_less(trained: nn.Module, digits: datasets.Data
 def test_all_estimators_look_at_the_same_adversarial_set(
     trained: nn.Module, digits: datasets.Dataset
 ) -> None:
-    first, second = (
-        sensitivities._problem(trained, digits, stage(name)) for name in ("mrs", "mrs-few-step")
-    )
+    first, second = (make_problem(trained, digits, stage(name)) for name in ("mrs", "mrs-few-step"))
     for (x, y), (other_x, other_y) in zip(first.batches, second.batches, strict=True):
         assert torch.equal(x, other_x)
         assert torch.equal(y, other_y)
@@ -287,7 +286,7 @@ def test_the_few_step_estimate_crosses_a_plateau(monkeypatch: pytest.MonkeyPatch
     problem = plateau(sharpness=12.0)
     exact, few = max(mrs(problem, "layer")), max(mrs_few_step(problem, "layer"))
     assert few > 0.95 * exact
-    monkeypatch.setattr(sensitivities, "STEP", 0.5)
+    monkeypatch.setattr(climb, "STEP", 0.5)
     problem = replace(problem, estimation=Estimation(epsilon=0.3, few_steps=5))
     monkeypatch.setattr(sensitivities, "_still_rises", lambda rises: False)
     assert max(mrs_few_step(problem, "layer")) < 0.05 * exact

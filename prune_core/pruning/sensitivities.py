@@ -1,185 +1,53 @@
-"""Sensitivities: how much a layer's weights matter to a loss.
+"""Sensitivities by name: how much the weights of a layer matter to a loss.
 
-MRS here is our definition, derived from RiFT's module robust criticality (Zhu et al., 2023, arXiv
-2308.02533), since the formula of arXiv 2410.15176 is not public: the largest rise of the
-adversarial loss, on a fixed adversarial set from *training* data, over perturbations of that
-layer's weights alone within epsilon times their norm. Unlike RiFT's code, every step is projected,
-the test split is not touched, the ascent is restarted, and a loss that is not a number counts as
-infinite. A module's MRS is the largest of the layers that make it.
+An estimator is a function ``(problem, layer) -> rises``. It returns one rise of the loss for each
+restart and leaves the weights as they were.
 
-An estimator is a function ``(problem, layer) -> rises``, one rise a restart.
+MRS is our own definition, since the formula of arXiv 2410.15176 is not public. It derives from
+RiFT's module robust criticality (Zhu et al., 2023, arXiv 2308.02533): the largest rise of the loss
+on fixed adversarial *training* images, over perturbations of that layer's weights within epsilon
+times their norm. Unlike RiFT's code, it projects every step, does not touch the test split,
+restarts the ascent, and counts a loss that is not a number as infinite. The MRS of a module is the
+largest MRS of the layers that make it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
 from prune_core.models.state import evaluating
+from prune_core.pruning.climb import Problem, make_problem
 from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.masks import mask_of, maskable
-from prune_core.pruning.prefix import Prefix
-from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import SENSITIVITIES, method
-from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sensitivity
 
-STEP = 2.0
-"""Length of a step, as a multiple of the radius; constant, so that plateaus are crossed. Steps this
-long turn fast towards the gradient at the ball's edge, where the largest rise is."""
-PARTS, SMALLEST = 5, 128
-"""Batches that the images are dealt into, and images of a batch at least."""
 STILL_RISING = 1.1
-"""The few-step estimate goes on while the loss rises by this factor from one pair of steps to the
+"""The few-step estimate continues while the loss rises by this factor from one pair of steps to the
 next."""
-
-Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """The rise of the loss for one layer: the largest, and that of every restart."""
+    """The sensitivity of one layer.
+
+    Attributes:
+        value: The largest rise of the loss, in nats; under scan, the share of accuracy lost.
+        restarts: The rise of each restart.
+    """
 
     value: float
     restarts: tuple[float, ...]
 
     @property
     def spread(self) -> float:
-        """How far the restarts lie apart."""
+        """The difference between the largest and the smallest restart."""
         low, high = min(self.restarts), max(self.restarts)
         return 0.0 if low == high else high - low
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A network in eval mode and an adversarial set made against it."""
-
-    network: nn.Module
-    batches: Batches
-    """Adversarial images and their labels."""
-    clean: Batches
-    """The images that they were made from."""
-    estimation: Estimation
-    key: str
-
-    @cached_property
-    def count(self) -> int:
-        """How many images there are."""
-        return sum(len(labels) for _, labels in self.batches)
-
-    @cached_property
-    def start(self) -> tuple[tuple[float, ...], dict[str, Tensor]]:
-        """The mean loss of each batch for the network as it is, and the gradient of their mean.
-
-        The gradient is by every layer's weight: one pass serves the first step of every layer.
-        """
-        weights = {n: m.get_parameter("weight") for n, m in maskable(self.network).items()}
-        losses = []
-        gradients = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for images, labels in self.batches:
-            loss = F.cross_entropy(self.network(images), labels, reduction="sum") / self.count
-            parts = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-            for gradient, part in zip(gradients.values(), parts, strict=True):
-                gradient += part
-            losses.append(loss.item() * self.count / len(labels))
-        return tuple(losses), gradients
-
-    @cached_property
-    def base_loss(self) -> float:
-        """The mean adversarial loss of the network as it is."""
-        sizes = [len(labels) for _, labels in self.batches]
-        weighted = zip(self.start[0], sizes, strict=True)
-        return sum(loss * size for loss, size in weighted) / self.count
-
-    def climb(self, layer: str) -> _Climb:
-        """Return the loss as a function of one layer's weight; a context."""
-        return _Climb(self, layer)
-
-
-class _Climb:
-    """A walk of one layer's weight within its ball, uphill; restores the weight at its end."""
-
-    def __init__(self, problem: Problem, layer: str):
-        self._problem = problem
-        self._base, gradients = problem.start  # before the prefix takes over the network
-        self._first = gradients[layer]
-        module = problem.network.get_submodule(layer)
-        self._weight = module.get_parameter("weight")
-        self._origin = self._weight.detach().clone()
-        self._mask = mask_of(module) if hasattr(module, "mask") else None
-        self._radius = problem.estimation.epsilon * self._origin.norm()
-        self._prefix = Prefix(problem.network, layer, [images for images, _ in problem.batches])
-        self._every = range(len(problem.batches))
-        self._layer = layer
-        self._offset = torch.zeros_like(self._origin)
-
-    def __enter__(self) -> _Climb:
-        self._prefix.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with torch.no_grad():
-            self._weight.copy_(self._origin)
-        self._prefix.__exit__(None, None, None)
-
-    def begin(self, restart: int) -> Tensor:
-        """Go to a starting point and return the gradient there.
-
-        The first restart begins at the weights, the others half-way to the ball's edge.
-        """
-        self._offset = torch.zeros_like(self._origin)
-        if restart == 0:
-            return self._first
-        seed = derive_seed(self._problem.key, "restart", self._layer, restart)
-        draw = torch.Generator().manual_seed(seed)
-        noise = self._masked(
-            torch.randn(self._origin.shape, generator=draw).to(self._origin.device)
-        )
-        self._offset = (0.5 * self._radius / noise.norm()) * noise
-        return self.rise(self._every, slope=True)[1]
-
-    def step(self, gradient: Tensor) -> bool:
-        """Step along a gradient and back into the ball; say whether there was a way to go."""
-        gradient = self._masked(gradient)
-        norm = gradient.norm()
-        if not norm.isfinite() or norm == 0:
-            return False
-        offset = self._offset + (STEP * self._radius / norm) * gradient
-        self._offset = offset * (self._radius / offset.norm()).clamp_max(1)
-        return True
-
-    def rise(
-        self, batches: Sequence[int] | None = None, slope: bool = False
-    ) -> tuple[float, Tensor]:
-        """Return the rise of the mean loss on some batches (else all), and its gradient.
-
-        The gradient is zero where ``slope`` does not ask for it. A loss that is not a number is an
-        infinite rise.
-        """
-        problem, every = self._problem, self._every if batches is None else batches
-        count = sum(len(problem.batches[index][1]) for index in every)
-        with torch.no_grad():
-            self._weight.copy_(self._origin + self._offset)
-        total, gradient = 0.0, torch.zeros_like(self._origin)
-        for index in every:
-            labels = problem.batches[index][1]
-            with torch.set_grad_enabled(slope):
-                loss = F.cross_entropy(self._prefix.logits(index), labels, reduction="sum") / count
-            if slope:
-                gradient += torch.autograd.grad(loss, self._weight)[0]
-            total += loss.item() - self._base[index] * len(labels) / count
-        return (total if math.isfinite(total) else math.inf), gradient
-
-    def _masked(self, tensor: Tensor) -> Tensor:
-        return tensor if self._mask is None else tensor * self._mask
 
 
 @method("mrs", source="ours, derived from RiFT (arXiv 2308.02533)", traits=("exact",))
@@ -273,7 +141,7 @@ def measure(
     """
     estimate = SENSITIVITIES.load(stage.estimator)
     with evaluating(network):
-        problem = _problem(network, data, stage)
+        problem = make_problem(network, data, stage)
         restarts = {layer: tuple(estimate(problem, layer)) for layer in layers}
     return {layer: LayerSensitivity(max(rises), rises) for layer, rises in restarts.items()}
 
@@ -286,16 +154,3 @@ def by_module(
         module.name: max((layers[layer] for layer in module.makers()), key=lambda s: s.value)
         for module in modules
     }
-
-
-def _problem(network: nn.Module, data: Dataset, stage: Sensitivity) -> Problem:
-    # Seeded by the network, so that all estimators look at the same adversarial set.
-    estimation, device, key = stage.estimation, data.train.labels.device, stage.network.key
-    draw = torch.Generator().manual_seed(derive_seed(key, "sensitivity samples"))
-    index = torch.randperm(len(data.train), generator=draw)[: estimation.samples].to(device)
-    start = torch.Generator(device).manual_seed(derive_seed(key, "sensitivity attack"))
-    size = max(SMALLEST, math.ceil(len(index) / PARTS))
-    clean = list(data.train.take(index).batches(min(size, estimation.batch_size)))
-    steps, threat = estimation.attack_steps, stage.threat
-    batches = [(pgd(network, x, y, threat, steps, start), y) for x, y in clean]
-    return Problem(network, batches, clean, estimation, stage.key)
