@@ -138,7 +138,7 @@ def digits(spec: DatasetSpec) -> Raw:
     del spec
     images, labels = load_digits(return_X_y=True)
     pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    return Raw(_split((pixels, labels.astype(np.int64))))
+    return Raw(_as_split((pixels, labels.astype(np.int64))))
 
 
 @method("generated", source="for tests")
@@ -189,7 +189,7 @@ def tiny_imagenet(spec: DatasetSpec) -> Raw:
     classes = readers.class_names(root / "train", "set root to the folder tiny-imagenet-200")
     train = readers.from_class_folders(root / "train", classes, spec.size, inner="images")
     test = readers.tiny_imagenet_validation(root, classes, spec.size)
-    return Raw(_split(train), _split(test), augment=True)
+    return Raw(_as_split(train), _as_split(test), augment=True)
 
 
 @method("imagefolder", source="torchvision's layout", needs=("root",), traits=("folder",))
@@ -198,13 +198,13 @@ def imagefolder(spec: DatasetSpec) -> Raw:
     root = Path(str(spec.root))
     layout = "put images into train/<class>/ and test/<class>/ under root"
     classes = readers.class_names(root / "train", layout)
-    train = _split(readers.from_class_folders(root / "train", classes, spec.size))
+    train = _as_split(readers.from_class_folders(root / "train", classes, spec.size))
     parts = [root / name for name in TEST_PARTS if (root / name).is_dir()]
     if not parts:
         return Raw(train, augment=True)
     if strangers := sorted(set(readers.class_names(parts[0], layout)) ^ set(classes)):
         raise DatasetError(f"{parts[0]} and train differ in classes: {', '.join(strangers)}")
-    return Raw(train, _split(readers.from_class_folders(parts[0], classes, spec.size)), True)
+    return Raw(train, _as_split(readers.from_class_folders(parts[0], classes, spec.size)), True)
 
 
 @method("parquet", source="the Hugging Face layout", needs=("root",), traits=("parquet",))
@@ -222,18 +222,18 @@ def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
         return _from_parquet(spec, label)
     root = Path(str(spec.root))
     train, test = (readers.from_torchvision(name, root, part) for part in ("train", "test"))
-    return Raw(_split(train), _split(test), augment=True)
+    return Raw(_as_split(train), _as_split(test), augment=True)
 
 
 def _from_parquet(spec: DatasetSpec, label: str = "label") -> Raw:
     root = Path(str(spec.root))
-    train = _split(readers.from_parquet(root, ["train"], spec.size, label))
+    train = _as_split(readers.from_parquet(root, ["train"], spec.size, label))
     # Only a user's own data set may come without a test split: published ones have one.
     if spec.name == "parquet" and not readers.parquet_files(root, TEST_PARTS):
         return Raw(train, augment=True)
     test = readers.from_parquet(root, TEST_PARTS, spec.size, label)
-    return Raw(train, _split(test), augment=True)
+    return Raw(train, _as_split(test), augment=True)
 
 
-def _split(arrays: Arrays) -> Split:
+def _as_split(arrays: Arrays) -> Split:
     return Split(torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1]))

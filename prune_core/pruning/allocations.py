@@ -1,8 +1,8 @@
-"""Allocations: how a budget is spread over the prunable modules; pure, without a network.
+"""Allocations by name: how a budget is divided among the modules of a network.
 
-An allocation is a function ``(evidence, dial) -> share of units kept, by module``, which must not
-fall as the dial turns from 0 to 1 and keeps everything at 1. `prune_core.pruning.solver` turns
-the dial until the budget is met on the exact cost.
+An allocation is a pure function ``(evidence, dial) -> shares``, which gives the share of units that
+each module keeps. No share may fall when the dial rises from 0 to 1, and at 1 all are 1.
+`prune_core.pruning.solver` turns the dial until the exact cost meets the budget.
 """
 
 from __future__ import annotations
@@ -23,26 +23,31 @@ Shares = dict[str, float]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an allocation may look at, by module."""
+    """What an allocation may read, by module.
+
+    Attributes:
+        units: The number of units.
+        shapes: The shape of the root layer's weight: outputs, inputs, kernel.
+        scores: A criterion's score of every unit, comparable between modules.
+        sensitivities: The sensitivity that the allocation needs.
+        ratios: The shares to keep that the user gives.
+        prices: What the module costs in the whole network, in the unit of the budget.
+        exponent: Shares are proportional to sensitivities to this power.
+        seed: The seed of all random numbers.
+    """
 
     units: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The shape of the root layer's weight: outputs, inputs, kernel."""
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    """A criterion's score of every unit, comparable between modules."""
     sensitivities: Mapping[str, float] = field(default_factory=dict)
     ratios: Mapping[str, float] = field(default_factory=dict)
-    """Shares of units kept as the user gave them."""
     prices: Mapping[str, float] = field(default_factory=dict)
-    """The cost, in the unit of the budget, that goes with each module of the whole network."""
     exponent: float = 0.5
-    """How strongly shares follow sensitivities: they are proportional to them to this power."""
     seed: int = 0
-    """What an allocation draws depends on this alone."""
 
     @cached_property
     def ranked(self) -> NDArray[np.int64]:
-        """The module, by its place in ``scores``, of every unit of all, the best first."""
+        """The modules of all units, as positions in ``scores``, in the order of falling scores."""
         owners = np.repeat(np.arange(len(self.scores)), [len(s) for s in self.scores.values()])
         everything = np.concatenate([np.asarray(s) for s in self.scores.values()])
         return np.asarray(owners[np.argsort(-everything, kind="stable")])
@@ -56,7 +61,7 @@ def uniform(evidence: Evidence, dial: float) -> Shares:
 
 @method("global", source="Han et al., 2015 (arXiv 1506.02626)", needs=("scores",))
 def global_(evidence: Evidence, dial: float) -> Shares:
-    """The units with the highest scores of the criterion anywhere are kept."""
+    """The units with the highest scores of the criterion are kept, whatever their module."""
     count = round(dial * len(evidence.ranked))
     kept = np.bincount(evidence.ranked[:count], minlength=len(evidence.scores))
     sizes = (len(scores) for scores in evidence.scores.values())
@@ -67,20 +72,20 @@ def global_(evidence: Evidence, dial: float) -> Shares:
 
 @method("lamp", source="Lee et al., 2021 (arXiv 2010.07611)", needs=("scores:lamp",))
 def lamp(evidence: Evidence, dial: float) -> Shares:
-    """As global, but by LAMP scores, whatever the criterion that chooses within modules."""
+    """As global, but by LAMP scores; the criterion chooses only within modules."""
     return global_(evidence, dial)
 
 
 @method("erk", source="Evci et al., 2020 (RigL, arXiv 1911.11134), Erdős-Rényi kernel")
 def erk(evidence: Evidence, dial: float) -> Shares:
-    """Kept shares are proportional to (the sum of the layer's dimensions) / (their product)."""
+    """Kept shares are proportional to the sum of the layer's dimensions over their product."""
     densities = {name: sum(shape) / math.prod(shape) for name, shape in evidence.shapes.items()}
     return _proportional(densities, dial)
 
 
 @method("fixed", source="ratios of the user's: pruning.ratios", needs=("ratios",))
 def fixed(evidence: Evidence, dial: float) -> Shares:
-    """Kept shares are proportional to those given; as given, where these meet the budget."""
+    """Kept shares are proportional to those given, and equal to them if these meet the budget."""
     missing = sorted(set(evidence.units) - set(evidence.ratios))
     if missing:
         raise ValueError(
@@ -106,7 +111,7 @@ def mrs(evidence: Evidence, dial: float) -> Shares:
     needs=("sensitivity:mrs-few-step",),
 )
 def mrs_few_step(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, with the cheap estimate of few ascent steps."""
+    """As mrs, with the cheap estimate by a few ascent steps."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
@@ -116,7 +121,7 @@ def mrs_few_step(evidence: Evidence, dial: float) -> Shares:
     needs=("sensitivity:mrs-first-order",),
 )
 def mrs_first_order(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, with the estimate from one gradient: cheap, and often wrong in its order."""
+    """As mrs, with the estimate from one gradient, which is cheap and often ranks wrongly."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
@@ -126,7 +131,7 @@ def mrs_first_order(evidence: Evidence, dial: float) -> Shares:
     needs=("sensitivity:mrs",),
 )
 def mrs_per_cost(evidence: Evidence, dial: float) -> Shares:
-    """Modules lose shares in proportion to what they cost over their MRS.
+    """The removed share of a module is proportional to its cost over its MRS.
 
     If removing a share p of a module hurts by MRS x p², each unit of the budget should hurt alike:
     then p is proportional to cost / MRS. Unlike mrs it spares small modules, sensitive or not.
@@ -139,7 +144,7 @@ def mrs_per_cost(evidence: Evidence, dial: float) -> Shares:
 
 @method("mrs-shuffled", source="a control of mrs", needs=("sensitivity:mrs",))
 def mrs_shuffled(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, with the sensitivities dealt out to the modules at random."""
+    """As mrs, with the sensitivities assigned to modules at random."""
     values = list(evidence.sensitivities.values())
     random.Random(evidence.seed).shuffle(values)  # noqa: S311 - a control, not a secret
     return _by_sensitivity(evidence, dict(zip(evidence.sensitivities, values, strict=True)), dial)
@@ -147,14 +152,14 @@ def mrs_shuffled(evidence: Evidence, dial: float) -> Shares:
 
 @method("mrs-inverse", source="a control of mrs", needs=("sensitivity:mrs",))
 def mrs_inverse(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, upside down: modules that matter more to the adversarial loss keep less."""
+    """The opposite of mrs: modules that matter more to the adversarial loss keep less."""
     propensity = _propensity(evidence.sensitivities, evidence.exponent)
     return _proportional({name: 1 / value for name, value in propensity.items()}, dial)
 
 
 @method("scan", source="Li et al., 2017 (arXiv 1608.08710)", needs=("sensitivity:scan",))
 def scan(evidence: Evidence, dial: float) -> Shares:
-    """Modules keep more the more accuracy is lost when their smaller units are set to zero."""
+    """Modules keep more if more accuracy is lost when their smallest units are set to zero."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
@@ -182,6 +187,6 @@ def _propensity(sensitivities: Mapping[str, float], exponent: float) -> dict[str
 
 
 def _proportional(values: Mapping[str, float], dial: float) -> Shares:
-    """Return shares proportional to ``values``, none over 1; all are 1 at the dial's end."""
+    """Return shares proportional to ``values``, at most 1; all are 1 if the dial is 1."""
     lowest = min(values.values())
     return {name: min(1.0, dial * value / lowest) for name, value in values.items()}

@@ -1,16 +1,22 @@
-"""Criteria: which units matter least.
+"""Criteria by name: scores that say which units matter least.
 
-A criterion is a function ``(layer) -> scores [units]``; the lowest scores are pruned first. It sees
-one side of one layer of a module, unit by unit; `score` averages over the layers of the module. A
-unit is a channel, or a single weight: then a row of `Layer.weight` is one number wide, and the
-formulas below become the unstructured criteria of the same name.
+A criterion is a function ``(layer) -> scores [units]``; the units with the lowest scores are pruned
+first. It gets one layer of a module at a time; `prune_core.pruning.scoring.score` averages over the
+layers. A unit is a channel or a single weight. For single weights each row of `Layer.weight` has
+one number, and the formulas become the unstructured criteria of the same names.
 
-``needs`` says what it reads, and of which layers it is asked: ``weights``, ``flow`` (no image),
-``gradients`` and ``learned`` (images from training data; layers that make or read channels),
-``maps`` (feature maps of normalised channels), ``inputs`` (what the reading layers read), ``norms``
-(normalisations); ``threat`` makes the images adversarial, ``sparsity`` tells it the target. Traits:
-``comparable`` (scores compare between modules as they are), ``summed`` (a module's layers' scores
-are added, not averaged), ``channels`` (defined for channels alone).
+Its ``needs`` say what it reads and which layers it gets:
+
+- ``weights``, ``flow``: no images.
+- ``gradients``, ``learned``: training images; layers that make or read channels.
+- ``maps``: feature maps of normalised channels.
+- ``inputs``: the inputs of the layers that read channels.
+- ``norms``: normalisations.
+- ``threat``: its images are adversarial.
+- ``sparsity``: it knows the target.
+
+Its ``traits``: ``comparable`` (scores of different modules can be compared), ``summed`` (scores are
+added over the layers of a module and not averaged), ``channels`` (it is only for channels).
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ def l2(layer: Layer) -> Tensor:
 
 @method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4", needs=("weights",))
 def fpgm(layer: Layer) -> Tensor:
-    """The sum of distances to all other filters of the layer: near the median, replaceable.
+    """The sum of distances to all other filters of the layer: low near their geometric median.
 
     Torch-Pruning squares the weights first; the paper does not, nor do we.
     """
@@ -65,7 +71,7 @@ def fpgm(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def lamp(layer: Layer) -> Tensor:
-    """The squared norm over the sum of all squared norms at least as large."""
+    """The squared norm, divided by the sum of all squared norms that are at least as large."""
     squared = layer.weight.square().sum(1)
     ascending, order = squared.sort(stable=True)
     at_least = ascending.flip(0).cumsum(0).flip(0)
@@ -81,7 +87,7 @@ def lamp(layer: Layer) -> Tensor:
     traits=("comparable", "channels"),
 )
 def bn_scale(layer: Layer) -> Tensor:
-    """The absolute scale of the channel's normalisation (no sparsity is trained in here)."""
+    """The absolute scale of the channel's normalisation, trained without a sparsity penalty."""
     return layer.weight.abs().sum(1)
 
 
@@ -92,7 +98,7 @@ def bn_scale(layer: Layer) -> Tensor:
     traits=("summed", "channels"),
 )
 def group_norm(layer: Layer) -> Tensor:
-    """The squared norm of all weights of all layers that lose the channel."""
+    """The squared norm of the weights that would go, over all layers coupled by the channel."""
     return layer.weight.square().sum(1)
 
 
@@ -103,7 +109,7 @@ def group_norm(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def taylor(layer: Layer) -> Tensor:
-    """The squared first-order change of the loss when the unit goes."""
+    """The squared first-order change of the loss if the unit is removed."""
     return (layer.weight * layer.gradient).sum(1).square()
 
 
@@ -114,7 +120,7 @@ def taylor(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def hessian(layer: Layer) -> Tensor:
-    """The second-order change of the loss when the unit goes: half the curvature times weight².
+    """The second-order change of the loss if the unit is removed: half curvature times weight².
 
     OBD's diagonal in its positive (Levenberg-Marquardt) form. Torch-Pruning's GroupHessian keeps
     the last image alone; this one does not.
@@ -129,7 +135,7 @@ def hessian(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def fisher(layer: Layer) -> Tensor:
-    """Half the mean square over images of the first-order change (the empirical Fisher)."""
+    """Half the mean square, over images, of the first-order change: the empirical Fisher."""
     return 0.5 * layer.products
 
 
@@ -140,7 +146,7 @@ def fisher(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def snip(layer: Layer) -> Tensor:
-    """The sum of absolute weights times gradients; of the trained network, not at its start."""
+    """The sum of absolute weights times gradients, of the trained network and not at its start."""
     return (layer.weight * layer.gradient).abs().sum(1)
 
 
@@ -151,7 +157,7 @@ def snip(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def grasp(layer: Layer) -> Tensor:
-    """The weights times the Hessian times the gradient: what carries gradient flow stays.
+    """The weights times the Hessian times the gradient: high for what carries gradient flow.
 
     Of the trained network on its own logits: no temperature, unlike the authors' code.
     """
@@ -165,7 +171,7 @@ def grasp(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def synflow(layer: Layer) -> Tensor:
-    """The share of the sum of all absolute paths through the unit, in one shot; needs no images."""
+    """The share of the unit in the sum of all absolute paths, in one shot; it needs no images."""
     return (layer.weight.abs() * layer.flow).sum(1)
 
 
@@ -173,14 +179,14 @@ def synflow(layer: Layer) -> Tensor:
     "hrank", source="Lin et al., 2020 (arXiv 2002.10179)", needs=("maps",), traits=("channels",)
 )
 def hrank(layer: Layer) -> Tensor:
-    """The mean rank of the channel's feature maps (always 1 where they are single numbers)."""
+    """The mean rank of the channel's feature maps; always 1 if these are single numbers."""
     ranks: Tensor = torch.linalg.matrix_rank(layer.maps)
     return ranks.double().mean(0)
 
 
 @method("chip", source="Sui et al., 2021 (arXiv 2110.13981)", needs=("maps",), traits=("channels",))
 def chip(layer: Layer) -> Tensor:
-    """How much the nuclear norm of the feature maps falls when the channel's are set to zero."""
+    """How much the nuclear norm of the feature maps falls if the channel's are set to zero."""
     rows = layer.maps.double().flatten(2)  # [images, units, places]
     falls = torch.zeros(rows.shape[1], dtype=torch.double, device=rows.device)
     every = torch.arange(rows.shape[1], device=rows.device)
@@ -205,7 +211,7 @@ def _nuclear(gram: Tensor) -> Tensor:
 
 @method("apoz", source="Hu et al., 2016 (arXiv 1607.03250)", needs=("maps",), traits=("channels",))
 def apoz(layer: Layer) -> Tensor:
-    """The share of activations that are not zero (one minus APoZ)."""
+    """The share of activations that are not zero: one minus APoZ."""
     return (layer.maps > 0).double().mean((0, 2, 3))
 
 
@@ -213,7 +219,7 @@ def apoz(layer: Layer) -> Tensor:
     "thinet", source="Luo et al., 2017 (arXiv 1707.06342)", needs=("inputs",), traits=("channels",)
 )
 def thinet(layer: Layer) -> Tensor:
-    """The order in which channels go when each removal changes the next layer's outputs least.
+    """The order of greedy removal, which changes the outputs of the next layer least.
 
     The greedy order of the paper's eq. 6, as a share of the channels; the paper's least-squares
     rescaling of what is left is not done, since fine-tuning is a factor of its own here.
@@ -238,7 +244,7 @@ def thinet(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def adv_taylor(layer: Layer) -> Tensor:
-    """The squared first-order change of the adversarial loss when the unit goes."""
+    """The squared first-order change of the adversarial loss if the unit is removed."""
     return taylor(layer)
 
 
@@ -249,7 +255,7 @@ def adv_taylor(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def adv_fisher(layer: Layer) -> Tensor:
-    """Half the mean square over adversarial images of the first-order change."""
+    """Half the mean square, over adversarial images, of the first-order change."""
     return fisher(layer)
 
 

@@ -31,7 +31,7 @@ def weight(network: nn.Module, shape: Shape) -> PrunableView:
 
 @method("<n>:<m>", source="Mishra et al., 2021 (arXiv 2104.08378)", traits=("weights",))
 def pattern(network: nn.Module, shape: Shape, n: int, m: int) -> PrunableView:
-    """Single weights, at most n of every m consecutive inputs kept, as 2:4; masked."""
+    """Single weights, masked; of every m consecutive inputs at most n are kept, such as 2:4."""
     return Weights(network, shape, (n, m))
 
 

@@ -52,7 +52,7 @@ class LayerSensitivity:
 
 @method("mrs", source="ours, derived from RiFT (arXiv 2308.02533)", traits=("exact",))
 def mrs(problem: Problem, layer: str) -> list[float]:
-    """Exact MRS: projected gradient ascent with ``steps`` steps, restarted ``restarts`` times."""
+    """Exact MRS: projected gradient ascent with ``steps`` steps from ``restarts`` starts."""
     estimation = problem.estimation
     rises = []
     with problem.climb(layer) as climb:
@@ -69,7 +69,7 @@ def mrs(problem: Problem, layer: str) -> list[float]:
 
 @method("mrs-few-step", source="ours, derived from RiFT (arXiv 2308.02533)")
 def mrs_few_step(problem: Problem, layer: str) -> list[float]:
-    """Estimate of MRS: few steps, each on a part of the images, measured on all at the end.
+    """Estimate of MRS by few steps, each on a part of the images; measured on all at the end.
 
     ``few_steps``, and up to ``most_steps`` while the loss still rises fast.
     """
@@ -86,7 +86,7 @@ def mrs_few_step(problem: Problem, layer: str) -> list[float]:
 
 
 def _still_rises(rises: Sequence[float]) -> bool:
-    """Say whether the last two rises are well above the two before; pairs, as parts differ."""
+    """Return whether the last two rises exceed the two before; parts differ, hence pairs."""
     return sum(rises[-2:]) > STILL_RISING * sum(rises[-4:-2])
 
 
@@ -100,7 +100,7 @@ def mrs_first_order(problem: Problem, layer: str) -> list[float]:
 
 @method("scan", source="Li et al., 2017 (arXiv 1608.08710), fig. 2b")
 def scan(problem: Problem, layer: str) -> list[float]:
-    """The clean accuracy lost when the layer's units of smallest l1 norm are set to zero.
+    """The clean accuracy that is lost when the units of smallest l1 norm are set to zero.
 
     A share ``scan_share`` of the units that the layer makes; on the training images of the sample.
     """
@@ -128,7 +128,7 @@ def _right(problem: Problem) -> int:
 def measure(
     network: nn.Module, layers: Sequence[str], data: Dataset, stage: Sensitivity
 ) -> dict[str, LayerSensitivity]:
-    """Measure the sensitivity of layers, each alone.
+    """Measure the sensitivity of each layer on its own.
 
     Args:
         network: It is left as it was.
@@ -149,7 +149,7 @@ def measure(
 def by_module(
     modules: Sequence[PrunableModule], layers: Mapping[str, LayerSensitivity]
 ) -> dict[str, LayerSensitivity]:
-    """Return each module's sensitivity: that of the most sensitive of the layers that make it."""
+    """Return each module's sensitivity: the largest of the layers that make its channels."""
     return {
         module.name: max((layers[layer] for layer in module.makers()), key=lambda s: s.value)
         for module in modules
