@@ -176,7 +176,7 @@ def test_status_says_rate_and_what_runs(done: Path) -> None:
     assert "16 trials: 12 done, 0 failed, 4 left" in text
     assert "running: 1 (1 x dense resnet8)" in text
     assert "jobs at once: " in text
-    assert "time left at this rate: about 0.00 hours" in text
+    assert "time left at this rate: about 0.0" in text
 
 
 def test_status_counts(done: Path) -> None:
