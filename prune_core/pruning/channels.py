@@ -1,7 +1,7 @@
-"""Channel pruning: modules of coupled layers, found and cut by Torch-Pruning's dependency graph.
+"""Channel pruning: Torch-Pruning's dependency graph finds the coupled layers and removes channels.
 
-Attention is pruned by whole heads, which Torch-Pruning's graph does not know: see
-`prune_core.pruning.heads`. The classifier's logits are never pruned.
+Attention is pruned by whole heads, which the graph does not know; see `prune_core.pruning.heads`.
+The logits of the classifier are never pruned.
 """
 
 from __future__ import annotations
@@ -30,18 +30,22 @@ NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 
 
 class Channels:
-    """A network's channels; `remove` makes it physically smaller.
+    """The `PrunableView` of a network's channels; `remove` makes the network smaller.
 
-    The network must be whole and trainable: Torch-Pruning traces gradients, and leaves frozen
-    layers alone without a word.
+    Args:
+        network: The network to prune. All its parameters must be trainable: Torch-Pruning traces
+            gradients, and silently leaves frozen layers as they are.
+        shape: The shape of an image.
 
     Raises:
-        ValueError: For what cannot be pruned by channel.
+        ValueError: If a parameter is frozen, or a layer cannot be pruned by channel.
     """
 
     def __init__(self, network: nn.Module, shape: Shape):
         if not all(parameter.requires_grad for parameter in network.parameters()):
-            raise ValueError("a frozen parameter would silently not be pruned: unfreeze all first")
+            raise ValueError(
+                "frozen parameters cannot be pruned by channel; unfreeze all of them first"
+            )
         self._layers = dict(network.named_modules())
         self._refuse_unknown()
         self._heads = {h.qkv: h for h in Heads.of(network)}
@@ -73,7 +77,7 @@ class Channels:
                 )
 
     def allowed(self, module: PrunableModule) -> Tensor | None:
-        """Return None: every channel that is there may be kept."""
+        """Return None: any channel may be kept."""
         del module
         return None
 
@@ -83,7 +87,7 @@ class Channels:
         return highest(scores, count)
 
     def remove(self, kept: Mapping[str, Sequence[int]]) -> Structure:
-        """Cut the network down to the given channels of every module, and check that it was."""
+        """Remove all but the kept channels of every module; see `PrunableView`."""
         for module in self.modules:
             gone = sorted(set(range(module.units)) - set(kept[module.name]))
             if gone and module.name not in self._heads:

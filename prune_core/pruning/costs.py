@@ -1,8 +1,8 @@
-"""What a network costs, as a function of how many units each prunable module keeps.
+"""The costs of a network, as functions of the number of units that each prunable module keeps.
 
-The models are exact for convolutions (depthwise ones too), linear layers and normalisations,
-coupled groups and concatenations included, so that a budget is solved without touching a network.
-They take many candidates at once: counts are arrays [..., modules], costs arrays [...].
+They are exact for convolutions (also depthwise), linear layers and normalisations, and for coupled
+groups and concatenations, so a budget is solved without changing a network. They take many
+candidates at once: counts are arrays [..., modules], costs are arrays [...].
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Costs(Protocol):
     """The cost of a whole network."""
 
     def params(self, kept: Counts) -> Counts:
-        """Return numbers of parameters [...] where modules keep ``kept`` [..., modules]."""
+        """Return the numbers of parameters [...] if modules keep ``kept`` units [..., modules]."""
 
     def macs(self, kept: Counts) -> Counts:
-        """Return multiply-accumulates of convolutions and linear layers for one image [...]."""
+        """Return the multiply-accumulates [...] of convolutions and linear layers for one image."""
 
 
 def cost(costs: Costs, budget: Budget, kept: Counts) -> Counts:
@@ -34,7 +34,12 @@ def cost(costs: Costs, budget: Budget, kept: Counts) -> Counts:
 
 @dataclass
 class Width:
-    """A dimension of a layer: a fixed part, and a number of units for each channel of a module."""
+    """The size of one dimension of a layer.
+
+    Attributes:
+        fixed: The units that do not depend on a module.
+        per_channel: The units for each channel that a module keeps, by module.
+    """
 
     fixed: int = 0
     per_channel: dict[str, int] = field(default_factory=dict)
@@ -42,20 +47,32 @@ class Width:
 
 @dataclass
 class LayerCost:
-    """A layer's parameters and multiply-accumulates, by its two widths."""
+    """What the cost of a layer depends on.
+
+    Attributes:
+        out: The output channels.
+        inputs: The input channels.
+        kernel: The weights for each pair of an input and an output channel.
+        per_output: The parameters of each output channel alone: a bias, or a normalisation's scale
+            and shift.
+        positions: The number of places at which the kernel is applied.
+    """
 
     out: Width
     inputs: Width
     kernel: int
-    """Weights for each pair of an input and an output channel."""
     per_output: int
-    """Parameters for each output channel alone: a bias, or a normalisation's scale and shift."""
     positions: int
-    """Places at which the kernel is applied."""
 
 
 class ChannelCosts:
-    """Costs where modules lose channels: a layer's grow with the product of its widths."""
+    """The costs under channel pruning: those of a layer grow with the product of its widths.
+
+    Args:
+        layers: The layers of the network.
+        modules: The names of the prunable modules, in the order of counts.
+        other: The parameters outside of these layers.
+    """
 
     def __init__(self, layers: list[LayerCost], modules: list[str], other: int):
         def matrix(widths: list[Width]) -> tuple[Counts, Counts]:
@@ -91,10 +108,15 @@ class ChannelCosts:
 
 @dataclass(frozen=True)
 class WeightCosts:
-    """Costs where modules lose single weights: a weight counts at every place it is applied."""
+    """The costs under weight pruning: a weight counts at every place where it is applied.
+
+    Attributes:
+        positions: The number of places of each module [modules].
+        other_params: The parameters outside of the modules.
+        other_macs: The multiply-accumulates outside of the modules.
+    """
 
     positions: Counts
-    """[modules]"""
     other_params: int
     other_macs: int
 

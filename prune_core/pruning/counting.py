@@ -1,4 +1,4 @@
-"""Counting: parameters and multiply-accumulates of a network as it is, masked weights aside."""
+"""Counting: parameters and multiply-accumulates of a network, without masked weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from prune_core.pruning.groups import PrunableModule, Shape, positions
 
 @dataclass(frozen=True)
 class Origin:
-    """The dense network that shares are of: units, parameters by module, parameters and MACs."""
+    """The sizes of the dense network, which all shares refer to.
+
+    Attributes:
+        units: The number of units of each module.
+        module_params: The parameters of the layers that make each module's units.
+        params: The parameters of the network.
+        macs: Its multiply-accumulates for one image.
+    """
 
     units: dict[str, int]
     module_params: dict[str, int]
@@ -23,7 +30,7 @@ class Origin:
 
 
 def origin_of(network: nn.Module, shape: Shape, granularity: str) -> Origin:
-    """Measure the dense network."""
+    """Return the sizes of a dense network."""
     modules = prunable_view(network, shape, granularity).modules
     return Origin(
         {module.name: module.units for module in modules},
@@ -45,16 +52,16 @@ def count_params(network: nn.Module) -> int:
 
 
 def count_macs(network: nn.Module, shape: Shape) -> int:
-    """Count multiply-accumulates of convolutions and linear layers for one image, masks aside.
+    """Count the multiply-accumulates of convolutions and linear layers for one image.
 
-    Products of activations with each other, as in attention, are not among them.
+    Masked weights do not count, nor do products of activations, as in attention.
     """
     layers, places = masks.maskable(network), positions(network, shape)
     return sum(places[name] * masks.weights_left(layer) for name, layer in layers.items())
 
 
 def maker_params(network: nn.Module, modules: Sequence[PrunableModule]) -> dict[str, int]:
-    """Count the parameters, not masked, of the layers that make each module's units."""
+    """Count the parameters of the layers that make each module's units, without masked weights."""
 
     def count(name: str) -> int:
         layer = network.get_submodule(name)

@@ -1,8 +1,8 @@
-"""Prunable modules: what loses a unit together, and how its weights are seen unit by unit.
+"""Prunable modules: the layers that lose a unit together, and their weights unit by unit.
 
-Under channel pruning a module (in the sense of Module Robust Sensitivity) is a group of coupled
-layers: those that make a channel, their normalisations, and those that read it. Under weight
-pruning it is one layer, and a unit is a weight. A module is named after its root layer.
+Under channel pruning a module is a group of coupled layers: those that make a channel, their
+normalisations, and those that read it. Under weight pruning it is one layer, and a unit is a
+weight. A module is named after its root layer.
 """
 
 from __future__ import annotations
@@ -23,13 +23,20 @@ them; ``weight``: a layer seen weight by weight."""
 Shape = tuple[int, int, int]
 """The shape of an image: channels, height, width."""
 Structure = dict[str, list[int]]
-"""What each module keeps: channels by their index in the dense network; nothing under masks, whose
-weights are held as buffers of the network."""
+"""The channels that each module keeps, by their indices in the dense network. Under masks it is
+empty: the masks are buffers of the network."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One side of a layer in a module: unit ``units[i]`` of it belongs to ``channels[i]``."""
+    """One side of a layer in a module.
+
+    Attributes:
+        layer: The name of the layer.
+        side: Which side it is.
+        units: Indices along this side of the layer's weight.
+        channels: The channel of the module that each of these units belongs to.
+    """
 
     layer: str
     side: Side
@@ -37,7 +44,7 @@ class Member:
     channels: Sequence[int]
 
     def rows(self, weight: Tensor) -> Tensor:
-        """Return [units, weights of a unit] of a tensor shaped as the layer's weight."""
+        """Return a tensor shaped as the layer's weight as [units, weights of a unit]."""
         if self.side == "weight":
             return weight.reshape(-1, 1)
         across = weight.transpose(0, 1) if self.side == "in" else weight
@@ -48,20 +55,25 @@ class Member:
 
 @dataclass(frozen=True)
 class PrunableModule:
-    """A group of coupled layers; ``name`` is its root layer's, ``units`` counts what it can lose.
+    """A group of coupled layers.
 
-    ``cap`` is the number of units that it keeps at most (a pattern may leave less than all).
+    Attributes:
+        name: The name of its root layer.
+        units: The number of units.
+        members: The sides of layers that belong to it.
+        shape: The shape of the root layer's weight.
+        cap: The largest number of units that it may keep, for example under a pattern; None for
+            all.
     """
 
     name: str
     units: int
     members: tuple[Member, ...]
     shape: tuple[int, ...] = ()
-    """The shape of the root layer's weight."""
     cap: int | None = None
 
     def makers(self) -> list[str]:
-        """Return the layers whose weights make the module: those that the MRS perturbs."""
+        """Return the layers whose weights make the module's units; the MRS perturbs these."""
         return [member.layer for member in self.members if member.side in ("out", "weight")]
 
 
@@ -72,32 +84,43 @@ class PrunableView(Protocol):
 
     @property
     def costs(self) -> Costs:
-        """What the network costs."""
+        """The costs of the network, by the units that modules keep."""
 
     def allowed(self, module: PrunableModule) -> Tensor | None:
-        """Return which units may be kept at all [units], or None where all may."""
+        """Return which units [units] may be kept; None if all may."""
 
     def select(self, module: PrunableModule, scores: Tensor, count: int) -> list[int]:
-        """Return the ``count`` units of a module to keep, by their scores [units], ascending."""
+        """Return the ``count`` units to keep, in ascending order, from scores [units]."""
 
     def remove(self, kept: Mapping[str, Sequence[int]]) -> Structure:
-        """Cut the network down to the kept units of every module; return the structure kept.
+        """Remove all but the kept units of every module, in place.
+
+        Args:
+            kept: The indices of the units to keep, by module.
+
+        Returns:
+            The structure that is left.
 
         Raises:
-            RuntimeError: Where the network did not become what was asked for.
+            RuntimeError: If the network does not have this structure afterwards.
         """
 
 
 def highest(scores: Tensor, count: int) -> list[int]:
-    """Return the indices of the highest scores, ascending; ties go to the first."""
+    """Return the indices of the highest scores, ascending; of equal scores the first counts."""
     best: list[int] = scores.argsort(descending=True, stable=True)[:count].sort().values.tolist()
     return best
 
 
 def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
-    """Count the places at which each convolution or linear layer is applied, for one image.
+    """Count at how many places each convolution or linear layer is applied to one image.
 
-    A layer that is applied more than once counts every time; one never applied has none.
+    Args:
+        network: It stays as it is.
+        shape: The shape of an image.
+
+    Returns:
+        The counts by layer. If a layer runs several times, its places add up.
     """
     places: dict[str, int] = {}
 

@@ -1,6 +1,9 @@
-"""Attention heads as prunable units: a head goes whole, with its queries, keys and values.
+"""Attention heads as prunable units: a head is removed with its queries, keys and values.
 
-Source: Michel et al., 2019 (arXiv 1905.10650). The width of a head stays.
+The width of a head does not change.
+
+Source:
+    Michel et al., 2019 (arXiv 1905.10650).
 """
 
 from __future__ import annotations
@@ -18,14 +21,19 @@ from prune_core.pruning.groups import Member, PrunableModule
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of one of timm's attention layers; the module is named after its ``qkv``."""
+    """The heads of one of timm's attention layers.
+
+    Attributes:
+        name: The name of the layer.
+        attention: The layer.
+    """
 
     name: str
     attention: Attention
 
     @classmethod
     def of(cls, network: nn.Module) -> list[Self]:
-        """Return the heads of every attention layer whose parts are known: a plain one."""
+        """Return the heads of every plain attention layer, without parts that we do not know."""
         return [
             cls(name, module)
             for name, module in network.named_modules()
@@ -36,12 +44,12 @@ class Heads:
 
     @property
     def qkv(self) -> str:
-        """The layer that makes queries, keys and values."""
+        """The name of the layer that makes queries, keys and values; it names the module."""
         return f"{self.name}.qkv"
 
     @property
     def count(self) -> int:
-        """How many heads there are."""
+        """The number of heads."""
         return int(self.attention.num_heads)
 
     def module(self) -> PrunableModule:
@@ -53,7 +61,7 @@ class Heads:
         return PrunableModule(self.qkv, heads, (made, read), tuple(self.attention.qkv.weight.shape))
 
     def keep(self, heads: Sequence[int]) -> None:
-        """Cut the layer down to some of its heads."""
+        """Remove all heads but these, in place."""
         attention = self.attention
         if len(heads) == self.count:
             return

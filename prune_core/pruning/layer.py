@@ -13,17 +13,24 @@ from prune_core.pruning.signals import Signals
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer as a criterion sees it: a row holds what would go together.
+    """A layer as a criterion sees it, with a row for each unit.
 
-    For channels on a layer's output side a row is a filter, on its input side all weights that
-    read the channel. Tensors called after a signal are shaped as ``weight``.
+    On the output side of a layer the row of a channel is a filter; on the input side it is all
+    weights that read the channel. Signals are shaped as ``weight`` unless they say otherwise.
+
+    Attributes:
+        name: The name of the layer.
+        weight: [units, weights of a unit].
+        generator: A CPU generator of this layer alone.
+        member: The side of the layer.
+        signals: The signals of all layers.
+        module: The name of the module.
+        shown: The maps or the inputs, if the criterion needs them.
     """
 
     name: str
     weight: Tensor
-    """[units, weights of a unit]"""
     generator: torch.Generator
-    """A CPU generator of the layer's own."""
     member: Member
     signals: Signals
     module: str
@@ -36,7 +43,7 @@ class Layer:
 
     @property
     def curvature(self) -> Tensor:
-        """The diagonal of the Gauss-Newton matrix of the mean cross-entropy (an estimate)."""
+        """An estimate of the diagonal of the Gauss-Newton matrix of the mean cross-entropy."""
         return self._rows(self.signals.curvature)
 
     @property
@@ -46,7 +53,7 @@ class Layer:
 
     @property
     def flow(self) -> Tensor:
-        """The gradient of the logits' sum in the network of absolute weights."""
+        """The gradient of the sum of logits in the network with absolute weights."""
         return self._rows(self.signals.flow)
 
     @property
@@ -67,10 +74,7 @@ class Layer:
 
     @property
     def inputs(self) -> Tensor:
-        """What units add to the outputs of the layer that reads them, at some places.
-
-        [places, units]
-        """
+        """What units add to outputs of the layer that reads them, at random [places, units]."""
         return self._shown()
 
     def _rows(self, by_layer: dict[str, Tensor]) -> Tensor:
@@ -78,5 +82,5 @@ class Layer:
 
     def _shown(self) -> Tensor:
         if self.shown is None:
-            raise ValueError("a criterion that reads maps or inputs must say so in its needs")
+            raise ValueError("a criterion that reads maps or inputs must declare them in its needs")
         return self.shown

@@ -1,9 +1,9 @@
-"""Weight pruning: masks that hold, on every convolution and linear layer.
+"""Weight pruning: masks on convolutions and linear layers.
 
-A mask is a buffer ``mask`` of its layer, so it is saved, copied and moved with the network; `hold`
-sets masked weights to zero again after a step of training. With a pattern n:m at most n of every m
-consecutive input channels keep their weight at a place of the kernel, as sparse tensor cores want
-it; layers whose inputs m does not divide stay whole.
+A mask is a buffer ``mask`` of its layer, so it is saved, copied and moved with the network. `hold`
+sets masked weights to zero again after a training step. Under a pattern n:m, at most n of every m
+consecutive input channels keep their weight at each place of the kernel, as sparse tensor cores
+need it. A layer whose number of input channels is no multiple of m is not pruned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from prune_core.pruning.groups import (
 
 
 class Weights:
-    """A network's weights; `remove` masks them. ``pattern`` is (n, m), or None."""
+    """The `PrunableView` of a network's single weights; `remove` masks them.
+
+    Args:
+        network: The network to prune.
+        shape: The shape of an image.
+        pattern: The n and m of a pattern n:m; None to keep any weights.
+    """
 
     def __init__(
         self,
@@ -66,12 +72,12 @@ class Weights:
         return PrunableModule(name, count, (member,), tuple(weight.shape), cap)
 
     def allowed(self, module: PrunableModule) -> Tensor | None:
-        """Return which weights earlier masks let through [units]."""
+        """Return which weights [units] are not masked yet."""
         layer = self._layers[module.name]
         return mask_of(layer).flatten() if hasattr(layer, "mask") else None
 
     def select(self, module: PrunableModule, scores: Tensor, count: int) -> list[int]:
-        """Return the weights with the highest scores among those that mask and pattern allow."""
+        """Return the weights with the highest scores that mask and pattern allow."""
         layer = self._layers[module.name]
         allowed = mask_of(layer).flatten()
         scores = scores.masked_fill(~allowed, -torch.inf)
@@ -89,18 +95,18 @@ class Weights:
             weight = layer.get_parameter("weight")
             attach(layer, mask.view(weight.shape).to(weight.device) & mask_of(layer))
             if weights_left(layer) != len(kept[name]):
-                raise RuntimeError(f"{name}: masked weights were asked for again")
+                raise RuntimeError(f"{name}: weights that are masked already cannot be kept")
         hold(self._layers.values())
         return {name: [] for name in self._layers}
 
 
 def maskable(network: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers that masks are put on, by name."""
+    """Return the layers that can have a mask, by name: convolutions and linear layers."""
     return {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
 
 
 def attach(layer: nn.Module, mask: Tensor | None = None) -> None:
-    """Put a mask on a layer, or one that lets everything through."""
+    """Give a layer a mask, shaped as its weight; by default one that keeps all weights."""
     weight = layer.get_parameter("weight")
     if mask is None:
         mask = torch.ones_like(weight, dtype=torch.bool)
@@ -108,7 +114,7 @@ def attach(layer: nn.Module, mask: Tensor | None = None) -> None:
 
 
 def mask_of(layer: nn.Module) -> Tensor:
-    """Return a layer's mask, shaped as its weight; all true where it has none."""
+    """Return a layer's mask, shaped as its weight; all true if it has none."""
     mask = getattr(layer, "mask", None)
     if isinstance(mask, Tensor):
         return mask
@@ -121,7 +127,7 @@ def masked(network: nn.Module) -> list[nn.Module]:
 
 
 def take_masks(network: nn.Module, source: nn.Module) -> None:
-    """Put the masks of another network of the same structure on this one's layers."""
+    """Copy the masks of another network of the same structure."""
     for name, layer in maskable(source).items():
         if hasattr(layer, "mask"):
             attach(network.get_submodule(name), mask_of(layer).clone())
@@ -145,12 +151,12 @@ def hold(layers: Iterable[nn.Module]) -> None:
 
 
 def fits(layer: nn.Module, pattern: tuple[int, int]) -> bool:
-    """Say whether groups of m fill a layer's input channels."""
+    """Return whether the number of a layer's input channels is a multiple of m."""
     return int(layer.get_parameter("weight").shape[1]) % pattern[1] == 0
 
 
 def best_of_groups(scores: Tensor, pattern: tuple[int, int]) -> Tensor:
-    """Return the mask of the n highest of every m consecutive input channels, shaped as scores."""
+    """Return the mask, shaped as scores, of the n best of every m consecutive input channels."""
     n, m = pattern
     last = scores.movedim(1, -1)
     groups = last.reshape(-1, m)

@@ -1,8 +1,8 @@
-"""Forward passes that start at a layer: what comes before it is computed once and replayed.
+"""Forward passes that start at a layer: everything before it is computed once and replayed.
 
-While one layer's weights alone change, everything that runs before the layer gives the same output
-for the same batch. What is remembered are the outputs of the largest submodules that end before the
-layer, so memory is that of a few feature maps for each batch.
+While only the weights of one layer change, everything before it gives the same output for the same
+batch. The outputs of the largest submodules before the layer are kept, so the memory is that of a
+few feature maps for each batch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ Forward = Callable[..., Any]
 
 
 class Prefix:
-    """A network whose passes over known batches skip what runs before ``layer``; a context.
+    """A context in which passes over known batches skip everything before a layer.
 
-    The first pass over a batch is whole, and remembers; later ones start at the layer. Within the
-    context `logits` alone may run the network; afterwards the network is as before. Passes stay
-    whole where a layer runs more than once in a pass.
+    The first pass over a batch is complete; later ones start at the layer. If the layer runs more
+    than once in a pass, all passes are complete. Within the context only `logits` may run the
+    network; afterwards the network is as before.
+
+    Args:
+        network: A network in eval mode.
+        layer: The name of the layer whose weights change.
+        batches: The images of each batch, [n, c, h, w] in [0,1].
     """
 
     def __init__(self, network: nn.Module, layer: str, batches: Sequence[Tensor]):
@@ -77,7 +82,7 @@ class Prefix:
                 call = self._calls[module]
                 self._calls[module] += 1
                 output = known[call] if call < len(known) else None
-                # A copy: what comes after may work in place.
+                # It is a copy because later layers may work in place.
                 return forward(*inputs) if output is None else output.clone()
             if self._reached:
                 return forward(*inputs)
@@ -99,7 +104,7 @@ class Prefix:
 
 
 def _candidates(network: nn.Module, layer: str) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Return what may run before a layer: to remember, and (in a chain) to pass by altogether."""
+    """Return the modules before a layer whose outputs are kept, and those that can be skipped."""
     remembered: list[nn.Module] = []
     skipped: list[nn.Module] = []
     parent = network

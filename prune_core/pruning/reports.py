@@ -15,7 +15,18 @@ from prune_core.pruning.solver import Solution
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """What pruning did to one module; units are channels, or weights."""
+    """What pruning did to one module.
+
+    Attributes:
+        module: The name of the module.
+        layers: The number of layers that make its units.
+        mrs: Its sensitivity; None if none was measured.
+        mrs_spread: The difference between the restarts of the most sensitive layer.
+        width_before: The number of units in the dense network, channels or weights.
+        width_after: The number of units that it keeps.
+        params_before: The parameters of the layers that make its units, in the dense network.
+        params_after: The parameters of these layers after pruning.
+    """
 
     module: str
     layers: int
@@ -24,20 +35,28 @@ class ModuleReport:
     width_before: int
     width_after: int
     params_before: int
-    """Parameters of the layers that make the module's units, in the dense network."""
     params_after: int
 
 
 @dataclass(frozen=True)
 class Report:
-    """What pruning achieved, measured on the real network; shares of the dense one removed."""
+    """What pruning achieved, measured on the pruned network.
+
+    Attributes:
+        params: The parameters that are left.
+        macs: The multiply-accumulates that are left, for one image.
+        params_removed: The share of the dense network's parameters that is removed.
+        macs_removed: The share of its multiply-accumulates that is removed.
+        channels_removed: The share of its channels that is removed; None under masks.
+        shortfall: Why the budget was not met; None if it was.
+        modules: What happened to each module.
+    """
 
     params: int
     macs: int
     params_removed: float
     macs_removed: float
     channels_removed: float | None
-    """None under masks, which remove no channel as such."""
     shortfall: str | None
     modules: tuple[ModuleReport, ...]
 

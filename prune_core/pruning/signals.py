@@ -1,7 +1,7 @@
 """Signals: what criteria read from a network and from training images, for all layers at once.
 
-Every signal is computed at its first use, on the same images for every criterion of a network; they
-are adversarial images where the stage has a threat. The network is left as it was.
+A signal is computed when it is first used. All criteria of a network use the same images; if the
+stage has a threat, the images are adversarial. The network stays as it is.
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ Batch = tuple[Tensor, Tensor]
 ByLayer = dict[str, Tensor]
 
 PROBES = 32
-"""Passes over the calibration images from which the curvature is estimated."""
+"""The number of passes over the calibration images that estimate the curvature."""
 MAP_IMAGES = 64
-"""Images whose feature maps are looked at; HRank's authors find ranks steady from few images."""
+"""The number of images whose feature maps are read; HRank's authors find that few suffice."""
 PLACES = 10
-"""Places of a feature map at which ThiNet's reconstruction is sampled, for each image."""
+"""The number of places of each feature map at which ThiNet's reconstruction is sampled."""
 
 
 class Signals:
-    """What a criterion may ask of a network; tensors by layer are shaped as its weight."""
+    """What criteria may read of a network. Tensors by layer are shaped as the layer's weight.
+
+    Args:
+        network: The network; it stays as it is.
+        data: Only its training images are read.
+        modules: The prunable modules.
+        stage: The criterion, its calibration and its threat.
+    """
 
     def __init__(
         self,
@@ -54,7 +61,7 @@ class Signals:
 
     @cached_property
     def batches(self) -> list[Batch]:
-        """The calibration images in [0,1] and their labels, attacked where there is a threat."""
+        """The calibration images in [0,1], attacked if there is a threat, and their labels."""
         key, calibration = self.stage.network.key, self.calibration
         device = self.data.train.labels.device
         draw = torch.Generator().manual_seed(derive_seed(key, "calibration"))
@@ -70,7 +77,7 @@ class Signals:
 
     @property
     def count(self) -> int:
-        """How many calibration images there are."""
+        """The number of calibration images."""
         return sum(len(labels) for _, labels in self.batches)
 
     @cached_property
@@ -87,9 +94,9 @@ class Signals:
     def curvature(self) -> ByLayer:
         """The diagonal of the Gauss-Newton matrix of the mean cross-entropy, never negative.
 
-        For a softmax it is the mean square of gradients by image, labels drawn from the network's
-        own output. Signs drawn for every image let one backward pass do for a batch: the square of
-        the signed sum is the sum of squares in expectation.
+        For a softmax it is the mean square of the gradients of single images, with labels drawn
+        from the network's own output. A random sign for each image lets one backward pass serve a
+        whole batch: the expected square of the signed sum is the sum of squares.
         """
         total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         draw = torch.Generator().manual_seed(derive_seed(self.stage.network.key, "probes"))
@@ -111,10 +118,10 @@ class Signals:
 
     @cached_property
     def flow(self) -> ByLayer:
-        """The gradient of the summed logits of the network with absolute weights, for ones.
+        """The gradient of the sum of logits for an image of ones, with absolute weights.
 
-        In double precision; biases, shifts and running means are set aside, so that the logits are
-        sums of products of absolute weights.
+        It is in double precision. Biases, shifts and running means are zero, so the logits are sums
+        of products of absolute weights.
         """
         network = copy.deepcopy(self.network).double().eval()
         for module in network.modules():
@@ -136,7 +143,7 @@ class Signals:
 
     @cached_property
     def products(self) -> dict[Member, Tensor]:
-        """The mean square over images of the sum of weight times gradient, by unit of a member."""
+        """The mean square, over images, of the sum of weights times gradients of each unit."""
         members = [m for module in self.modules for m in module.members if m.side != "norm"]
         total: dict[Member, Tensor] = {}
         with evaluating(self.network), torch.enable_grad():
@@ -152,7 +159,11 @@ class Signals:
         return total
 
     def watch(self, hooks: Mapping[str, Callable[[Tensor, Tensor], None]]) -> None:
-        """Run the first `MAP_IMAGES` images, showing hooks the input and the output of layers."""
+        """Run the network on the first `MAP_IMAGES` images.
+
+        Args:
+            hooks: By layer, what is called with its input and its output for each batch.
+        """
         handles = []
         for name, look in hooks.items():
 
@@ -183,7 +194,7 @@ class Signals:
 
     @cached_property
     def learned(self) -> dict[str, Tensor]:
-        """A score of every unit by module, trained on the loss of the network that it prunes."""
+        """By module, a score of every unit, trained on the loss of the pruned network."""
         unattacked = self.stage.model_copy(update={"threat": None})
         clean = Signals(self.network, self.data, self.modules, unattacked).batches
         attack_steps = self.calibration.attack_steps
@@ -217,7 +228,7 @@ class Signals:
 
 
 def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what every input channel adds to outputs of a layer, at random places.
+    """Return what every input channel adds to the outputs of a layer at random places.
 
     Args:
         layer: A convolution or a linear layer.

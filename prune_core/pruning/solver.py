@@ -1,7 +1,7 @@
-"""The solver: turns an allocation's dial until the budget is met on the exact cost; pure.
+"""The solver: it turns the dial of an allocation until the exact cost meets the budget.
 
-One solver for every allocation and granularity: whole units, minimum widths and caps hold, and what
-cannot be met is said.
+One pure function serves every allocation and granularity. Modules keep whole units within their
+limits; if the budget cannot be met, the solution says so.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ import numpy as np
 from prune_core.pruning.costs import Counts
 
 TOLERANCE = 0.01
-"""A budget missed by more than this share of the whole is a shortfall."""
+"""Missing the budget by more than this share of the whole cost is a shortfall."""
 CLOSE = 0.0025
-"""A budget met within this share is met: coming nearer would only distort the allocation."""
+"""Within this share the budget is met; coming closer would only distort the allocation."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a module may keep: of ``units``, at least ``floor`` and at most ``cap``."""
+    """How many units a module may keep.
+
+    Attributes:
+        units: The number of its units.
+        floor: The smallest number that it may keep.
+        cap: The largest number that it may keep.
+    """
 
     units: int
     floor: int
@@ -30,14 +36,20 @@ class Limits:
 
     @classmethod
     def of(cls, units: int, min_keep: float, cap: int | None = None) -> Limits:
-        """Return the limits of a module that keeps a share ``min_keep`` of its units, and one."""
+        """Return the limits of a module that keeps at least a share ``min_keep`` and one unit."""
         cap = units if cap is None else cap
         return cls(units, min(cap, max(1, math.ceil(min_keep * units))), cap)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Units kept by module, the share of the budget removed, and what could not be met."""
+    """What the solver found.
+
+    Attributes:
+        kept: The number of units that each module keeps.
+        removed: The share of the cost that is removed.
+        shortfall: Why the budget is not met; None if it is.
+    """
 
     kept: dict[str, int]
     removed: float
