@@ -117,7 +117,7 @@ def covered(design: Design, criterion: float, finetuning: float) -> tuple[Array,
 
 
 def rows(holes: bool = False) -> Iterator[str]:
-    """Go through the table's rows."""
+    """Yield the rows of the table."""
     for seeds in (3, 5, 10):
         for name, truth in TRUTHS.items():
             rng = np.random.default_rng(seeds)
@@ -141,7 +141,7 @@ def rows(holes: bool = False) -> Iterator[str]:
 
 
 def small() -> Iterator[str]:
-    """Go through the rows of all pairs of effects from none to five points, by their extremes."""
+    """Yield rows of the smallest and largest coverage over pairs of effects of 0 to 5 points."""
     for seeds, unlike in itertools.product((3, 5, 10), (False, True)):
         coverages = []
         for pair in itertools.product(SMALL, SMALL):
@@ -159,7 +159,7 @@ def small() -> Iterator[str]:
 
 
 def stopped() -> Iterator[str]:
-    """Go through the rows of seeds that are added from 3 to 20, by the half-width wanted."""
+    """Yield rows for sweeps that add seeds, 3 to 20, until the interval has a half-width."""
     for half_width in (0.10, 0.05, 0.02):
         rule = Replication(min=3, max=20, until=Until(half_width=half_width))
         for name, truth in TRUTHS.items():

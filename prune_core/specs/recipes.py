@@ -29,8 +29,7 @@ class Compute(Spec):
     """
 
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="number format of the training's attack and, under autocast, of its steps",
+        "float32", description="of the training's attack and, under autocast, of its steps"
     )
     channels_last: bool = Field(False, description="keep images and convolutions channels-last")
     compile: bool = Field(False, description="use torch.compile: it takes minutes per network")
@@ -52,9 +51,7 @@ class Training(Spec):
     milestones: tuple[Share, ...] | None = Field(
         None, description="schedule step: shares of the training after which the rate drops"
     )
-    lr_drop: Share | None = Field(
-        None, description="schedule step: factor on the rate at each milestone"
-    )
+    lr_drop: Share | None = Field(None, description="schedule step: factor at each milestone")
     warmup: Share | None = Field(
         None, description="schedule one-cycle: share of the training in which the rate rises"
     )
@@ -64,8 +61,7 @@ class Training(Spec):
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] | None = None
     attack_steps: int | None = Field(None, ge=1, description="PGD steps of the training's attack")
     attack_step: Annotated[Number, Field(gt=0)] | None = Field(
-        None,
-        description="length of an attack step in radii; by default 2.5 / attack_steps",
+        None, description="length of an attack step in radii; by default 2.5 / attack_steps"
     )
     attack_mode: Literal["eval", "train"] | None = Field(
         None, description="mode of the network during the attack; it decides what BatchNorm does"
@@ -74,8 +70,7 @@ class Training(Spec):
         None, description="weight of the robust term of trades and mart"
     )
     awp_gamma: Annotated[Number, Field(gt=0)] | None = Field(
-        None,
-        description="awp: length of a layer's perturbation as a share of the norm of its weights",
+        None, description="awp: length of the perturbation as a share of the norm of the weights"
     )
     distill_weight: Annotated[Number, Field(ge=0, le=1)] | None = Field(
         None, description="distill: share of the loss that compares with the dense network"
@@ -87,9 +82,7 @@ class Training(Spec):
         "none", description="of weights: ema, exponential over steps, or swa, equal over epochs"
     )
     ema_decay: Share | None = Field(None, description="averaging ema: share of the old average")
-    swa_start: Share | None = Field(
-        None, description="averaging swa: share of the epochs before it begins"
-    )
+    swa_start: Share | None = Field(None, description="averaging swa: share of epochs before it")
     selection: Literal["last", "validation"] = Field(
         "last", description="which epoch's weights are kept: the last, or the best by validation"
     )

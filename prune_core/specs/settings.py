@@ -43,11 +43,9 @@ class Dataset(Spec):
     validation: Share = Field(0.1, description="share of the training images held out")
     size: int | None = Field(None, ge=4, description="side in pixels to resize images to")
     per_class: int | None = Field(
-        None, ge=2, description="largest number of training and validation images of a class"
+        None, ge=2, description="training and validation images of a class, at most"
     )
-    test_per_class: int | None = Field(
-        None, ge=1, description="largest number of test images of a class"
-    )
+    test_per_class: int | None = Field(None, ge=1, description="test images of a class, at most")
 
     @model_validator(mode="before")
     @classmethod
