@@ -268,7 +268,7 @@ def test_wrong_levels_are_refused(level: str, message: str) -> None:
 
 
 def test_a_dense_network_has_no_teacher() -> None:
-    with pytest.raises(SweepFileError, match="learns from the dense network, which fine-tuning"):
+    with pytest.raises(SweepFileError, match="learns from the dense network; only a fine-tuning"):
         plan_of(sweep_text(dense="{objective: 'distill:pgd', epochs: 2}"))
 
 

@@ -218,7 +218,7 @@ def distill(
     """Another objective mixed with the divergence from the dense network's clean predictions."""
     if context.teacher is None:
         raise ValueError(
-            "objective 'distill' learns from the dense network, which only fine-tuning has"
+            "objective 'distill' learns from the dense network; only a fine-tuning has one"
         )
     loss, logits = OBJECTIVES.load(objective)(network, images, labels, context)
     share, heat = context.setting("distill_weight"), context.setting("temperature")
