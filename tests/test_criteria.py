@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 
 from prune_core.data.datasets import Dataset
 from prune_core.data.splits import Split
+from prune_core.pruning import learning
 from prune_core.pruning.channels import Channels
 from prune_core.pruning.criteria import lamp, thinet
 from prune_core.pruning.granularities import prunable_view
@@ -41,9 +44,16 @@ def units_of(name: str) -> tuple[str, ...]:
     return ("channel",) if "channels" in CRITERIA[name].traits else ("channel", "weight")
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores are learned in few passes: whether they are good is asked elsewhere."""
+    monkeypatch.setattr(learning, "EPOCHS", 2)
+
+
 BOTH = [(name, unit) for name in names("criteria") for unit in units_of(name)]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("name", "unit"), BOTH)
 def test_invariants(name: str, unit: str, trained: nn.Module, digits: Dataset) -> None:
     before = copy.deepcopy(trained.state_dict())
@@ -64,6 +74,7 @@ def test_invariants(name: str, unit: str, trained: nn.Module, digits: Dataset) -
     assert not any(m._forward_hooks for m in trained.modules())
 
 
+@pytest.mark.usefixtures("quick")
 def test_data_driven_criteria_read_training_images_alone(
     trained: nn.Module, digits: Dataset
 ) -> None:
@@ -105,13 +116,14 @@ class Slow:
     def weight(self, layer: str) -> Tensor:
         return self.network.get_parameter(f"{layer}.weight")
 
-    def gradients(self, layer: str) -> Tensor:
-        """The gradient of every image's loss [images, *weight]."""
-        found = []
+    def gradients(self, *layers: str) -> tuple[Tensor, ...]:
+        """The gradients of every image's loss [images, *weight], by layer."""
+        weights = [self.weight(layer) for layer in layers]
+        gradients = []
         for image, label in zip(self.images, self.labels, strict=True):
             loss = F.cross_entropy(self.network(image[None]), label[None])
-            found.append(torch.autograd.grad(loss, self.weight(layer))[0])
-        return torch.stack(found)
+            gradients.append(torch.autograd.grad(loss, weights))
+        return tuple(map(torch.stack, zip(*gradients, strict=True)))
 
     def loss(self) -> Tensor:
         return F.cross_entropy(self.network(self.images), self.labels)
@@ -137,12 +149,28 @@ INNER = "network.stages.1.0.conv1"  # a module of one maker and one reader
 READER = "network.stages.1.0.conv2"
 
 
+@pytest.fixture(scope="module")
+def by_image(
+    trained: nn.Module, digits: Dataset
+) -> Callable[[bool], tuple[Slow, tuple[Tensor, ...]]]:
+    """The gradients of both layers, of clean or of attacked images, computed once."""
+
+    @functools.cache
+    def gradients(adversarial: bool) -> tuple[Slow, tuple[Tensor, ...]]:
+        slow = Slow(trained, digits, adversarial)
+        return slow, slow.gradients(INNER, READER)
+
+    return gradients
+
+
 @pytest.mark.parametrize("name", sorted(BY_IMAGE))
 def test_gradient_criteria_one_unit_and_one_image_at_a_time(
-    name: str, trained: nn.Module, digits: Dataset
+    name: str,
+    trained: nn.Module,
+    digits: Dataset,
+    by_image: Callable[[bool], tuple[Slow, tuple[Tensor, ...]]],
 ) -> None:
-    slow = Slow(trained, digits, adversarial=name.startswith("adv-"))
-    made, read = slow.gradients(INNER), slow.gradients(READER)
+    slow, (made, read) = by_image(name.startswith("adv-"))
     channels = scores(trained, digits, name)[INNER]
     for channel in (0, 7, 31):
         expected = [
