@@ -1,9 +1,8 @@
-"""What the tests share: tiny sweeps, a trained network, one Ray session."""
+"""What the tests share: tiny sweeps, a trained network."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from results.tables.storage import Storage
 # The tests run side by side, a process a core.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.update(RAY_ENVIRONMENT)  # read by Ray at its import, whichever test imports it first
 # The same examples every time: what fails, fails for everybody.
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
@@ -158,23 +158,3 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report whose figures are not drawn: its words alone are looked at."""
     files = dict.fromkeys(("svg", "pdf", "png"), b"<svg />")
     monkeypatch.setattr("results.report.page.render", lambda _: files)
-
-
-@pytest.fixture(scope="session")
-def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One local Ray for all tests that need it; yields a folder its workers import from."""
-    os.environ.update(RAY_ENVIRONMENT)
-    import ray
-
-    modules = tmp_path_factory.mktemp("modules")
-    path = os.pathsep.join([str(Path(__file__).parent), str(modules)])
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
-    )
-    yield modules
-    ray.shutdown()
