@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from orchestrator.cli.main import main
+from orchestrator.__main__ import main
 
 
 @dataclass(frozen=True)

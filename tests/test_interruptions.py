@@ -18,17 +18,26 @@ from orchestrator.state import rows
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
+from command import mrsweep
 from conftest import run_sweep, sweep_text
 from test_launch import jobs, trials
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 
-def start(root: Path) -> subprocess.Popen[str]:
+
+@pytest.fixture
+def command(tmp_path: Path) -> tuple[str, ...]:
     """The command, without Ray, on the tiny sweep."""
-    file = root.parent / "tiny.yaml"
+    file = tmp_path / "tiny.yaml"
     file.write_text(sweep_text())
-    command = [sys.executable, "-m", "orchestrator", "run", str(file), "--storage", str(root)]
+    words = ("--storage", str(tmp_path / "root"), "--executor", "inline", "--device", "cpu")
+    return ("run", str(file), *words)
+
+
+def start(command: tuple[str, ...]) -> subprocess.Popen[str]:
+    """A process of its own."""
     return subprocess.Popen(
-        [*command, "--executor", "inline", "--device", "cpu"],
+        [sys.executable, "-m", "orchestrator", *command],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -41,54 +50,90 @@ def wait_for_jobs(root: Path, driver: subprocess.Popen[str], count: int) -> None
         time.sleep(0.02)
 
 
+def signal_within_the_third_job(root: Path, number: int, patch: pytest.MonkeyPatch) -> None:
+    """Have this process sent a signal when a job writes its first file after two have ended."""
+    plain, sent = Storage.write, False
+
+    def signalling(self: Storage, data: bytes, *parts: str) -> None:
+        nonlocal sent
+        plain(self, data, *parts)
+        within = parts[0] in ("tables", "artifacts") and parts[1] != "jobs"
+        if within and not sent and len(list(root.glob("tables/jobs/*"))) == 2:
+            sent = True
+            os.kill(os.getpid(), number)
+
+    patch.setattr(Storage, "write", signalling)
+
+
 def nothing_in_hand(root: Path) -> bool:
     return not [*root.glob("leases/*"), *root.glob("drivers/*")]
 
 
-def test_the_first_interruption_lets_running_jobs_end(tmp_path: Path, undisturbed: Path) -> None:
-    root = tmp_path / "root"
-    driver = start(root)
-    wait_for_jobs(root, driver, 2)
-    os.kill(driver.pid, signal.SIGINT)
-    text, _ = driver.communicate(timeout=120)
-    assert "Stopping: " in text
-    assert "The same command goes on with them" in text
-    assert "Trials not done: " in text
-    assert nothing_in_hand(root)
-    assert set(jobs(root)["status"]) == {"done"}
-    ended = len(jobs(root))
-    assert ended < 14
+def goes_on(root: Path, undisturbed: Path) -> None:
     run_sweep(sweep_text(), root)
     pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
     assert jobs(root)["key"].is_unique
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
-def test_the_second_stops_at_once_and_so_does_termination(
-    signals: tuple[int, ...], tmp_path: Path, undisturbed: Path
+def test_the_first_interruption_lets_running_jobs_end(
+    command: tuple[str, ...], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    driver = start(root)
+    with monkeypatch.context() as patch:
+        signal_within_the_third_job(root, signal.SIGINT, patch)
+        ended = mrsweep(*command)
+    assert ended.returncode == 1
+    assert "Stopping: " in ended.stdout
+    assert "The same command goes on with them" in ended.stdout
+    assert "Trials not done: " in ended.stdout
+    assert nothing_in_hand(root)
+    assert jobs(root)["status"].tolist() == ["done"] * 3
+    goes_on(root, undisturbed)
+
+
+def test_termination_stops_at_once(
+    command: tuple[str, ...], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    with monkeypatch.context() as patch:
+        signal_within_the_third_job(root, signal.SIGTERM, patch)
+        ended = mrsweep(*command)
+    assert ended.returncode == 130
+    assert "Give the same command again to go on from here" in ended.stderr
+    assert nothing_in_hand(root)
+    assert jobs(root)["status"].tolist() == ["done"] * 2
+    goes_on(root, undisturbed)
+
+
+def test_so_does_the_second_interruption(
+    command: tuple[str, ...], tmp_path: Path, undisturbed: Path
+) -> None:
+    """Of a process of its own, whenever they come."""
+    root = tmp_path / "root"
+    driver = start(command)
     wait_for_jobs(root, driver, 3)
-    for number in signals:
-        os.kill(driver.pid, number)
+    for _ in range(2):
+        os.kill(driver.pid, signal.SIGINT)
         time.sleep(0.05)
     text, _ = driver.communicate(timeout=30)
     assert driver.returncode == 130, text
     assert "Give the same command again to go on from here" in text
     assert nothing_in_hand(root)
-    run_sweep(sweep_text(), root)
-    pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
-    assert jobs(root)["key"].is_unique
+    goes_on(root, undisturbed)
 
 
-def test_two_drivers_at_once_do_every_job_once(tmp_path: Path, undisturbed: Path) -> None:
+def test_two_drivers_at_once_do_every_job_once(
+    command: tuple[str, ...], tmp_path: Path, undisturbed: Path
+) -> None:
+    """A process of its own, and this one."""
     root = tmp_path / "root"
-    drivers = [start(root), start(root)]
-    for driver in drivers:
-        text, _ = driver.communicate(timeout=200)
-        assert "Traceback" not in text
-        assert "8/8 trials" in text
+    driver = start(command)
+    wait_for_jobs(root, driver, 1)
+    here = mrsweep(*command)
+    text, _ = driver.communicate(timeout=200)
+    for said in (here.stdout, text):
+        assert "Traceback" not in said
+        assert "8/8 trials" in said
     pd.testing.assert_frame_equal(trials(root), trials(undisturbed))
     assert len(jobs(root)) == 14
     assert jobs(root)["key"].is_unique

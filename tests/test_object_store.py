@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from results.errors import StorageError, StorageIOError
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
+from command import mrsweep
 from conftest import run_sweep, sweep_text
 from test_launch import trials
 
@@ -74,6 +73,7 @@ def test_a_sweep_s_rows_are_those_of_a_folder_and_a_relaunch_does_nothing(
     assert SECRET.encode() not in whole
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_commands_take_a_uri(bucket: str, tmp_path: Path) -> None:
     file = tmp_path / "tiny.yaml"
     file.write_text(sweep_text(seeds="3"))
@@ -82,11 +82,7 @@ def test_the_commands_take_a_uri(bucket: str, tmp_path: Path) -> None:
         ("status", "12 trials: 12 done, 0 failed, 0 left"),
         ("report", f"Tables:  {bucket}/tables"),
     ):
-        command = [name, str(file), "--storage", bucket, *options]
-        ended = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *command],
-            capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
+        ended = mrsweep(name, file, "--storage", bucket, *options)
         assert ended.returncode == 0, ended.stderr
         assert said in ended.stdout
     assert Storage(bucket).exists("sweeps", "tiny", "report", "index.html")
