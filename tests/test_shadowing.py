@@ -33,35 +33,43 @@ def shadow(folder: Path, *names: str) -> None:
         (folder / name).write_text(BROKEN)
 
 
-@pytest.mark.parametrize("name", ["results.py", "results/notes.txt", "queue.py"])
-def test_the_command_starts_beside_a_file_of_any_name(name: str, tmp_path: Path) -> None:
-    shadow(tmp_path, name)
+@pytest.mark.parametrize("names", [("results.py", "queue.py"), ("results/notes.txt",)])
+def test_the_command_starts_beside_a_file_of_any_name(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    shadow(tmp_path, *names)
     (tmp_path / "tiny.yaml").write_text(sweep_text())
     done = python("-m", "orchestrator", "plan", "tiny.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tiny: 8 trials" in done.stdout
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_a_run_and_its_report_are_not_disturbed(executor: str, tmp_path: Path) -> None:
+def test_a_run_and_its_report_are_not_disturbed(tmp_path: Path) -> None:
+    """Neither the workers, nor this process where it does the work itself."""
     shadow(tmp_path, "results.py", "prune_core.py", "orchestrator/__init__.py", "mrsweep.py")
     (tmp_path / "mine.py").write_text("def biggest(layer):\n    return layer.weight.amax(1)\n")
-    (tmp_path / "tiny.yaml").write_text(sweep_text(criteria="['mine:biggest']", seeds="1"))
     # As the command that pip installs does it: without the working folder in front.
     start = "import sys; sys.path.remove(''); from orchestrator.__main__ import main; main()"
-    words = ("run", "tiny.yaml", "--executor", executor, "--device", "cpu", "--workers", "1")
-    done = python("-c", start, *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert "Report:" in done.stdout
-    trials = pd.read_parquet(tmp_path / "runs" / "tables" / "trials")
-    assert trials["status"].tolist() == ["done", "done"]
+    for executor, seeds in (("ray", 1), ("inline", 2)):
+        text = sweep_text(criteria="['mine:biggest']", seeds=str(seeds))
+        (tmp_path / "tiny.yaml").write_text(text)
+        words = ("run", "tiny.yaml", "--executor", executor, "--device", "cpu", "--workers", "1")
+        done = python("-c", start, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert "Report:" in done.stdout
+        trials = pd.read_parquet(tmp_path / "runs" / "tables" / "trials")
+        assert trials["status"].tolist() == ["done"] * 2 * seeds
     again = python("-c", start, "report", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
 
-@pytest.mark.parametrize("name", ["results.py", "results/__init__.py", "orchestrator.py"])
-def test_the_front_door_opens_beside_a_file_of_any_name(name: str, tmp_path: Path) -> None:
-    shadow(tmp_path, name)
+@pytest.mark.parametrize(
+    "names", [("results.py", "orchestrator.py", "prune_core.py"), ("results/__init__.py",)]
+)
+def test_the_front_door_opens_beside_a_file_of_any_name(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    shadow(tmp_path, *names)
     code = "import mrsweep; mrsweep.read_sweep, mrsweep.load; print(mrsweep.decompose.__module__)"
     done = python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
