@@ -53,7 +53,7 @@ def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options
     Raises:
         ValueError: If timm has no network of this name.
     """
-    import timm
+    from prune_core.models.third_party import timm
 
     if fault := check_name(f"timm:{name}"):
         raise ValueError(fault)
@@ -72,7 +72,7 @@ def check_name(architecture: str) -> str | None:
     """
     library, _, name = architecture.partition(":")
     if library == "timm":
-        import timm
+        from prune_core.models.third_party import timm
 
         known = timm.list_models()
     elif library == "torchvision":
@@ -89,7 +89,7 @@ def check_name(architecture: str) -> str | None:
 
 def _class_of(name: str) -> type[nn.Module]:
     """Return the class of a timm network without allocating its weights."""
-    import timm
+    from prune_core.models.third_party import timm
 
     with torch.device("meta"):
         return type(timm.create_model(name, pretrained=False))

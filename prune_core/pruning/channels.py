@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
+from prune_core.models.third_party import torch_pruning as tp
 from prune_core.pruning.costs import ChannelCosts, LayerCost, Width
 from prune_core.pruning.groups import (
     Member,

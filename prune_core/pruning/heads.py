@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from timm.layers.attention import Attention
 from torch import nn
 
+from prune_core.models.third_party import Attention
 from prune_core.pruning.groups import Member, PrunableModule
 
 
