@@ -238,8 +238,9 @@ def test_a_damaged_parquet_names_its_file(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(DatasetError, match=r"train.parquet in .* cannot be read"):
         load("cifar10", tmp_path, "parquet")
     rows = [{"img": {"bytes": b"no image"}, "label": 0}]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
-    with pytest.raises(DatasetError, match=r"image 0 of .* cannot be decoded"):
+    for part in ("train", "test"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{part}.parquet")
+    with pytest.raises(DatasetError, match=r"image 0 of .*train.parquet cannot be decoded"):
         load("cifar10", tmp_path, "parquet")
 
 

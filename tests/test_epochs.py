@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -41,3 +44,26 @@ def test_every_epoch_has_an_order_of_its_own(digits: Dataset) -> None:
     assert first != second != third != first
     assert orders(digits, "a") == [first, second, third]
     assert orders(digits, "b")[0] != first
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BatchNorm cannot normalise a single value; networks end with such layers."""
+    sizes: list[int] = []
+    forward = Recorder.forward
+
+    def counted(self: Recorder, images: Tensor) -> Tensor:
+        if self.training:
+            sizes.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Recorder, "forward", counted)
+    data = replace(digits, train=digits.train.take(torch.arange(11)))
+    network = Recorder(data.train.images[0].numel(), data.classes)
+    recipe = Training(objective="standard", epochs=1, lr=0.01)
+    for size, right in ((5, [5, 6]), (10, [11]), (4, [4, 4, 3]), (11, [11]), (1, [1] * 11)):
+        sizes.clear()
+        sized = recipe.model_copy(update={"batch_size": size}).resolved()
+        training.fit(network, data, sized, None, "a")
+        assert sizes == right

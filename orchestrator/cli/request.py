@@ -53,6 +53,8 @@ def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
         RequestError: It names all faults.
     """
     # These import torch, which other commands do without.
+    import torch
+
     from prune_core.data import datasets
     from prune_core.models.library import check_name
 
@@ -63,7 +65,7 @@ def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
     elif address is None:
         try:
             with console.status(f"reading {sweep.dataset.name}"):
-                datasets.read(sweep.dataset)
+                datasets.load(sweep.dataset, torch.device("cpu"))
         except DatasetError as error:
             faults.append(f"dataset: {error}")
     if faults:

@@ -13,33 +13,43 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 
 import numpy as np
 from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images [n, c, h, w] and labels [n]."""
+Images = NDArray[np.uint8]
+"""[n, c, h, w]."""
 
 
 def folder() -> Path:
-    """Return this machine's folder of decoded images: ``MRSWEEP_CACHE``, or the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("MRSWEEP_CACHE") or Path(home) / "mrsweep")
+    """Return this machine's folder of decoded images.
+
+    It is ``MRSWEEP_CACHE``, else in the user's cache; a user without a home has it among the
+    temporary files.
+    """
+    if given := os.environ.get("MRSWEEP_CACHE"):
+        return Path(given)
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches, "mrsweep")
+    try:
+        return Path.home() / ".cache" / "mrsweep"
+    except RuntimeError:  # no entry of this user, as in some containers, and no HOME
+        return Path(gettempdir(), f"mrsweep-{os.getuid()}")
 
 
 def decoded(
-    files: Iterable[Path], how: Mapping[str, object], decode: Callable[[], Arrays]
-) -> Arrays:
+    files: Iterable[Path], how: Mapping[str, object], decode: Callable[[], Images]
+) -> Images:
     """Return decoded images, from the cache if they are there.
 
     A cache that cannot be read or written costs only time; a warning says so.
 
     Args:
         files: The files that ``decode`` reads.
-        how: Everything else that the arrays depend on, as JSON values.
+        how: Everything else that the images depend on, as JSON values.
         decode: Reads the files; it is called if the cache has no entry for them.
     """
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -52,16 +62,15 @@ def decoded(
             if not place.is_dir():
                 _write(place, decode())
         # Copy on write: pages are shared between processes, and nothing reaches the file.
-        images = np.load(place / "images.npy", mmap_mode="c", allow_pickle=False)
-        return images, np.load(place / "labels.npy", allow_pickle=False)
+        images: Images = np.load(place / "images.npy", mmap_mode="c", allow_pickle=False)
+        return images
     except OSError as error:
         log.warning("decoded images cannot be kept in %s: %s", folder(), error)
         return decode()
 
 
-def _write(place: Path, arrays: Arrays) -> None:
+def _write(place: Path, images: Images) -> None:
     """Write an entry completely or not at all."""
     fresh = Path(mkdtemp(dir=place.parent))
-    np.save(fresh / "images.npy", arrays[0], allow_pickle=False)
-    np.save(fresh / "labels.npy", arrays[1], allow_pickle=False)
+    np.save(fresh / "images.npy", images, allow_pickle=False)
     fresh.rename(place)

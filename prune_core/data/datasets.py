@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from prune_core.data import readers
-from prune_core.data.cache import Arrays
-from prune_core.data.splits import Split, limit, split
+from prune_core.data.splits import Encoded, Split, limit, split
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
@@ -33,11 +32,13 @@ class Raw:
         train: The training images.
         test: The test images; None if they are to be cut off from ``train``.
         augment: Whether training flips and shifts images. Natural images allow it, digits do not.
+        names: What the classes 0, 1, ... are called; empty where nothing says so.
     """
 
-    train: Split
-    test: Split | None = None
+    train: Split | Encoded
+    test: Split | Encoded | None = None
     augment: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Dataset:
         mean: The mean of each channel of ``train``, in [0,1].
         std: The standard deviation of each channel of ``train``, in [0,1].
         augment: Whether training flips and shifts images.
+        names: What the classes are called in the files; empty where nothing says so.
     """
 
     train: Split
@@ -61,6 +63,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: bool
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -82,35 +85,27 @@ def load(spec: DatasetSpec, device: torch.device) -> Dataset:
     return _load(spec, device)
 
 
-def read(spec: DatasetSpec) -> Raw:
-    """Return a data set as its files hold it, on the CPU.
-
-    Raises:
-        DatasetError: If it is missing or damaged.
-    """
-    raw: Raw = DATASETS.load(spec.name)(spec)
-    return raw
-
-
 @lru_cache(maxsize=1)
 def _load(spec: DatasetSpec, device: torch.device) -> Dataset:
-    raw = read(spec)
+    raw: Raw = DATASETS.load(spec.name)(spec)
     name = spec.name
     train, test = (
         (raw.train, raw.test) if raw.test is not None else split(raw.train, 0.25, name, "test")
     )
-    train = limit(train, spec.per_class, name, "train")
-    test = limit(test, spec.test_per_class, name, "test")
-    train, held_out = split(train, spec.validation, name, "validation")
-    mean, std = _statistics(train.images)
+    # Only what is kept is decoded.
+    kept = limit(train, spec.per_class, name, "train").decode()
+    tested = limit(test, spec.test_per_class, name, "test").decode()
+    fitted, held_out = split(kept, spec.validation, name, "validation")
+    mean, std = _statistics(fitted.images)
     return Dataset(
-        train=train.to(device),
+        train=fitted.to(device),
         validation=held_out.to(device),
-        test=test.to(device),
-        classes=int(raw.train.labels.max()) + 1,
+        test=tested.to(device),
+        classes=len(raw.names) or int(raw.train.labels.max()) + 1,
         mean=mean,
         std=std,
         augment=raw.augment,
+        names=raw.names,
     )
 
 
@@ -138,7 +133,7 @@ def digits(spec: DatasetSpec) -> Raw:
     del spec
     images, labels = load_digits(return_X_y=True)
     pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    return Raw(_as_split((pixels, labels.astype(np.int64))))
+    return Raw(Split(torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64))))
 
 
 @method("generated", source="for tests")
@@ -189,7 +184,7 @@ def tiny_imagenet(spec: DatasetSpec) -> Raw:
     classes = readers.class_names(root / "train", "set root to the folder tiny-imagenet-200")
     train = readers.from_class_folders(root / "train", classes, spec.size, inner="images")
     test = readers.tiny_imagenet_validation(root, classes, spec.size)
-    return Raw(_as_split(train), _as_split(test), augment=True)
+    return Raw(train, test, True, tuple(classes))
 
 
 @method("imagefolder", source="torchvision's layout", needs=("root",), traits=("folder",))
@@ -198,13 +193,14 @@ def imagefolder(spec: DatasetSpec) -> Raw:
     root = Path(str(spec.root))
     layout = "put images into train/<class>/ and test/<class>/ under root"
     classes = readers.class_names(root / "train", layout)
-    train = _as_split(readers.from_class_folders(root / "train", classes, spec.size))
+    train = readers.from_class_folders(root / "train", classes, spec.size)
     parts = [root / name for name in TEST_PARTS if (root / name).is_dir()]
     if not parts:
-        return Raw(train, augment=True)
+        return Raw(train, None, True, tuple(classes))
     if strangers := sorted(set(readers.class_names(parts[0], layout)) ^ set(classes)):
         raise DatasetError(f"{parts[0]} and train differ in classes: {', '.join(strangers)}")
-    return Raw(train, _as_split(readers.from_class_folders(parts[0], classes, spec.size)), True)
+    test = readers.from_class_folders(parts[0], classes, spec.size)
+    return Raw(train, test, True, tuple(classes))
 
 
 @method("parquet", source="the Hugging Face layout", needs=("root",), traits=("parquet",))
@@ -214,7 +210,7 @@ def parquet(spec: DatasetSpec) -> Raw:
 
 
 TEST_PARTS = ("test", "valid", "val")
-"""What the folder or the files of the test split may be called, in order of preference."""
+"""What the folder of the test split may be called, in order of preference."""
 
 
 def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
@@ -222,18 +218,13 @@ def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
         return _from_parquet(spec, label)
     root = Path(str(spec.root))
     train, test = (readers.from_torchvision(name, root, part) for part in ("train", "test"))
-    return Raw(_as_split(train), _as_split(test), augment=True)
+    return Raw(train, test, augment=True)
 
 
 def _from_parquet(spec: DatasetSpec, label: str = "label") -> Raw:
-    root = Path(str(spec.root))
-    train = _as_split(readers.from_parquet(root, ["train"], spec.size, label))
+    from prune_core.data.parquet import from_parquet
+
     # Only a user's own data set may come without a test split: published ones have one.
-    if spec.name == "parquet" and not readers.parquet_files(root, TEST_PARTS):
-        return Raw(train, augment=True)
-    test = readers.from_parquet(root, TEST_PARTS, spec.size, label)
-    return Raw(train, _as_split(test), augment=True)
-
-
-def _as_split(arrays: Arrays) -> Split:
-    return Split(torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1]))
+    published = spec.name != "parquet"
+    train, test, names = from_parquet(Path(str(spec.root)), spec.size, label, published)
+    return Raw(train, test, True, names)

@@ -1,81 +1,25 @@
-"""Readers of images: torchvision's files, Parquet files and folders; each machine decodes once.
+"""Readers of images: torchvision's files, and folders (for Parquet: `prune_core.data.parquet`).
 
-All return images as uint8 [n, c, h, w] and labels [n]. All raise `DatasetError`, which says what to
-do, if files are missing or damaged.
+All raise `DatasetError`, which says what to do, if files are missing or damaged.
 """
 
 from __future__ import annotations
 
-import io
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from prune_core.data.cache import Arrays, decoded
+from prune_core.data.cache import decoded
+from prune_core.data.images import decode, image_files, is_stray
+from prune_core.data.splits import Encoded, Split
 from prune_core.errors import DatasetError
 
-IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".ppm", ".webp")
-"""Suffixes of the files that are read as images."""
 
-
-def from_parquet(
-    root: Path, parts: Sequence[str], size: int | None, label: str = "label"
-) -> Arrays:
-    """Read one part of a data set in the Hugging Face layout.
-
-    A row holds a struct with the encoded bytes of an image, and an integer label.
-
-    Args:
-        root: The folder of the files; they may also be in its folder ``data``.
-        parts: What the part may be called, in order of preference; files are ``<part>*.parquet``.
-        size: The side in pixels to resize images to; None to keep their size.
-        label: The column of the labels.
-
-    Returns:
-        Images [n, 3, h, w] and labels [n].
-
-    Raises:
-        DatasetError: If there are no such files, or they cannot be read.
-    """
-    files = parquet_files(root, parts)
-    if not files:
-        names = " or ".join(f"{part}*.parquet" for part in parts)
-        raise DatasetError(f"no {names} in {root}; set root to the folder that holds them")
-
-    def decode() -> Arrays:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pa.concat_tables(pq.read_table(file) for file in files)
-            column = next(name for name in ("img", "image") if name in table.column_names)
-            encoded = (row["bytes"] for row in table[column].to_pylist())
-            labels = table[label].to_numpy().astype(np.int64)
-            return _stack((io.BytesIO(data) for data in encoded), size, root), labels
-        except (OSError, StopIteration, KeyError, TypeError, pa.ArrowInvalid) as error:
-            raise DatasetError(
-                f"{files[0].name} in {root} cannot be read ({error or 'no image column'}); it "
-                f"needs a column img or image of encoded bytes and a column {label}; "
-                "fetch it again"
-            ) from error
-
-    return decoded(files, {"reader": "parquet", "size": size, "label": label}, decode)
-
-
-def parquet_files(root: Path, parts: Sequence[str]) -> list[Path]:
-    """Return the files of the first of ``parts`` that has any, in root or root/data."""
-    for part in parts:
-        for folder in (root, root / "data"):
-            if files := sorted(folder.glob(f"{part}*.parquet")):
-                return files
-    return []
-
-
-def from_torchvision(name: str, root: Path, part: str) -> Arrays:
+def from_torchvision(name: str, root: Path, part: str) -> Split:
     """Read a data set in torchvision's own layout; torchvision checks the files' digests.
 
     Args:
@@ -100,12 +44,15 @@ def from_torchvision(name: str, root: Path, part: str) -> Arrays:
     if name != "SVHN":
         images = images.transpose(0, 3, 1, 2)
     labels = shipped.labels if name == "SVHN" else shipped.targets
-    return np.ascontiguousarray(images), np.asarray(labels, dtype=np.int64)
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(np.asarray(labels, dtype=np.int64)),
+    )
 
 
 def from_class_folders(
     folder: Path, classes: Sequence[str], size: int | None, inner: str = ""
-) -> Arrays:
+) -> Encoded:
     """Read every image below ``folder/<class>/<inner>``.
 
     Args:
@@ -119,17 +66,15 @@ def from_class_folders(
     """
     files: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        images = sorted(
-            file for file in (folder / name / inner).rglob("*") if file.suffix.lower() in IMAGES
-        )
+        images = image_files(folder / name / inner)
         if not images:
             raise DatasetError(f"no image in {folder / name / inner}; fetch the data set again")
         files += [(file, label) for file in images]
     return from_files(files, size, folder)
 
 
-def from_files(files: Sequence[tuple[Path, int]], size: int | None, root: Path) -> Arrays:
-    """Read image files.
+def from_files(files: Sequence[tuple[Path, int]], size: int | None, root: Path) -> Encoded:
+    """Return image files, to be decoded when they are needed.
 
     Args:
         files: Each file with its label.
@@ -140,15 +85,15 @@ def from_files(files: Sequence[tuple[Path, int]], size: int | None, root: Path) 
         DatasetError: If an image cannot be decoded, or images differ in size.
     """
 
-    def decode() -> Arrays:
-        labels = np.array([label for _, label in files], dtype=np.int64)
-        return _stack((file for file, _ in files), size, root), labels
+    def read(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        chosen = [files[position][0] for position in positions.tolist()]
+        how = {"reader": "files", "size": size}
+        return decoded(chosen, how, lambda: decode(chosen, size, root))
 
-    how = {"reader": "files", "size": size, "labels": [label for _, label in files]}
-    return decoded([file for file, _ in files], how, decode)
+    return Encoded.of(np.array([label for _, label in files], dtype=np.int64), read)
 
 
-def tiny_imagenet_validation(root: Path, classes: Sequence[str], size: int | None) -> Arrays:
+def tiny_imagenet_validation(root: Path, classes: Sequence[str], size: int | None) -> Encoded:
     """Read Tiny-ImageNet's validation images with the labels of ``val_annotations.txt``.
 
     The data set ships them all in ``val/images``, which a reader of class folders would take for
@@ -196,34 +141,10 @@ def class_names(folder: Path, advice: str) -> list[str]:
         DatasetError: If there is none.
     """
     names = (
-        sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        sorted(e.name for e in folder.iterdir() if e.is_dir() and not is_stray(e.name))
         if folder.is_dir()
         else []
     )
     if not names:
         raise DatasetError(f"no class folders in {folder}; {advice}")
     return names
-
-
-def _stack(sources: Iterable[io.BytesIO | Path], size: int | None, root: Path) -> NDArray[np.uint8]:
-    """Decode images of one size as RGB; the three channels of a grey image are equal."""
-    from PIL import Image, UnidentifiedImageError
-
-    images: list[NDArray[np.uint8]] = []
-    for number, source in enumerate(sources):
-        try:
-            with Image.open(source) as opened:
-                colour = opened.convert("RGB")
-                if size is not None and colour.size != (size, size):
-                    colour = colour.resize((size, size), Image.Resampling.BILINEAR)
-                images.append(np.asarray(colour))
-        except (UnidentifiedImageError, OSError) as error:
-            name = source if isinstance(source, Path) else f"image {number} of {root}"
-            raise DatasetError(f"{name} cannot be decoded ({error}); fetch it again") from error
-    shapes = Counter(image.shape[:2] for image in images)
-    if len(shapes) > 1:
-        seen = ", ".join(f"{w}x{h}" for (h, w), _ in shapes.most_common(3))
-        raise DatasetError(
-            f"images in {root} differ in size ({seen}, ...); set dataset.size to resize them"
-        )
-    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))

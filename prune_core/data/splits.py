@@ -6,12 +6,16 @@ networks are measured on the same test images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
 
 
@@ -38,12 +42,63 @@ class Split:
         """Return the images and labels at ``index``: positions, or a mask [n]."""
         return Split(self.images[index], self.labels[index])
 
+    def decode(self) -> Split:
+        """Return the split: its images are decoded."""
+        return self
+
     def to(self, device: torch.device) -> Split:
         """Return the split on ``device``."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
-def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:
+@dataclass(frozen=True)
+class Encoded:
+    """Images that are not decoded yet, with their labels [n]: only those that are taken will be."""
+
+    labels: Tensor
+    positions: Tensor
+    """Of the images among all of the source, [n]."""
+    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+    """Decodes the images at some positions, as [n, c, h, w]."""
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], read: Callable[..., NDArray[np.uint8]]) -> Encoded:
+        """Return all images of a source."""
+        return cls(torch.from_numpy(labels), torch.arange(len(labels)), read)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> Encoded:
+        """Return the images and labels at ``index``: positions, or a mask [n]."""
+        return Encoded(self.labels[index], self.positions[index], self.read)
+
+    def decode(self) -> Split:
+        """Return the images decoded.
+
+        Raises:
+            DatasetError: One cannot be.
+        """
+        return Split(torch.from_numpy(self.read(self.positions.numpy())), self.labels)
+
+
+class Divisible(Protocol):
+    """What can be divided by its labels."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels [n]."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> Self:
+        """Return the part at ``index``."""
+
+
+Part = TypeVar("Part", bound=Divisible)
+
+
+def split(whole: Part, share: float, *purpose: str) -> tuple[Part, Part]:
     """Divide a split in two, with the same share of every class.
 
     Args:
@@ -53,6 +108,9 @@ def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:
 
     Returns:
         The rest and the part that was cut off, both in the order of ``whole``.
+
+    Raises:
+        DatasetError: There are too few images for both parts.
     """
     generator = torch.Generator().manual_seed(derive_seed("split", *purpose))
     order = torch.randperm(len(whole), generator=generator)
@@ -61,10 +119,18 @@ def split(whole: Split, share: float, *purpose: str) -> tuple[Split, Split]:
     for label in range(int(labels.max()) + 1):
         of_label = order[labels == label]
         held_out[of_label[: round(share * len(of_label))]] = True
+    if held_out.all() or not held_out.any():
+        counts = whole.labels.bincount()
+        fewest, most = int(counts[counts > 0].min()), int(counts.max())
+        images = f"{fewest} to {most} images" if fewest < most else f"{most} images"
+        raise DatasetError(
+            f"too few images for a {purpose[-1]} split: a share {share} of {images} a class is "
+            f"{'all' if held_out.all() else 'none'}; give more images, or another share"
+        )
     return whole.take(~held_out), whole.take(held_out)
 
 
-def limit(whole: Split, per_class: int | None, *purpose: str) -> Split:
+def limit(whole: Part, per_class: int | None, *purpose: str) -> Part:
     """Return at most ``per_class`` images of every class, in the order of ``whole``.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,8 +29,11 @@ class Threat(Spec):
 
 
 def _absolute(folder: str) -> str:
-    """Return the absolute path: workers have other working folders than the sweep file's reader."""
-    return str(Path(folder).absolute())
+    """Return the absolute path, ``~`` and ``$NAME`` filled in.
+
+    Workers have other working folders than the reader of the sweep file.
+    """
+    return str(Path(os.path.expandvars(folder)).expanduser().absolute())
 
 
 class Dataset(Spec):

@@ -114,7 +114,7 @@ class _Run:
         losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
         pruned = masked(self.network)
         self.network.train()
-        lr, count = 0.0, math.ceil(len(self.data.train) / training.batch_size)
+        lr, count = 0.0, len(self._divided(torch.arange(len(self.data.train))))
         for index, (images, labels) in enumerate(self._batches(epoch)):
             lr = rate(training, epoch + (index + 0.5) / count)
             for group in self._optimizer.param_groups:
@@ -194,15 +194,25 @@ class _Run:
         device = train.labels.device
         order = torch.randperm(len(train), generator=_generator("cpu", self.key, epoch, "order"))
         augmentation = _generator(device, self.key, epoch, "augmentation")
-        for batch in torch.split(order.to(device), self.training.batch_size):
+        for batch in self._divided(order.to(device)):
             images, labels = train.batch(batch)
             if self.data.augment:
                 images = flip_and_shift(images, augmentation)
             yield self._formatted(images), labels
 
     def _clean_batches(self) -> Iterator[Tensor]:
-        for images, _ in self.data.train.batches(self.training.batch_size):
-            yield self._formatted(images)
+        for batch in self._divided(torch.arange(len(self.data.train))):
+            yield self._formatted(self.data.train.batch(batch)[0])
+
+    def _divided(self, order: Tensor) -> list[Tensor]:
+        """Divide positions into batches; a last one of one image joins the one before it.
+
+        BatchNorm cannot normalise a single value, as the last layers of many networks have it.
+        """
+        batches = list(torch.split(order, self.training.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1 < len(batches[-2]):
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
 
     def _formatted(self, images: Tensor) -> Tensor:
         if self.compute.channels_last:

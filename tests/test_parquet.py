@@ -1,0 +1,188 @@
+"""Parquet files: which of them are a split, whether they are all there, and what labels mean."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from prune_core.data import datasets
+from prune_core.data.parquet import TRAIN, split_files
+from prune_core.errors import DatasetError
+from prune_core.specs.settings import Dataset
+
+from conftest import CPU
+
+TRAINED, TESTED = [i % 4 for i in range(80)], [i % 4 for i in range(16)]
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MRSWEEP_CACHE", str(tmp_path / "cache"))
+
+
+def write(
+    root: Path, name: str, labels: list[int], shown: Any = None, kind: pa.DataType | None = None,
+    names: list[str] | None = None,
+) -> None:  # fmt: skip
+    """A file of images whose red is 20 times their class, whatever their labels are called."""
+    images = []
+    for label in labels:
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (20 * label, len(images) % 200, 0)).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    column = pa.array(labels if shown is None else shown, kind)
+    table = pa.table({"image": pa.array(images, IMAGE), "label": column})
+    if names is not None:
+        feature = {"names": names, "_type": "ClassLabel"}
+        info = json.dumps({"info": {"features": {"label": feature}}})
+        table = table.replace_schema_metadata({"huggingface": info})
+    root.mkdir(exist_ok=True)
+    pq.write_table(table, root / f"{name}.parquet")
+
+
+def load(root: Path, **settings: Any) -> datasets.Dataset:
+    spec = Dataset(name="parquet", root=str(root), **settings)
+    return datasets._load.__wrapped__(spec, CPU)
+
+
+def check(data: datasets.Dataset, classes: int = 4) -> None:
+    assert data.classes == classes
+    for split in (data.train, data.validation, data.test):
+        assert torch.equal(split.images[:, 0, 0, 0].long(), 20 * split.labels)
+
+
+KINDS: dict[str, tuple[Any, pa.DataType, tuple[str, ...]]] = {
+    "integers": (lambda c: c, pa.int64(), ("0", "1", "2", "3")),
+    "bytes": (lambda c: c, pa.uint8(), ("0", "1", "2", "3")),
+    "whole floats": (float, pa.float32(), ("0", "1", "2", "3")),
+    "gaps": (lambda c: 250 * c, pa.int32(), ("0", "250", "500", "750")),
+    "from one": (lambda c: c + 1, pa.int64(), ("1", "2", "3", "4")),
+    "texts": (lambda c: "abcd"[c], pa.string(), ("a", "b", "c", "d")),
+    "large texts": (lambda c: "abcd"[c], pa.large_string(), ("a", "b", "c", "d")),
+    "dictionary": (lambda c: "abcd"[c], pa.dictionary(pa.int8(), pa.string()), tuple("abcd")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_of_every_kind_are_numbered_in_order(kind: str, tmp_path: Path) -> None:
+    name, of, names = KINDS[kind]
+    for part, labels in (("train", TRAINED), ("test", TESTED)):
+        write(tmp_path / "root", part, labels, [name(label) for label in labels], of)
+    data = load(tmp_path / "root")
+    check(data)
+    assert data.names == names
+
+
+def test_the_file_s_own_names_of_classes_count_those_without_images_too(tmp_path: Path) -> None:
+    write(tmp_path, "train", TRAINED, names=list("abcdef"))
+    write(tmp_path, "test", TESTED)
+    data = load(tmp_path)
+    check(data, classes=6)
+    assert data.names == tuple("abcdef")
+
+
+REFUSED: dict[str, tuple[Any, pa.DataType, str]] = {
+    "below 0": ([-1] * 16, pa.int64(), "test: labels below 0, .*: 16 of 16"),
+    "some below 0": ([-1, *TESTED[1:]], pa.int64(), "test: labels below 0, .*: 1 of 16"),
+    "missing": ([None, *TESTED[1:]], pa.int64(), r"test: labels that are missing \(null\): 1"),
+    "fractions": ([0.5, *TESTED[1:]], pa.float64(), "labels such as 0.5 are no integers"),
+    "lists": ([[0]] * 16, pa.list_(pa.int64()), "labels are of type list"),
+    "texts": (["a"] * 16, pa.string(), "texts in one split and numbers in another"),
+    "unknown": ([7, *TESTED[1:]], pa.int64(), "test has labels that train lacks: 7"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_label_is_refused(what: str, tmp_path: Path) -> None:
+    shown, kind, said = REFUSED[what]
+    write(tmp_path, "train", TRAINED)
+    write(tmp_path, "test", TESTED, shown, kind)
+    with pytest.raises(DatasetError, match=said):
+        load(tmp_path)
+
+
+def test_the_split_that_has_labels_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "train", TRAINED)
+    write(tmp_path, "test", TESTED, [-1] * 16)
+    write(tmp_path, "validation", TESTED)
+    with pytest.raises(DatasetError, match=r"validation.parquet has labels: give it the name of"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["train"], ["train-0", "train-1"], ["train_001", "train_002"],
+     ["train-00000-of-00002", "train-00001-of-00002"],
+     ["train-00000-of-00001-0123456789abcdef"]],
+)  # fmt: skip
+def test_the_shards_of_a_split_are_read_in_order(names: list[str], tmp_path: Path) -> None:
+    size = len(TRAINED) // len(names)
+    for index, name in enumerate(names):
+        write(tmp_path, name, TRAINED[index * size : (index + 1) * size])
+    write(tmp_path, "test", TESTED)
+    check(load(tmp_path))
+    assert [file.stem for file in split_files(tmp_path, TRAIN)] == names
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["train-00000-of-00002"], "these are missing: 1"),
+        (["train-00001-of-00002"], "these are missing: 0"),
+        (["train-00000-of-00004", "train-00003-of-00004"], "these are missing: 1, 2"),
+        (["train-0", "train-2"], "these are missing: 1"),
+        (["train", "train-00000-of-00001"], "do not belong together"),
+        (["train-00000-of-00001", "train-00000-of-00002"], "do not belong together"),
+        (["train-00000-of-00001-0123456789", "train-00000-of-00001-abcdef0123"],
+         "do not belong together"),
+    ],
+)  # fmt: skip
+def test_a_split_that_is_not_whole_or_there_twice_is_refused(
+    names: list[str], said: str, tmp_path: Path
+) -> None:
+    for name in names:
+        write(tmp_path, name, TRAINED)
+    write(tmp_path, "test", TESTED)
+    with pytest.raises(DatasetError, match=said):
+        load(tmp_path)
+
+
+def test_a_split_in_two_folders_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "data"):
+        write(folder, "train", TRAINED)
+    with pytest.raises(DatasetError, match="keep one"):
+        load(tmp_path)
+
+
+def test_files_of_another_name_are_not_part_of_a_split(tmp_path: Path) -> None:
+    write(tmp_path, "train", TRAINED)
+    write(tmp_path, "training_notes", TRAINED)
+    write(tmp_path, "test", TESTED)
+    assert [file.name for file in split_files(tmp_path, TRAIN)] == ["train.parquet"]
+
+
+def test_only_the_images_of_a_subset_are_decoded(tmp_path: Path) -> None:
+    write(tmp_path, "train", TRAINED)
+    write(tmp_path, "test", TESTED)
+    few = load(tmp_path, per_class=5, test_per_class=1, validation=0.2)
+    kept = {int(image[1, 0, 0]) for split in (few.train, few.validation) for image in split.images}
+    table = pq.read_table(tmp_path / "train.parquet")
+    images = table["image"].to_pylist()
+    for position in set(range(80)) - kept:
+        images[position] = {"bytes": b"no image", "path": None}
+    broken = table.set_column(0, "image", pa.array(images, IMAGE))
+    pq.write_table(broken, tmp_path / "train.parquet")
+    again = load(tmp_path, per_class=5, test_per_class=1, validation=0.2)
+    np.testing.assert_array_equal(again.train.images.numpy(), few.train.images.numpy())
+    with pytest.raises(DatasetError, match="cannot be decoded"):
+        load(tmp_path)
