@@ -6,8 +6,10 @@ import contextlib
 import math
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -76,6 +78,10 @@ def opened(
         return
     for variable, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
+    try:
+        Path.home()
+    except RuntimeError:  # no entry of this user, as in some containers; ray insists on a home
+        os.environ["HOME"] = tempfile.gettempdir()
     from orchestrator.driver.ray_tune import joined
 
     jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
