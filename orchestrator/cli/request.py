@@ -11,6 +11,7 @@ from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import Sweep, SweepFileError, read_sweep
 from prune_core.errors import DatasetError
+from prune_core.specs.registry import ATTACKS
 from results.errors import StorageError
 from results.tables.storage import Storage
 
@@ -65,8 +66,18 @@ def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
     elif address is None:
         try:
             with console.status(f"reading {sweep.dataset.name}"):
-                datasets.load(sweep.dataset, torch.device("cpu"))
+                data = datasets.load(sweep.dataset, torch.device("cpu"))
+            faults += _too_few_classes(sweep, data.classes)
         except DatasetError as error:
             faults.append(f"dataset: {error}")
     if faults:
         raise RequestError("\n".join(faults))
+
+
+def _too_few_classes(sweep: Sweep, classes: int) -> list[str]:
+    return [
+        f"attack {name!r} needs at least {least} classes; {sweep.dataset.name} has {classes}"
+        for name in sweep.evaluation.attacks
+        for need in ATTACKS[name].needs
+        if need.startswith("classes:") and classes < (least := int(need.partition(":")[2]))
+    ]

@@ -4,7 +4,8 @@ An attack is a function ``(network, images, labels, threat) -> images``. The net
 mode, and the attack gets only images [n, c, h, w] that the network classifies correctly. Values of
 placeholders are further arguments (``pgd-20``: ``k=20``). Random starts draw from torch's global
 generator, which `prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` may
-leave the ball of the threat; it gets every image and counts in no worst case.
+leave the ball of the threat; it gets every image and counts in no worst case. One that needs so many
+classes says so (``needs=("threat", "classes:4")``).
 
 PGD and APGD stop attacking an image once it is misclassified. For this PGD is our own
 (`prune_core.attacks.pgd`), and APGD sees the network through `Dropping`; tests compare both with
@@ -93,7 +94,11 @@ def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) 
     return _apgd(network, images, labels, threat, "ce")
 
 
-@method("apgd-dlr", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
+@method(
+    "apgd-dlr",
+    source="Croce and Hein, 2020 (arXiv 2003.01690)",
+    needs=("threat", "classes:3"),
+)
 def apgd_dlr(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """As apgd-ce, but on the difference of logits ratio; it needs 3 classes or more."""
     _enough_classes(network, images, "apgd-dlr", 3)
@@ -120,7 +125,11 @@ def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat
     return _run(attack, images, labels)
 
 
-@method("autoattack", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
+@method(
+    "autoattack",
+    source="Croce and Hein, 2020 (arXiv 2003.01690)",
+    needs=("threat", "classes:4"),
+)
 def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """The standard AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square; 4 classes or more."""
     classes = _enough_classes(network, images, "autoattack", 4)
