@@ -4,8 +4,8 @@ An attack is a function ``(network, images, labels, threat) -> images``. The net
 mode, and the attack gets only images [n, c, h, w] that the network classifies correctly. Values of
 placeholders are further arguments (``pgd-20``: ``k=20``). Random starts draw from torch's global
 generator, which `prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` may
-leave the ball of the threat; it gets every image and counts in no worst case. One that needs so many
-classes says so (``needs=("threat", "classes:4")``).
+leave the ball of the threat; it gets every image and counts in no worst case. One that works with
+so many classes or more says so (``needs=("threat", "classes:4")``).
 
 PGD and APGD stop attacking an image once it is misclassified. For this PGD is our own
 (`prune_core.attacks.pgd`), and APGD sees the network through `Dropping`; tests compare both with
