@@ -87,6 +87,11 @@ def run_sweep(
     return progress
 
 
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "root"))
+
+
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage root with the tiny sweep, run without a fault; copy it before changing it."""

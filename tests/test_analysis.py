@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 import results
-from results.errors import AnalysisError
 from results.statistics import least_squares
 from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import decompose_design, measured_terms, sums_of_squares
@@ -23,6 +22,8 @@ LEVELS = {
     "sparsity": (0.5, 0.8),
     "finetuning": ("none", "pgd", "standard"),
 }
+
+
 EFFECTS = {"none": -0.1, "standard": 0.0, "pgd": 0.1, "l1": 0.02, "lamp": 0.0, "random": -0.02}
 
 
@@ -156,53 +157,6 @@ def test_equal_effects_are_seldom_told_apart() -> None:
     assert false / tries <= 0.08  # 5 % and three standard errors
 
 
-def test_the_verdict_says_which_and_by_how_much() -> None:
-    found = results.verdict(sweep())
-    assert found.winner == "finetuning"
-    assert found.low < found.difference < found.high
-    assert found.difference == pytest.approx(
-        found.shares["finetuning"].value - found.shares["criterion"].value
-    )
-    assert "fine-tuning matters more than the criterion" in found.sentence
-    assert "PGD-20 accuracy" in found.sentence
-    assert "between 36 cells at 4 seeds" in found.sentence
-    assert found.seeds_to_decide is None
-    assert len(found.without) == 10
-    assert "stays the same when any one level is left out (10 tried)" in found.robustness
-
-
-def test_where_no_level_can_be_left_out_nothing_is_claimed() -> None:
-    two = sweep().query("criterion != 'lamp' and finetuning != 'none' and sparsity == 0.5")
-    found = results.verdict(two[two["architecture"] == "vgg8"])
-    assert found.without.empty
-    assert "No level can be left out" in found.robustness
-
-
-def test_the_verdict_can_go_the_other_way() -> None:
-    found = results.verdict(sweep(finetuning=0.0))
-    assert found.winner == "criterion"
-    assert "the criterion matters more than fine-tuning" in found.sentence
-
-
-def test_an_undecided_verdict_says_how_many_seeds_would_do() -> None:
-    found = results.verdict(sweep(seeds=3, noise=0.15, finetuning=0.25, seed=2))
-    assert found.winner == "undecided"
-    assert "do not decide" in found.sentence
-    assert found.seeds_to_decide > 3
-
-
-def test_a_verdict_that_hangs_on_one_level_says_so() -> None:
-    trials = sweep(noise=0.004)
-    flat = trials["finetuning"] != "none"  # standard and pgd alike: all rests on "none"
-    trials.loc[flat, "finetuned_pgd_20"] -= trials.loc[flat, "finetuning"].map(
-        {"standard": 0.0, "pgd": 0.1}
-    )
-    found = results.verdict(trials)
-    assert found.winner == "finetuning"
-    assert any("without fine-tuning none" in text for text in found.depends_on)
-    assert "depends on single levels" in found.robustness
-
-
 def test_trials_missing_at_some_seeds_are_filled_in_and_counted() -> None:
     trials = sweep()
     holes = trials.drop(index=[5, 40, 77])
@@ -288,40 +242,6 @@ def test_a_gain_is_fine_tuned_less_pruned() -> None:
     trials = sweep().assign(pruned_pgd_20=0.25)
     gain, after = (make_design(trials, name) for name in ("gain_pgd_20", "finetuned_pgd_20"))
     np.testing.assert_allclose(gain.values, after.values - 0.25)
-
-
-def test_cells_that_differ_by_noise_alone_carry_no_shares() -> None:
-    trials = sweep(noise=0)
-    turned = np.where(trials["seed"] % 2, -1, 1)  # what one seed says, the next one denies
-    with pytest.raises(AnalysisError, match="do not differ by more than noise"):
-        results.verdict(trials.assign(finetuned_pgd_20=turned * trials["finetuned_pgd_20"]))
-
-
-def confounded(trials: pd.DataFrame) -> pd.DataFrame:
-    """Every criterion with a fine-tuning of its own."""
-    own = {"none": "l1", "pgd": "lamp", "standard": "random"}
-    return trials[trials["criterion"] == trials["finetuning"].map(own)]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.assign(status="failed"), "no finished trial"),
-        (lambda t: t.drop(columns="finetuned_pgd_20"), "no metric 'finetuned_pgd_20'"),
-        (lambda t: t.assign(finetuned_pgd_20=np.nan), "no finished trial"),
-        (lambda t: t.assign(finetuned_pgd_20=np.inf), "no finished trial"),
-        (lambda t: t.iloc[:0], "no finished trial"),
-        (confounded, "too many cells are missing to tell the effect of"),
-        (lambda t: t[t["seed"] == 0], "with 1 of at least 3 seeds"),
-        (lambda t: t[t["seed"] < 2], "with 2 of at least 3 seeds"),
-        (lambda t: t[t["criterion"] == "l1"], "criterion has one level alone"),
-        (lambda t: pd.concat([t, t]), "agree in"),
-        (lambda t: pd.concat([t, t.assign(dataset="other")]), "several data sets"),
-    ],
-)
-def test_data_that_carry_no_verdict_say_why(change, message: str) -> None:
-    with pytest.raises(AnalysisError, match=message):
-        results.verdict(change(sweep()))
 
 
 def test_paired_differences_pair_by_cell_and_seed() -> None:

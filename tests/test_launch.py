@@ -13,7 +13,6 @@ import pytest
 import results
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
-from prune_core.training import loop as training
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -174,33 +173,10 @@ def test_a_damaged_artifact_is_computed_again(stage: str, done: Path, undisturbe
     pd.testing.assert_frame_equal(trials(done), trials(undisturbed))
 
 
-def test_networks_are_kept_or_dropped_as_the_file_says(tmp_path: Path, undisturbed: Path) -> None:
-    def stored(root: Path) -> dict[str, int]:
-        files = root.glob("artifacts/*/*/*.safetensors")
-        return dict(Counter(file.parts[-3] for file in files))
-
-    assert stored(undisturbed) == {"dense": 2, "prune": 4}
-    run_sweep(sweep_text(keep="[finetune]"), tmp_path / "a")
-    assert stored(tmp_path / "a") == {"finetune": 4}
-    pd.testing.assert_frame_equal(trials(tmp_path / "a"), trials(undisturbed))
-
-
 def test_a_sweep_drops_no_network_that_another_kept(done: Path) -> None:
     kept = sorted(done.glob("artifacts/*/*/*.safetensors"))
     run_sweep(sweep_text(name="other", keep="[]", criteria="[random, l1, l2]"), done)
     assert sorted(done.glob("artifacts/*/*/*.safetensors")) == kept
-
-
-def test_a_new_attack_on_kept_networks_trains_nothing(tmp_path: Path) -> None:
-    text = sweep_text(keep="[dense, prune, finetune]", seeds="1")
-    run_sweep(text, tmp_path)
-    epochs = sorted(tmp_path.glob("tables/epochs/*"))
-    told = run_sweep(text.replace("[fgsm]", "[fgsm, pgd-3]"), tmp_path)
-    # Each evaluates its own network, once.
-    assert Counter(kind for kind, _ in told.outcomes) == {"dense": 1, "prune": 2, "trial": 4}
-    assert sorted(tmp_path.glob("tables/epochs/*")) == epochs
-    attacks = Counter(Tables(Storage(str(tmp_path))).read("evaluations")["attack"])
-    assert attacks == {"clean": 5, "fgsm": 5, "pgd-3": 5}
 
 
 class Stopped(BaseException):
@@ -255,97 +231,3 @@ def test_the_sweep_s_folder_holds_the_file_and_the_plan(done: Path) -> None:
     assert (done / "sweeps/tiny/sweep.yaml").read_text() == sweep_text()
     plan = pd.read_parquet(done / "sweeps/tiny/plan.parquet")
     assert set(plan["trial_id"]) == set(make_plan(parse_sweep(sweep_text())).trials)
-
-
-ITERATIVE = sweep_text(
-    criteria="[taylor]",
-    granularities="[channel, weight, '2:4']",
-    finetuning="{i: {objective: standard, policy: iterative, rounds: 2, epochs: 3, lr: 0.02}}",
-    seeds="1",
-)
-
-
-@pytest.fixture(scope="module")
-def iterative(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("iterative")
-    run_sweep(ITERATIVE, root)
-    return root
-
-
-def test_iterative_pruning_meets_the_budget_of_the_dense_network(iterative: Path) -> None:
-    frame = trials(iterative)
-    assert set(frame["status"]) == {"done"}
-    assert (frame["params_removed"] - 0.5).abs().max() <= 0.01
-    assert frame["shortfall"].isna().all()
-    assert set(frame["rounds"]) == {2}
-    assert set(frame["epochs"]) == {3}
-    assert (
-        frame["channels_removed"].notna().tolist() == (frame["granularity"] == "channel").tolist()
-    )
-    modules = Tables(Storage(str(iterative))).read("modules")
-    last = modules[modules["network"].isin(frame["pruned_network"])]
-    assert (last["width_before"] > last["width_after"]).any()
-    assert not list(iterative.glob("artifacts/finetune/*/checkpoint*"))
-
-
-def test_iterative_pruning_stopped_in_its_second_round_goes_on(
-    iterative: Path, tmp_path: Path
-) -> None:
-    """To the same rows; the first round does not run again, nor does an epoch of the second."""
-    plain, checkpoints = Storage.write, 0
-
-    def stop_late(self: Storage, data: bytes, *parts: str) -> None:
-        nonlocal checkpoints
-        plain(self, data, *parts)
-        checkpoints += parts[:2] == ("artifacts", "finetune")
-        if checkpoints == 2:  # the first round's only epoch, and one of the second round's two
-            raise Stopped
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Storage, "write", stop_late)
-        with pytest.raises(Stopped):
-            run_sweep(ITERATIVE, tmp_path)
-    fitted: list[tuple[int, int]] = []
-    fit = training.fit
-
-    def noting(network, data, recipe, threat, key, checkpoint, *rest):
-        fitted.append((recipe.epochs, len(checkpoint.history) if checkpoint else 0))
-        return fit(network, data, recipe, threat, key, checkpoint, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "fit", noting)
-        run_sweep(ITERATIVE, tmp_path)
-    assert fitted[0] == (2, 1)
-    pd.testing.assert_frame_equal(trials(tmp_path), trials(iterative))
-
-
-def test_masked_networks_that_are_kept_take_a_new_attack_without_training(tmp_path: Path) -> None:
-    text = sweep_text(
-        granularities="[weight]", criteria="[l1]", seeds="1", keep="[dense, finetune]"
-    )
-    run_sweep(text, tmp_path)
-    first = trials(tmp_path)
-    epochs = sorted(tmp_path.glob("tables/epochs/*"))
-    run_sweep(text.replace("[fgsm]", "[pgd-3]"), tmp_path)
-    again = trials(tmp_path).dropna(subset="finetuned_pgd_3")
-    first, again = first.sort_values("finetuning"), again.sort_values("finetuning")
-    assert sorted(tmp_path.glob("tables/epochs/*")) == epochs
-    assert first["finetuned_clean"].tolist() == again["finetuned_clean"].tolist()
-    assert first["params"].tolist() == again["params"].tolist()
-    assert (first["params_removed"] - 0.5).abs().max() < 1e-4
-
-
-def test_scores_are_dropped_with_their_last_pruning_unless_kept(tmp_path: Path) -> None:
-    text = sweep_text(criteria="[taylor, l1]", seeds="1")
-    run_sweep(text, tmp_path / "kept")
-    assert len(list((tmp_path / "kept").glob("artifacts/scores/*/*"))) == 1  # l1's cost nothing
-    run_sweep(text + "\nkeep: [dense, prune]", tmp_path / "dropped")
-    assert not list((tmp_path / "dropped").glob("artifacts/scores/*/*"))
-    pd.testing.assert_frame_equal(trials(tmp_path / "dropped"), trials(tmp_path / "kept"))
-
-
-def test_rounds_leave_nothing_behind_that_is_not_kept(tmp_path: Path) -> None:
-    run_sweep(ITERATIVE.replace("channel, weight, '2:4'", "channel") + "\nkeep: [dense]", tmp_path)
-    assert set(trials(tmp_path)["status"]) == {"done"}
-    left = {file.parts[-3] for file in tmp_path.glob("artifacts/*/*/*")}
-    assert left == {"dense"}

@@ -1,0 +1,295 @@
+"""Data sets from files, as they are shipped: read whole, decoded once, damage named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from prune_core.data import datasets
+from prune_core.errors import DatasetError
+from prune_core.specs.settings import Dataset
+
+from conftest import CPU
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MRSWEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def picture(label: int, index: int, side: int = 8, grey: bool = False) -> Image.Image:
+    """A picture of one colour: ``label`` in red, ``index`` in green."""
+    if grey:
+        return Image.new("L", (side, side), 20 * label)
+    return Image.new("RGB", (side, side), (20 * label, index, 0))
+
+
+def encoded(label: int, index: int) -> dict[str, bytes]:
+    buffer = io.BytesIO()
+    picture(label, index).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue()}
+
+
+def write_parquet(root: Path, part: str, column: str, label: str, count: int = 30) -> None:
+    rows = [{column: encoded(i % 3, i), label: i % 3} for i in range(count)]
+    pq.write_table(pa.Table.from_pylist(rows), root / f"{part}.parquet")
+
+
+def write_folders(root: Path, part: str, inner: str = "", count: int = 10) -> None:
+    for label, name in enumerate(("n01", "n02", "n03")):
+        folder = root / part / name / inner
+        folder.mkdir(parents=True)
+        for index in range(count):
+            picture(label, index).save(folder / f"{name}_{index}.png")
+
+
+def load(name: str, root: Path, source: str, **options: object) -> datasets.Dataset:
+    spec = Dataset(name=name, root=str(root), source=source, **options)
+    return datasets._load.__wrapped__(spec, CPU)
+
+
+def check_three_classes(data: datasets.Dataset) -> None:
+    """Labels are the pictures' colours, in every split."""
+    assert data.classes == 3
+    for split in (data.train, data.validation, data.test):
+        assert len(split) > 0
+        assert torch.equal(split.images[:, 0, 0, 0].long(), 20 * split.labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "label", "part"),
+    [
+        ("cifar10", "img", "label", "test"),
+        ("cifar100", "img", "fine_label", "test"),
+        ("svhn", "image", "label", "test"),
+        ("tiny-imagenet", "image", "label", "valid"),
+        ("parquet", "image", "label", "test"),
+        ("parquet", "image", "label", None),
+    ],
+)
+def test_parquet_in_the_hub_s_layout(
+    name: str, column: str, label: str, part: str | None, tmp_path: Path, cache: Path
+) -> None:
+    write_parquet(tmp_path, "train", column, label)
+    if part is not None:
+        write_parquet(tmp_path, part, column, label, count=6)
+    data = load(name, tmp_path, "parquet")
+    check_three_classes(data)
+    assert data.shape == (3, 8, 8)
+    assert len(data.test) == 6
+    assert data.augment == (name != "svhn")
+
+
+def test_image_folders(tmp_path: Path, cache: Path) -> None:
+    write_folders(tmp_path, "train")
+    check_three_classes(load("imagefolder", tmp_path, "folder"))
+    write_folders(tmp_path, "val", count=4)
+    data = load("imagefolder", tmp_path, "folder", size=16)
+    check_three_classes(data)
+    assert len(data.test) == 12
+    assert data.shape == (3, 16, 16)
+
+
+def tiny(root: Path) -> Path:
+    """Tiny-ImageNet as shipped: validation images all in one folder, labels in a file beside."""
+    write_folders(root, "train", inner="images")
+    folder = root / "val" / "images"
+    folder.mkdir(parents=True)
+    lines = []
+    for index in range(12):
+        label = (7 * index) % 3
+        picture(label, index, grey=index == 4).save(folder / f"val_{index}.JPEG", "PNG")
+        lines.append(f"val_{index}.JPEG\tn0{label + 1}\t0\t0\t62\t62\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    return root
+
+
+def test_tiny_imagenet_s_validation_labels_come_from_its_annotations(
+    tmp_path: Path, cache: Path
+) -> None:
+    data = load("tiny-imagenet", tiny(tmp_path), "folder")
+    check_three_classes(data)
+    assert data.test.labels.bincount().tolist() == [4, 4, 4]
+
+
+def test_tiny_imagenet_with_validation_images_moved_into_class_folders(
+    tmp_path: Path, cache: Path
+) -> None:
+    write_folders(tmp_path, "train", inner="images")
+    write_folders(tmp_path, "val", inner="images", count=2)
+    check_three_classes(load("tiny-imagenet", tmp_path, "folder"))
+
+
+def break_annotation(root: Path) -> None:
+    notes = root / "val" / "val_annotations.txt"
+    notes.write_text(notes.read_text().replace("n02", "n99", 1))
+
+
+def truncate_image(root: Path) -> None:
+    file = root / "train" / "n02" / "images" / "n02_3.png"
+    file.write_bytes(file.read_bytes()[:30])
+
+
+def odd_size(root: Path) -> None:
+    picture(1, 3, side=9).save(root / "train" / "n02" / "images" / "n02_3.png")
+
+
+def no_annotations(root: Path) -> None:
+    (root / "val" / "val_annotations.txt").unlink()
+
+
+def empty_class(root: Path) -> None:
+    shutil.rmtree(root / "train" / "n03" / "images")
+
+
+def no_train(root: Path) -> None:
+    shutil.rmtree(root / "train")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (break_annotation, r"val_annotations.txt:2: no image 'val_1.JPEG', or no class 'n99'"),
+        (truncate_image, r"n02_3.png cannot be decoded .* fetch it again"),
+        (odd_size, r"differ in size \(8x8, 9x9.*; set dataset.size"),
+        (no_annotations, r"neither val_annotations.txt nor a folder for every class"),
+        (empty_class, r"no image in .*n03"),
+        (no_train, r"no class folders in .*train; set root to the folder tiny-imagenet-200"),
+    ],
+)
+def test_a_damaged_folder_says_what_to_do(
+    damage: Callable[[Path], None], words: str, tmp_path: Path, cache: Path
+) -> None:
+    damage(tiny(tmp_path))
+    with pytest.raises(DatasetError, match=words):
+        load("tiny-imagenet", tmp_path, "folder")
+
+
+def test_classes_that_differ_between_parts_are_named(tmp_path: Path, cache: Path) -> None:
+    write_folders(tmp_path, "train")
+    write_folders(tmp_path, "test")
+    shutil.move(tmp_path / "test" / "n03", tmp_path / "test" / "n04")
+    with pytest.raises(DatasetError, match="differ in classes: n03, n04"):
+        load("imagefolder", tmp_path, "folder")
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
+def test_a_missing_data_set_says_what_to_do(name: str, tmp_path: Path) -> None:
+    for source, words in (("parquet", r"no train\*.parquet in"), ("torchvision", "fetch it once")):
+        with pytest.raises(DatasetError, match=words):
+            load(name, tmp_path, source)
+
+
+def test_a_damaged_parquet_names_its_file(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(DatasetError, match=r"train.parquet in .* cannot be read"):
+        load("cifar10", tmp_path, "parquet")
+    rows = [{"img": {"bytes": b"no image"}, "label": 0}]
+    for part in ("train", "test"):
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{part}.parquet")
+    with pytest.raises(DatasetError, match=r"image 0 of .*train.parquet cannot be decoded"):
+        load("cifar10", tmp_path, "parquet")
+
+
+def cifar_batch(folder: Path, name: str, labels: list[int], monkeypatch: pytest.MonkeyPatch) -> str:
+    images = np.zeros((len(labels), 3, 32, 32), dtype=np.uint8)
+    images[:, 0] = 20 * np.array(labels)[:, None, None]
+    data = pickle.dumps({"data": images.reshape(len(labels), -1), "labels": labels})  # as they ship
+    (folder / name).write_bytes(data)
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def test_torchvision_s_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    lists = {
+        "train_list": [("data_batch_1", [0, 1, 2] * 10)],
+        "test_list": [("test_batch", [2, 0, 1])],
+    }
+    for which, batches in lists.items():
+        digests = [
+            [name, cifar_batch(folder, name, labels, monkeypatch)] for name, labels in batches
+        ]
+        monkeypatch.setattr(CIFAR10, which, digests)
+    meta = pickle.dumps({"label_names": list("abc")})
+    (folder / "batches.meta").write_bytes(meta)
+    md5 = hashlib.md5(meta, usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5})
+    check_three_classes(load("cifar10", tmp_path, "torchvision"))
+    (folder / "test_batch").write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match=r"no complete CIFAR10 .* fetch it once"):
+        load("cifar10", tmp_path, "torchvision")
+
+
+def test_images_are_decoded_once_for_a_machine(tmp_path: Path, cache: Path) -> None:
+    write_folders(tmp_path, "train")
+    first = load("imagefolder", tmp_path, "folder")
+    files = sorted((tmp_path / "train").rglob("*.png"))
+    with patch("PIL.Image.open", side_effect=AssertionError("decoded again")):
+        again = load("imagefolder", tmp_path, "folder")
+    assert torch.equal(first.train.images, again.train.images)
+    picture(2, 99).save(files[0])  # what has changed is decoded anew
+    assert not torch.equal(load("imagefolder", tmp_path, "folder").train.images, first.train.images)
+
+
+def test_processes_wait_for_the_one_that_decodes(tmp_path: Path, cache: Path) -> None:
+    write_folders(tmp_path, "train")
+    code = (
+        "import sys, torch\nfrom unittest.mock import patch\nfrom PIL import Image\n"
+        "from prune_core.data import datasets\nfrom prune_core.specs.settings import Dataset\n"
+        "opened, plain = [], Image.open\n"
+        "with patch('PIL.Image.open', lambda f: opened.append(f) or plain(f)):\n"
+        "    datasets.load(Dataset(name='imagefolder', root=sys.argv[1]), torch.device('cpu'))\n"
+        "print(len(opened))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert sorted(int(process.communicate()[0]) for process in started) == [0, 0, 30]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MRSWEEP_CACHE", str(tmp_path / "file" / "cache"))
+    write_folders(tmp_path, "train")
+    check_three_classes(load("imagefolder", tmp_path, "folder"))
+    assert "cannot be kept" in caplog.text
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no CIFAR-10 as Parquet beside the project")
+def test_real_cifar10_from_parquet() -> None:
+    data = load("cifar10", SHARED / "cifar10", "parquet", test_per_class=100)
+    assert len(data.train) + len(data.validation) == 50_000
+    assert data.train.labels.bincount().tolist() == [4500] * 10
+    assert data.test.labels.bincount().tolist() == [100] * 10
+    assert data.mean == pytest.approx((0.491, 0.482, 0.447), abs=0.005)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no Tiny-ImageNet as Parquet beside the project")
+def test_real_tiny_imagenet_from_parquet() -> None:
+    data = load("tiny-imagenet", SHARED / "tiny-imagenet", "parquet")
+    assert data.classes == 200
+    assert data.shape == (3, 64, 64)
+    assert data.test.labels.bincount().tolist() == [25] * 200
