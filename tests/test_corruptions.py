@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from prune_core.attacks import corruptions
-from prune_core.data import datasets
 from prune_core.specs.registry import CORRUPTIONS
 
 from rows import names
@@ -68,19 +67,48 @@ def test_strengths_are_those_of_the_benchmark() -> None:
     "name", ["defocus-blur", "motion-blur", "zoom-blur", "pixelate", "elastic"]
 )
 def test_blurs_and_maps_keep_a_constant_image(name: str) -> None:
-    grey = torch.full((2, 3, 32, 32), 0.3)
+    grey = torch.full((2, 3, 32, 32), 77 / 255)
     torch.testing.assert_close(CORRUPTIONS.load(name)(grey, 3, draw())[:, :, 8:24, 8:24],
                                grey[:, :, 8:24, 8:24], atol=1e-5, rtol=0)  # fmt: skip
 
 
-def test_glass_only_moves_pixels(digits: datasets.Dataset) -> None:
+def test_glass_copies_pixels_of_the_neighbourhood() -> None:
     """But for the blur before and after, which is nearly none at the first severity."""
     images = torch.rand(2, 1, 16, 16, generator=draw())
-    found = corruptions.glass_blur(images, 1, draw())
-    torch.testing.assert_close(
-        found.flatten(1).sort().values, images.flatten(1).sort().values, atol=1e-3, rtol=0
-    )
-    assert not torch.equal(found, images)
+    glass = corruptions.glass_blur(images, 1, draw())
+    near = torch.stack([images.roll((row, column), (2, 3)) for row in (0, 1) for column in (0, 1)])
+    apart = (near - glass).abs().amin(0)
+    assert float(apart.max()) < 1e-3
+    assert not torch.equal(glass, images)
+
+
+def test_clouds_have_the_roughness_of_the_benchmark_s() -> None:
+    """Its amplitude falls with the square of the decay: measured on 200 of its own clouds."""
+    for decay, roughness in ((3.0, 0.0205), (2.0, 0.0243)):
+        cloud = corruptions._plasma(200, 32, decay, draw())
+        near = (cloud[:, :, 1:] - cloud[:, :, :-1]).abs().mean()
+        assert float(near) == pytest.approx(roughness, rel=0.1)
+
+
+def test_a_zoom_is_bilinear_about_the_middle() -> None:
+    """A ramp stays a ramp, less steep by the factor."""
+    ramp = torch.arange(33.0).expand(1, 1, 33, 33)
+    for factor in (1.0, 1.1, 1.5):
+        zoomed = corruptions._zoomed(ramp, factor)
+        assert zoomed.shape == ramp.shape
+        assert float(zoomed[0, 0, 16, 16]) == pytest.approx(16, abs=1)
+        steps = zoomed[0, 0, :, 1:] - zoomed[0, 0, :, :-1]
+        torch.testing.assert_close(steps, torch.full_like(steps, float(steps.mean())))
+        assert float(steps.mean()) == pytest.approx(1 / factor, rel=0.05)
+
+
+def test_pixelate_at_the_first_severity_loses_little() -> None:
+    """Of 32 columns 30 remain: boxes that hold one column keep it."""
+    columns = torch.randint(0, 256, (1, 3, 1, 32), generator=draw()).float().div(255)
+    images = columns.expand(1, 3, 32, 32)
+    changed = corruptions.pixelate(images, 1, draw())
+    kept = ((changed - images).abs() < 1e-6).all(1)[0, 0]
+    assert int(kept.sum()) >= 16
 
 
 def test_a_point_is_dragged_along_a_line() -> None:

@@ -17,12 +17,12 @@ from prune_core.pruning.counting import count_macs, count_params, origin_of
 from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.groups import positions
 from prune_core.pruning.masks import Weights, best_of_groups
-from prune_core.pruning.prune import prune
+from prune_core.pruning.prune import prune, rebuild
 from prune_core.specs.recipes import Training
 from prune_core.training import loop as training
 from prune_core.training.policies import Start, scratch
 
-from conftest import pruned_stage
+from conftest import blank, pruned_stage
 from sparse_tensor_cores import accelerate, available
 
 
@@ -43,7 +43,10 @@ def test_masks_hold_through_training_and_scratch(
     scores = {m.name: torch.rand(m.units) for m in modules}
     prune(network, digits.shape, pruned, scores)
     before = {n: m.mask.clone() for n, m in network.named_modules() if hasattr(m, "mask")}
-    scratch(network, Start(seed=1))
+    fresh = blank(digits, seed=1)
+    rebuild(fresh, digits.shape, granularity, {name: [] for name in before})
+    masks.take_masks(fresh, network)
+    scratch(network, Start(seed=1, fresh=fresh))
     masks.hold(masks.masked(network))
     training.fit(network, digits, Training(epochs=1, lr=0.1), None, "key")
     for name, mask in before.items():

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.errors import DeclarationError, UnknownMethodError
 from prune_core.specs.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, OBJECTIVES, Axis
+from prune_core.specs.stages import digests
 
 from conftest import sweep_text
 from rows import ROWS, names
@@ -111,6 +112,8 @@ UNREADABLE = {
     "settings that are computed": IMPORT + "@method('x', settings={'eps': 8 / 255})\n" + LINE,
     "a wrong keyword": IMPORT + "@method('x', need=('gradients',))\n" + LINE,
     "keywords from elsewhere": IMPORT + "@method('x', **MORE)\n" + LINE,
+    "a revision that is a text": IMPORT + "@method('x', revision='2')\n" + LINE,
+    "a first revision": IMPORT + "@method('x', revision=1)\n" + LINE,
     "an async function": IMPORT + "@method('x')\nasync " + LINE,
     "a class": IMPORT + "@method('x')\nclass f:\n    pass\n",
     "a function under if": IMPORT + "if True:\n  @method('x')\n  def f(layer): pass\n",
@@ -141,6 +144,19 @@ def test_a_sweep_file_s_faults_name_a_declaration_that_cannot_be_read(
     module(tmp_path, monkeypatch, "unreadable", UNREADABLE["an alias"])
     with pytest.raises(SweepFileError, match=r"unreadable\.py:2: 'm' is the decorator 'method' by"):
         parse_sweep(sweep_text(criteria="['unreadable:f']"))
+
+
+def test_a_revision_is_part_of_the_keys_of_what_uses_the_method_and_of_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = IMPORT + "@method('x')\n" + LINE + "\n\n@method('y', revision=3)\ndef g(layer): pass\n"
+    module(tmp_path, monkeypatch, "revised", text)
+    assert [method.digest for method in Axis("thing", "revised").methods.values()] == [None, "r3"]
+    assert digests(objectives="trades", policies="scratch", criteria="l1") == {
+        "objectives": "r2", "policies": "r2",
+    }  # fmt: skip
+    assert digests(objectives="awp:trades") == {"objectives": "r2"}
+    assert digests(objectives="pgd", policies="finetune") == {}
 
 
 @pytest.mark.parametrize("place", ["prune_core.specs.registry", "mrsweep"])

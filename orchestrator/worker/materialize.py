@@ -161,7 +161,7 @@ class Materializer:
     def _finetuned(self, stage: Finetuned) -> nn.Module:
         network = self.network(stage.pruned)
         policy = POLICIES.load(stage.policy)
-        policy(network, Start(derive_seed(stage.key, "policy"), self._rewound_alike(stage)))
+        policy(network, self._start(stage))
         masks.hold(masks.masked(network))
         teacher = self.network(dense_of(stage)) if stage.training.taught else None
         self._fit(stage, network, teacher)
@@ -169,14 +169,19 @@ class Materializer:
             self._save(stage, network, self.pruning_facts(stage.pruned)["structure"])
         return network
 
-    def _rewound_alike(self, stage: Finetuned) -> nn.Module | None:
-        """Return the dense network's earlier weights, pruned as the network is."""
-        if stage.rewound is None:
-            return None
-        network = self.network(stage.rewound)
-        pruned = stage.pruned
+    def _start(self, stage: Finetuned) -> Start:
+        """Return what the policy of a fine-tuning may use."""
+        seed, rewound, fresh = derive_seed(stage.key, "policy"), None, None
+        if stage.rewound is not None:
+            rewound = self._cut_alike(self.network(stage.rewound), stage.pruned)
+        if "fresh" in POLICIES[stage.policy].needs:
+            fresh = self._cut_alike(self._blank(stage, seed).to(self.device), stage.pruned)
+        return Start(seed, rewound, fresh)
+
+    def _cut_alike(self, network: nn.Module, pruned: Pruned) -> nn.Module:
+        """Cut another network of the same architecture as a pruned one was cut; return it."""
         structure = self.pruning_facts(pruned)["structure"]
-        pruning.rebuild(network, self.data(stage).shape, pruned.granularity, structure)
+        pruning.rebuild(network, self.data(pruned).shape, pruned.granularity, structure)
         masks.take_masks(network, self.network(pruned))
         return network
 
@@ -273,7 +278,8 @@ class Materializer:
         """Return the data set that a stage descends from."""
         return datasets.load(dense_of(stage).dataset, self.device)
 
-    def _blank(self, stage: Stage) -> nn.Module:
+    def _blank(self, stage: Stage, seed: int | None = None) -> nn.Module:
+        """Return the architecture as built: with the dense network's seed, or another."""
         dense = dense_of(stage)
         data = self.data(stage)
         return architectures.build(
@@ -282,7 +288,7 @@ class Materializer:
             data.classes,
             data.mean,
             data.std,
-            derive_seed(dense.key, "initialisation"),
+            derive_seed(dense.key, "initialisation") if seed is None else seed,
         )
 
 

@@ -163,6 +163,7 @@ def cascade(
     "corruption-<corruption>-<severity>",
     source="Hendrycks and Dietterich, 2019 (arXiv 1903.12261)",
     traits=("unbounded",),
+    revision=2,
 )
 def corruption(
     network: nn.Module,
@@ -184,6 +185,7 @@ def corruption(
     "corruptions-<severity>",
     source="Hendrycks and Dietterich, 2019 (arXiv 1903.12261)",
     traits=("unbounded",),
+    revision=2,
 )
 def corruptions(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | None, severity: int

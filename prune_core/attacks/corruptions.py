@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from torchvision.transforms.functional import affine, gaussian_blur
+from torchvision.transforms.functional import gaussian_blur, rgb_to_grayscale
 
 from prune_core.specs.registry import method
 
@@ -64,20 +65,21 @@ def defocus_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 @method("glass-blur")
 def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """The blur of frosted glass: neighbouring pixels change places."""
+    """The blur of frosted glass: pixels become copies of their neighbours.
+
+    The benchmark means to swap the two, and its code copies one over the other; so does this.
+    """
     choices = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
     sigma, reach, rounds = choices[severity - 1]
     glass = _blurred(images, sigma).clone()
     height, width = images.shape[2:]
     every = torch.arange(len(images))
     for _ in range(rounds):
-        for row in range(height - reach - 1, reach, -1):
-            for column in range(width - reach - 1, reach, -1):
+        for row in range(height - reach, reach, -1):
+            for column in range(width - reach, reach, -1):
                 shift = torch.randint(-reach, reach, (2, len(images)), generator=generator)
                 there = (row + shift[0], column + shift[1])
-                here = glass[:, :, row, column].clone()
                 glass[:, :, row, column] = glass[every, :, there[0], there[1]]
-                glass[every, :, there[0], there[1]] = here
     return _blurred(glass, sigma)
 
 
@@ -93,9 +95,8 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 def zoom_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """The blur of a zooming camera: the mean over several magnifications."""
     del generator
-    most = (1.05, 1.10, 1.15, 1.20, 1.25)[severity - 1]
-    factors = torch.arange(1, most + 1e-9, 0.01).tolist()
-    zoomed = [affine(images, 0, [0, 0], factor, [0.0]) for factor in factors]
+    stop = (1.06, 1.11, 1.16, 1.21, 1.26)[severity - 1]
+    zoomed = [_zoomed(images, float(factor)) for factor in np.arange(1, stop, 0.01)]
     return torch.stack([images, *zoomed]).mean(0)
 
 
@@ -111,11 +112,12 @@ def snow(images: Tensor, severity: int, generator: Generator) -> Tensor:
     )[severity - 1]
     count, _, height, width = images.shape
     flakes = mean + spread * torch.randn(count, 1, height, width, generator=generator)
-    flakes = affine(flakes, 0, [0, 0], zoom, [0.0])
+    flakes = _zoomed(flakes, zoom)
     flakes = flakes.masked_fill(flakes < least, 0.0).clamp(0, 1)
     angle = (torch.rand(count, generator=generator) * -90 - 45) * math.pi / 180
     flakes = _dragged(flakes, _length(images, radius), _length(images, sigma), angle)
-    grey = images.mean(1, keepdim=True) * 1.5 + 0.5
+    grey = rgb_to_grayscale(images) if images.shape[1] == 3 else images
+    grey = grey * 1.5 + 0.5
     return share * images + (1 - share) * images.maximum(grey) + flakes + flakes.rot90(2, (2, 3))
 
 
@@ -156,7 +158,8 @@ def elastic(images: Tensor, severity: int, generator: Generator) -> Tensor:
     )[severity - 1]  # fmt: skip
     count, _, height, width = images.shape
     # Each of three corners moves by up to `shake` of the side: an affine map near the identity.
-    corner = torch.tensor([[1 / 3, 1 / 3], [1 / 3, -1 / 3], [-1 / 3, -1 / 3]]) * 2
+    side = min(height, width)
+    corner = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]) * (2 * (side // 3) / side)
     moved = corner + 2 * shake * (2 * torch.rand(count, 3, 2, generator=generator) - 1)
     ones = torch.ones(count, 3, 1)
     solved = torch.linalg.solve(torch.cat([moved, ones], 2), corner.expand(count, -1, -1))
@@ -174,8 +177,13 @@ def pixelate(images: Tensor, severity: int, generator: Generator) -> Tensor:
     del generator
     share = (0.95, 0.9, 0.85, 0.75, 0.65)[severity - 1]
     height, width = images.shape[2:]
-    small = F.interpolate(images, size=(int(height * share), int(width * share)), mode="area")
-    return F.interpolate(small, size=(height, width), mode="nearest")
+    size = (int(width * share), int(height * share))
+    return _by_pillow(
+        images,
+        lambda image: image.resize(size, Image.Resampling.BOX).resize(
+            (width, height), Image.Resampling.BOX
+        ),
+    )
 
 
 @method("jpeg")
@@ -183,17 +191,36 @@ def jpeg(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """JPEG compression."""
     del generator
     quality = (80, 65, 58, 50, 40)[severity - 1]
-    compressed = torch.empty_like(images)
+
+    def compressed(image: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        return Image.open(buffer)
+
+    return _by_pillow(images, compressed)
+
+
+def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """Change images one by one, with 8 bits a channel."""
+    changed = torch.empty_like(images)
     for index, image in enumerate(images.mul(255).round().to(torch.uint8).numpy()):
         grey = image.shape[0] == 1
-        buffer = io.BytesIO()
-        Image.fromarray(image[0] if grey else image.transpose(1, 2, 0)).save(
-            buffer, "JPEG", quality=quality
-        )
-        read = np.asarray(Image.open(buffer))
+        read = np.asarray(change(Image.fromarray(image[0] if grey else image.transpose(1, 2, 0))))
         planes = read[None] if grey else read.transpose(2, 0, 1)
-        compressed[index] = torch.from_numpy(planes.astype(np.float32)) / 255
-    return compressed
+        changed[index] = torch.from_numpy(planes.astype(np.float32)) / 255
+    return changed
+
+
+def _zoomed(images: Tensor, factor: float) -> Tensor:
+    """Magnify the middle of images, bilinearly, to their size."""
+    sides = images.shape[2:]
+    cut = [math.ceil(side / factor) for side in sides]
+    top, left = ((side - part) // 2 for side, part in zip(sides, cut, strict=True))
+    middle = images[:, :, top : top + cut[0], left : left + cut[1]]
+    size = [round(part * factor) for part in cut]
+    large = F.interpolate(middle, size=size, mode="bilinear", align_corners=True)
+    top, left = ((part - side) // 2 for side, part in zip(sides, size, strict=True))
+    return large[:, :, top : top + sides[0], left : left + sides[1]]
 
 
 def _length(images: Tensor, pixels: float) -> float:
@@ -243,7 +270,7 @@ def _plasma(count: int, side: int, decay: float, generator: Generator) -> Tensor
 
     def shaken(total: Tensor) -> Tensor:
         noise = 2 * torch.rand(total.shape, generator=generator) - 1
-        return total / 4 + wobble * noise
+        return total / 4 + wobble**2 * noise  # squared, as the benchmark's code has it
 
     while step >= 2:
         half = step // 2

@@ -27,9 +27,10 @@ ARGUMENTS: dict[str, tuple[type[Any], str]] = {
     "traits": (tuple, "a tuple of strings"),
     "settings": (dict, "a dict with strings as keys"),
     "fixed": (dict, "a dict with strings as keys"),
+    "revision": (int, "an integer above 1"),
 }
 """The arguments of a declaration besides the name: their types, and the types in words."""
-FORM = '@method("name", source="", needs=(), traits=(), settings={}, fixed={})'
+FORM = '@method("name", source="", needs=(), traits=(), settings={}, fixed={}, revision=2)'
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Method:
         traits: Properties that callers may rely on, such as ``"comparable"``.
         settings: The settings that it reads, with their default values.
         fixed: The settings that it reads with a value that users cannot change.
-        digest: A digest of the module's source; None for built-in methods.
+        digest: What tells its code from earlier code of the same name: of a user's method a digest
+            of the module's source, of a built-in one its revision. None if it never changed.
     """
 
     name: str
@@ -158,11 +160,13 @@ class Source:
             if word.arg not in ARGUMENTS:
                 self._refuse(word, f"{ast.unparse(word)!r} is not an argument of 'method'")
             value, (kind, wanted) = self._literal(word.value), ARGUMENTS[word.arg]
-            if not isinstance(value, kind) or not all(isinstance(part, str) for part in value):
+            if not isinstance(value, kind) or not _fits(value):
                 self._refuse(word, f"{ast.unparse(word)!r} is not {wanted}")
             arguments[word.arg] = value
         if assigned := [need for need in arguments.get("needs", ()) if "=" in need]:
             self._refuse(decorator, f"the setting {assigned[0]!r} belongs in settings or fixed")
+        if (revision := arguments.pop("revision", None)) is not None:
+            arguments["digest"] = f"r{revision}"
         origin = f"{self.module}:{node.name}"
         return Method(name, origin, self.summary(node.name), **arguments)
 
@@ -178,6 +182,11 @@ class Source:
             "a function at the top level of its module, and import 'method' by this name from "
             f"{' or '.join(PLACES)}"
         )
+
+
+def _fits(value: Any) -> bool:
+    """Say whether a value of the right type has parts of the right type, or a right size."""
+    return value > 1 if isinstance(value, int) else all(isinstance(part, str) for part in value)
 
 
 def _called(decorator: ast.expr) -> str:

@@ -32,6 +32,7 @@ def method(
     traits: tuple[str, ...] = (),
     settings: Mapping[str, Any] | None = None,
     fixed: Mapping[str, Any] | None = None,
+    revision: int | None = None,
 ) -> Callable[[F], F]:
     """Declare a function as a method of its module's axis.
 
@@ -45,11 +46,13 @@ def method(
         traits: Properties that callers may rely on, such as ``"comparable"``.
         settings: The settings that it reads, with their default values.
         fixed: The settings that it reads with a value that users cannot change.
+        revision: From 2, raised whenever a built-in method would give other numbers than before:
+            it is part of the keys of the stages that use the method, and of no others.
 
     Returns:
         A decorator that returns the function as it is.
     """
-    del name, source, needs, traits, settings, fixed  # read from the source
+    del name, source, needs, traits, settings, fixed, revision  # read from the source
 
     def unchanged(function: F) -> F:
         return function

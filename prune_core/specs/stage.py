@@ -31,7 +31,9 @@ class Stage(Spec):
     network_word: ClassVar[str | None] = None
     """What tables call its network; None where it has none of its own that is measured."""
 
-    outside: dict[str, str] = Field({}, description="digests of methods from outside, by axis")
+    outside: dict[str, str] = Field(
+        {}, description="by axis: digests of methods from outside, revisions of built-in ones"
+    )
 
     @property
     def passes(self) -> float:

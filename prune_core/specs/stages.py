@@ -272,7 +272,7 @@ def _digest(axis: Axis, name: str) -> dict[str, str]:
 
 
 def digests(**names: str) -> dict[str, str]:
-    """Return the digests of those methods that come from outside; ``criteria="l1"``, and so on."""
+    """Return the digests of those methods that have one; ``criteria="l1"``, and so on."""
     outside: dict[str, str] = {}
     for axis, name in names.items():
         outside |= _digest(AXES[axis], name)

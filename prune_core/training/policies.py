@@ -2,7 +2,8 @@
 
 A policy is a function ``(network, start) -> None`` that prepares the pruned network in place. If it
 needs ``"rate"``, fine-tuning uses the learning rates of the last epochs of the dense network's
-training. If it needs ``"rewound"``, ``start`` holds the dense network's earlier weights.
+training. If it needs ``"rewound"``, ``start`` holds the dense network's earlier weights; if it
+needs ``"fresh"``, a network that has learned nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from prune_core.models.state import seeded
 from prune_core.specs.registry import method
 
 
@@ -23,10 +23,13 @@ class Start:
         seed: The seed of all its random numbers.
         rewound: The dense network with its earlier weights, pruned in the same way; None if the
             policy does not need it.
+        fresh: The network built anew from random numbers, pruned in the same way; None if the
+            policy does not need it.
     """
 
     seed: int
     rewound: nn.Module | None = None
+    fresh: nn.Module | None = None
 
 
 @method("none")
@@ -67,15 +70,9 @@ def iterative(network: nn.Module, start: Start) -> None:
     del network, start
 
 
-@method("scratch", source="Liu et al., 2019 (arXiv 1810.05270)")
+@method("scratch", source="Liu et al., 2019 (arXiv 1810.05270)", needs=("fresh",), revision=2)
 def scratch(network: nn.Module, start: Start) -> None:
     """Train the pruned architecture from new random weights: a control for every pruning."""
-    device = next(network.parameters()).device
-    with seeded(start.seed, device):
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear | nn.BatchNorm2d):
-                module.reset_parameters()
+    if start.fresh is None:
+        raise ValueError("policy 'scratch' needs the network built anew")
+    network.load_state_dict(start.fresh.state_dict())
