@@ -48,7 +48,7 @@ threat: {eps: 0.15}
 evaluation: {attacks: [fgsm], sanity_images: 0}
 """
 
-CHECKED = "{attacks: [fgsm], sanity_images: 16}"
+CHECKED = "{attacks: [fgsm], sanity_images: 6}"
 """Evaluation with the checks for false robustness, which take most of a tiny sweep's time."""
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
 from prune_core.data.splits import Split
+from prune_core.models.third_party import torch_pruning as tp
 from prune_core.pruning import learning
 from prune_core.pruning.channels import Channels
 from prune_core.pruning.criteria import lamp

@@ -35,7 +35,7 @@ def test_an_attack_may_go_to_the_end_of_its_ball_and_no_further(
     moved = attacked(norm, 0.25, monkeypatch)
     assert torch.allclose(moved - IMAGES, torch.tensor(0.25 * STEP[norm]))
     with pytest.raises(
-        RuntimeError, match=r"left its ball: 0\.25[01]\d* is beyond the radius 0\.25"
+        RuntimeError, match=r"left its ball: a change of 0\.25[01]\d* exceeds the radius 0\.25"
     ):
         attacked(norm, 0.251, monkeypatch)
 
@@ -43,5 +43,5 @@ def test_an_attack_may_go_to_the_end_of_its_ball_and_no_further(
 def test_an_attack_may_not_leave_the_range_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outside.MOVES_BY", 0.1)
     network, labels = Constant(), torch.zeros(4, dtype=torch.long)
-    with pytest.raises(RuntimeError, match="left the range of images"):
+    with pytest.raises(RuntimeError, match="left the range of pixels"):
         attack(network, network, IMAGES + 0.45, labels, "outside:moves", Threat(eps=0.25))
