@@ -37,12 +37,15 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "torchvision:<name>": {"name": "torchvision:mnasnet0_5", "params": 950322},
     },
     "criteria": {
-        name: {}
-        for name in (
+        **{
+            name: {}
+            for name in (
             "random", "l1", "l2", "fpgm", "lamp", "bn-scale", "group-norm", "taylor", "hessian",
             "fisher", "snip", "grasp", "synflow", "hrank", "chip", "apoz", "thinet", "adv-taylor",
             "adv-fisher", "adv-snip", "learned",
-        )
+            )
+        },
+        "grasp-<k>": {"name": "grasp-1"},
     },
     "allocations": {
         name: {}
@@ -54,7 +57,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "granularities": {"channel": {}, "weight": {}, "<n>:<m>": {"name": "2:4"}},
     "sensitivities": {name: {} for name in ("mrs", "mrs-few-step", "mrs-first-order", "scan")},
     "objectives": {
-        "standard": {}, "fgsm": {}, "pgd": {}, "trades": {}, "mart": {},
+        "standard": {}, "fgsm": {}, "pgd": {}, "trades": {}, "mart": {}, "ard": {},
         "awp:<objective>": {"name": "awp:trades"},
         "distill:<objective>": {"name": "distill:pgd"},
     },

@@ -102,7 +102,10 @@ SLOW: dict[str, Callable[[Tensor, Tensor, list[int]], float]] = {
 }
 
 
-@pytest.mark.parametrize("objective", [name for name in names("objectives") if ":" not in name])
+UNTAUGHT = [name for name in names("objectives") if "teacher" not in OBJECTIVES[name].needs]
+
+
+@pytest.mark.parametrize("objective", [name for name in UNTAUGHT if ":" not in name])
 def test_against_the_formula(objective: str, setting: Setting) -> None:
     clean, robust = setting.passes()
     expected = SLOW[objective](clean, robust, setting.labels.tolist())
@@ -119,6 +122,24 @@ def test_label_smoothing(objective: str, setting: Setting) -> None:
     loss, _ = setting.run(objective, label_smoothing=0.2)
     expected = cross_entropy(logits, setting.labels.tolist(), 0.2)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_robust_distillation_is_that_of_its_authors(share: float, setting: Setting) -> None:
+    clean, robust = setting.passes()
+    labels = setting.labels.tolist()
+    student = probabilities(robust, 30.0)
+    teacher = probabilities(setting.teacher(setting.images), 30.0)
+    apart = sum(divergence(t, s) for t, s in zip(teacher, student, strict=True))
+    apart /= len(labels) * clean.shape[1]  # a mean over classes too
+    loss, logits = setting.run("ard", distill_weight=share)
+    expected = share * 900 * apart + (1 - share) * cross_entropy(clean, labels)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-3)
+    torch.testing.assert_close(logits, robust)
+    assert setting.kinds == ["pgd"]
+    recipe = Training(objective="ard", epochs=1).resolved()
+    assert (recipe.temperature, recipe.distill_weight) == (30.0, 1.0)
+    assert (recipe.attack_steps, recipe.attack_step, recipe.attack_mode) == (10, 0.25, "train")
 
 
 @pytest.mark.parametrize("inner", ["standard", "pgd", "trades"])

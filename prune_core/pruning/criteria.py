@@ -152,16 +152,25 @@ def snip(layer: Layer) -> Tensor:
 
 @method(
     "grasp",
+    source="Wang et al., 2020 (arXiv 2002.07376), eq. 8; temperature 200 as in their code",
+    needs=("gradients",),
+    traits=("comparable",),
+    revision=2,
+)
+def grasp(layer: Layer) -> Tensor:
+    """The weights times the Hessian times the gradient: high for what carries gradient flow."""
+    return grasp_at(layer, 200)
+
+
+@method(
+    "grasp-<k>",
     source="Wang et al., 2020 (arXiv 2002.07376), eq. 8",
     needs=("gradients",),
     traits=("comparable",),
 )
-def grasp(layer: Layer) -> Tensor:
-    """The weights times the Hessian times the gradient: high for what carries gradient flow.
-
-    Of the trained network on its own logits: no temperature, unlike the authors' code.
-    """
-    return (layer.weight * layer.hessian_gradient).sum(1)
+def grasp_at(layer: Layer, k: int) -> Tensor:
+    """The same with the logits divided by k; 1 for the network's own logits."""
+    return (layer.weight * layer.hessian_gradient(k)).sum(1)
 
 
 @method(

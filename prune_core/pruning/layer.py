@@ -46,10 +46,9 @@ class Layer:
         """An estimate of the diagonal of the Gauss-Newton matrix of the mean cross-entropy."""
         return self._rows(self.signals.curvature)
 
-    @property
-    def hessian_gradient(self) -> Tensor:
-        """The Hessian of the mean cross-entropy times its gradient."""
-        return self._rows(self.signals.hessian_gradient)
+    def hessian_gradient(self, temperature: float) -> Tensor:
+        """Return the Hessian times the gradient; logits are divided by a temperature."""
+        return self._rows(self.signals.hessian_gradient(temperature))
 
     @property
     def flow(self) -> Tensor:

@@ -58,6 +58,7 @@ class Signals:
         self.stage = stage
         self.calibration = stage.calibration or Calibration()
         self.weights = {n: m.get_parameter("weight") for n, m in maskable(network).items()}
+        self._hessian_gradients: dict[float, ByLayer] = {}
 
     @cached_property
     def batches(self) -> list[Batch]:
@@ -111,10 +112,16 @@ class Signals:
                     total[name] += gradient.square() / (PROBES * self.count)
         return total
 
-    @cached_property
-    def hessian_gradient(self) -> ByLayer:
-        """The Hessian of the mean cross-entropy times its gradient."""
-        return self._hessian_times(self.gradient)
+    def hessian_gradient(self, temperature: float) -> ByLayer:
+        """Return the Hessian of the mean cross-entropy times its gradient.
+
+        Args:
+            temperature: What the logits are divided by.
+        """
+        if temperature not in self._hessian_gradients:
+            found = self._hessian_times_gradient(temperature)
+            self._hessian_gradients[temperature] = found
+        return self._hessian_gradients[temperature]
 
     @cached_property
     def flow(self) -> ByLayer:
@@ -208,17 +215,24 @@ class Signals:
         gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
         return dict(zip(self.weights, gradients, strict=True))
 
-    def _hessian_times(self, vector: ByLayer) -> ByLayer:
-        """Return the Hessian of the mean cross-entropy times a vector."""
-        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+    def _hessian_times_gradient(self, temperature: float) -> ByLayer:
+        zeros = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        gradient, total = zeros, {name: zero.clone() for name, zero in zeros.items()}
         weights = list(self.weights.values())
+
+        def loss_of(images: Tensor, labels: Tensor) -> Tensor:
+            logits = self.network(images) / temperature
+            return F.cross_entropy(logits, labels, reduction="sum") / self.count
+
         with evaluating(self.network), torch.enable_grad():
-            for images, labels in self.batches:
-                loss = F.cross_entropy(self.network(images), labels, reduction="sum") / self.count
+            for batch in self.batches:
+                for name, part in self._by_weight(loss_of(*batch)).items():
+                    gradient[name] += part
+            for batch in self.batches:
                 first = torch.autograd.grad(
-                    loss, weights, create_graph=True, materialize_grads=True
+                    loss_of(*batch), weights, create_graph=True, materialize_grads=True
                 )
-                along = [(g * vector[n]).sum() for n, g in zip(self.weights, first, strict=True)]
+                along = [(g * gradient[n]).sum() for n, g in zip(self.weights, first, strict=True)]
                 second = torch.autograd.grad(
                     torch.stack(along).sum(), weights, materialize_grads=True
                 )

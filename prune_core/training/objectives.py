@@ -212,8 +212,36 @@ def awp(
 
 
 @method(
+    "ard",
+    source="Goldblum et al., 2020 (arXiv 1905.09747)",
+    needs=("threat", "teacher"),
+    settings={
+        "attack_steps": 10,
+        "attack_step": 0.25,
+        "attack_mode": "train",
+        "distill_weight": 1.0,
+        "temperature": 30.0,
+    },
+)
+def ard(
+    network: nn.Module, images: Tensor, labels: Tensor, context: Context
+) -> tuple[Tensor, Tensor]:
+    """Adversarially robust distillation: attacked images learn the dense network's clean answer.
+
+    The rest of the weight is the cross-entropy on clean images. As in the authors' code the
+    divergence is a mean over images and classes, and clean images pass whatever their weight.
+    """
+    robust = network(context.attack(network, images, labels))
+    natural = F.cross_entropy(network(images), labels)
+    share, heat = context.setting("distill_weight"), context.setting("temperature")
+    taught = _taught(images, heat, context)
+    apart = F.kl_div((robust / heat).log_softmax(1), taught, reduction="none").mean()
+    return share * heat**2 * apart + (1 - share) * natural, robust
+
+
+@method(
     "distill:<objective>",
-    source="Hinton et al., 2015 (arXiv 1503.02531); robust: Goldblum et al., 2020 (1905.09747)",
+    source="Hinton et al., 2015 (arXiv 1503.02531)",
     needs=("teacher",),
     settings={"distill_weight": 0.9, "temperature": 4.0},
 )
@@ -221,14 +249,9 @@ def distill(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context, objective: str
 ) -> tuple[Tensor, Tensor]:
     """Another objective mixed with the divergence from the dense network's clean predictions."""
-    if context.teacher is None:
-        raise ValueError(
-            "objective 'distill' learns from the dense network; only a fine-tuning has one"
-        )
     loss, logits = OBJECTIVES.load(objective)(network, images, labels, context)
     share, heat = context.setting("distill_weight"), context.setting("temperature")
-    with torch.no_grad():
-        taught = (context.teacher(images) / heat).softmax(1)
+    taught = _taught(images, heat, context)
     apart = F.kl_div((logits / heat).log_softmax(1), taught, reduction="batchmean")
     return (1 - share) * loss + share * heat**2 * apart, logits
 
@@ -236,3 +259,15 @@ def distill(
 def _cross_entropy(logits: Tensor, labels: Tensor, context: Context) -> Tensor:
     smoothing = context.setting("label_smoothing")
     return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+@torch.no_grad()
+def _taught(images: Tensor, heat: float, context: Context) -> Tensor:
+    """Return what the dense network says of clean images, as probabilities [n, classes]."""
+    if context.teacher is None:
+        raise ValueError(
+            f"objective {context.training.objective!r} learns from the dense network; only a "
+            "fine-tuning has one"
+        )
+    taught: Tensor = (context.teacher(images) / heat).softmax(1)
+    return taught
