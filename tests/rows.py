@@ -37,15 +37,12 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "torchvision:<name>": {"name": "torchvision:mnasnet0_5", "params": 950322},
     },
     "criteria": {
-        **{
-            name: {}
-            for name in (
+        name: {"name": "grasp-1"} if name == "grasp-<k>" else {}
+        for name in (
             "random", "l1", "l2", "fpgm", "lamp", "bn-scale", "group-norm", "taylor", "hessian",
-            "fisher", "snip", "grasp", "synflow", "hrank", "chip", "apoz", "thinet", "adv-taylor",
-            "adv-fisher", "adv-snip", "learned",
-            )
-        },
-        "grasp-<k>": {"name": "grasp-1"},
+            "fisher", "snip", "grasp", "grasp-<k>", "synflow", "hrank", "chip", "apoz", "thinet",
+            "adv-taylor", "adv-fisher", "adv-snip", "learned",
+        )
     },
     "allocations": {
         name: {}
@@ -57,8 +54,8 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "granularities": {"channel": {}, "weight": {}, "<n>:<m>": {"name": "2:4"}},
     "sensitivities": {name: {} for name in ("mrs", "mrs-few-step", "mrs-first-order", "scan")},
     "objectives": {
-        "standard": {}, "fgsm": {}, "pgd": {}, "trades": {}, "mart": {}, "ard": {},
-        "awp:<objective>": {"name": "awp:trades"},
+        "standard": {}, "fgsm": {}, "pgd": {}, "trades": {}, "mart": {},
+        "awp:<objective>": {"name": "awp:trades"}, "ard": {},
         "distill:<objective>": {"name": "distill:pgd"},
     },
     "schedules": {name: {} for name in ("constant", "step", "cosine", "one-cycle")},

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from orchestrator.cli.request import check_methods
 from orchestrator.errors import RequestError
+from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 
 from conftest import sweep_text
@@ -42,11 +43,12 @@ def test_an_attack_that_needs_more_classes_is_refused(
     monkeypatch.setenv("MRSWEEP_CACHE", str(tmp_path / "cache"))
     data = write(tmp_path / "images", classes)
     sweep = parse_sweep(sweep_text(dataset=data, evaluation=f"{{attacks: {attacks}}}"))
+    plan = make_plan(sweep)
     if not refused:
-        check_methods(sweep, None, Console())
+        check_methods(plan, None, Console())
         return
     with pytest.raises(RequestError) as error:
-        check_methods(sweep, None, Console())
+        check_methods(plan, None, Console())
     assert len(str(error.value).splitlines()) == len(refused)
     for words in refused:
         assert words in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,6 +15,9 @@ from prune_core.errors import DatasetError
 from prune_core.specs.registry import ATTACKS
 from results.errors import StorageError
 from results.tables.storage import Storage
+
+if TYPE_CHECKING:
+    from prune_core.data.datasets import Dataset
 
 
 def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
@@ -44,7 +48,7 @@ def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
     return make_plan(sweep, planned_seeds(sweep, root)), root
 
 
-def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
+def check_methods(plan: Plan, address: str | None, console: Console) -> None:
     """Check that images can be read and networks built, before work starts.
 
     On a cluster the images lie on its nodes, so only the networks are checked. Images that are read
@@ -53,6 +57,7 @@ def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
     Raises:
         RequestError: It names all faults.
     """
+    sweep = plan.sweep
     # These import torch, which other commands do without.
     import torch
 
@@ -68,10 +73,27 @@ def check_methods(sweep: Sweep, address: str | None, console: Console) -> None:
             with console.status(f"reading {sweep.dataset.name}"):
                 data = datasets.load(sweep.dataset, torch.device("cpu"))
             faults += _too_few_classes(sweep, data.classes)
+            if not faults:
+                faults += _network_faults(plan, data, console)
         except DatasetError as error:
             faults.append(f"dataset: {error}")
     if faults:
         raise RequestError("\n".join(faults))
+
+
+def _network_faults(plan: Plan, data: Dataset, console: Console) -> list[str]:
+    """Build every network and cut it once: what cannot work is said before anything is trained."""
+    from prune_core.pruning.rehearsal import faults_of
+
+    wanted: dict[str, set[str]] = {}
+    for job in plan.trials.values():
+        labels = job.labels or {}
+        wanted.setdefault(str(labels["architecture"]), set()).add(str(labels["granularity"]))
+    faults: list[str] = []
+    for architecture, granularities in wanted.items():
+        with console.status(f"checking {architecture}"):
+            faults += faults_of(architecture, data, sorted(granularities))
+    return faults
 
 
 def _too_few_classes(sweep: Sweep, classes: int) -> list[str]:

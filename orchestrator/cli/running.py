@@ -73,7 +73,7 @@ def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
     """Check everything that `run` checks and show what it would do; write nothing."""
     plan, root = open_sweep(file, storage)
     state = survey(plan, root, how.retry_failed)
-    check_methods(plan.sweep, how.address, console)
+    check_methods(plan, how.address, console)
     device = _device(how)
     show_plan(plan, root, state, console)
     if state.needed:
@@ -87,7 +87,7 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
     with _followers(plan.sweep.name, root, how) as followers:
         device = how.device
         if state.needed:
-            check_methods(plan.sweep, how.address, console)
+            check_methods(plan, how.address, console)
             device = _device(how)
         executors.record_plan(plan, root, file.read_text(encoding="utf-8"))
         console.print(

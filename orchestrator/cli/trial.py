@@ -22,7 +22,7 @@ def run_trial(file: Path, select: str, storage: str, device: str, console: Conso
     plan, root = open_sweep(file, storage)
     matching = _matching(select, plan)
     job = matching[0]
-    check_methods(plan.sweep, None, console)
+    check_methods(plan, None, console)
     if len(matching) > 1:
         console.print(f"{len(matching)} trials match; this is the first of them")
     device = resolve_device(device)

@@ -1,10 +1,9 @@
 """Architectures by name, and the networks that are built of them.
 
 An architecture is a function ``(shape, classes) -> nn.Module``, where ``shape`` is the shape of an
-image: channels, height, width. The last linear layer or convolution of the module is the
-classifier. `build` puts the normalisation in front, so the module gets normalised images. Networks
-of torchvision and timm come from `prune_core.models.library`, all others from
-`prune_core.models.small_images`.
+image: channels, height, width. The module returns logits [n, classes]. `build` puts the
+normalisation in front, so the module gets normalised images. Networks of torchvision and timm come
+from `prune_core.models.library`, all others from `prune_core.models.small_images`.
 """
 
 from __future__ import annotations

@@ -77,6 +77,18 @@ class Twin(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [n, classes] of images [n, c, h, w] in [0,1]."""
+        try:
+            return self._logits(images)
+        except RuntimeError as error:
+            contiguous = torch.contiguous_format
+            if self._format is contiguous or "view size is not compatible" not in str(error):
+                raise
+            # The network flattens by `view`, which takes images channel by channel only.
+            self._format = contiguous
+            self.twin.to(memory_format=contiguous)
+            return self._logits(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
         images = images.to(self._dtype).contiguous(memory_format=self._format)
         logits: Tensor = self.twin(images)
         return logits.float()

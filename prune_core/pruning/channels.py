@@ -23,10 +23,13 @@ from prune_core.pruning.groups import (
     Structure,
     highest,
     positions,
+    refuse_computed,
 )
 from prune_core.pruning.heads import Heads
+from prune_core.pruning.outputs import output_layers
 
-NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.PReLU)
+"""Layers with parameters along the channels that they pass on."""
 
 
 class Channels:
@@ -52,8 +55,8 @@ class Channels:
         self._graph = _graph(network, shape)
         names: dict[Any, str] = {layer: name for name, layer in self._layers.items()}
         names |= {parameter: name for name, parameter in network.named_parameters()}
-        classifier = [m for m in self._layers.values() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
-        fixed = [classifier, *(self._layers[name] for name in _attentions(self._layers))]
+        fixed = output_layers(network, shape)
+        fixed += [self._layers[name] for name in _attentions(self._layers)]
         groups = self._graph.get_all_groups(
             ignored_layers=fixed, root_module_types=[nn.Conv2d, nn.Linear]
         )
@@ -64,7 +67,23 @@ class Channels:
         self.costs = _costs(network, shape, self.modules)
 
     def _refuse_unknown(self) -> None:
+        refuse_computed(self._layers)
         for name, layer in self._layers.items():
+            if isinstance(layer, nn.ConvTranspose2d):
+                raise ValueError(
+                    f"{name}: a transposed convolution cannot be pruned by channel; use "
+                    "granularity weight"
+                )
+            if (
+                isinstance(layer, nn.Conv2d)
+                and layer.groups == layer.in_channels > 1
+                and layer.out_channels != layer.in_channels
+            ):
+                raise ValueError(
+                    f"{name}: a depthwise convolution with {layer.out_channels} outputs for "
+                    f"{layer.in_channels} channels cannot be pruned by channel; use granularity "
+                    "weight"
+                )
             if isinstance(layer, nn.Conv2d) and layer.groups not in (1, layer.in_channels):
                 raise ValueError(
                     f"{name}: a convolution in {layer.groups} groups cannot be pruned by channel; "
@@ -152,6 +171,8 @@ def _side(layer: Any, handler: str) -> Side | None:
     """Return the side of a layer that a dependency touches; None for what holds no parameter."""
     if isinstance(layer, nn.Conv2d | nn.Linear):
         return "out" if handler == "prune_out_channels" else "in"
+    if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+        return None  # of all channels alike
     return "norm" if isinstance(layer, (*NORMS, nn.Parameter)) else None
 
 

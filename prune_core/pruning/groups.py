@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from prune_core.models.state import evaluating
 from prune_core.pruning.costs import Costs
@@ -140,3 +141,17 @@ def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return {name: places.get(name, 0) for name in layers}
+
+
+def refuse_computed(layers: Mapping[str, nn.Module]) -> None:
+    """Refuse layers whose weight is computed from others, as by weight normalisation.
+
+    Raises:
+        ValueError: It names the first.
+    """
+    for name, layer in layers.items():
+        if is_parametrized(layer):
+            raise ValueError(
+                f"{name}: its weight is computed by a parametrization, so that cutting it changes "
+                "nothing; write it in with torch.nn.utils.parametrize.remove_parametrizations"
+            )

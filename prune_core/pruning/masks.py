@@ -22,6 +22,7 @@ from prune_core.pruning.groups import (
     Structure,
     highest,
     positions,
+    refuse_computed,
 )
 
 
@@ -41,6 +42,7 @@ class Weights:
         pattern: tuple[int, int] | None = None,
     ):
         self._pattern = pattern
+        refuse_computed(dict(network.named_modules()))
         layers = maskable(network)
         self._layers = {
             name: layer for name, layer in layers.items() if pattern is None or fits(layer, pattern)
