@@ -34,10 +34,23 @@ def command(tmp_path: Path) -> tuple[str, ...]:
     return ("run", str(file), *words)
 
 
-def start(command: tuple[str, ...]) -> subprocess.Popen[str]:
+SLOW = """
+import time
+from pathlib import Path
+
+def once(layer):
+    mark = Path(__file__).with_name("begun")
+    if not mark.exists():
+        mark.write_text("")
+        time.sleep(60)
+    return layer.weight.abs().sum(1)
+"""
+
+
+def start(command: tuple[str, ...], cwd: Path | None = None) -> subprocess.Popen[str]:
     """A process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *command],
+        [sys.executable, "-m", "orchestrator", *command], cwd=cwd,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -106,20 +119,30 @@ def test_termination_stops_at_once(
 
 
 def test_so_does_the_second_interruption(
-    command: tuple[str, ...], tmp_path: Path, undisturbed: Path
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a process of its own, whenever they come."""
-    root = tmp_path / "root"
-    driver = start(command)
-    wait_for_jobs(root, driver, 3)
+    """Of a process of its own, in the middle of a long job."""
+    root, text = tmp_path / "root", sweep_text(criteria="['slow:once']", seeds="1")
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "tiny.yaml").write_text(text)
+    driver = start(command, tmp_path)
+    limit = time.monotonic() + 120
+    while not (tmp_path / "begun").exists():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
     for _ in range(2):
         os.kill(driver.pid, signal.SIGINT)
         time.sleep(0.05)
-    text, _ = driver.communicate(timeout=30)
-    assert driver.returncode == 130, text
-    assert "Give the same command again to go on from here" in text
+    said, _ = driver.communicate(timeout=30)
+    assert driver.returncode == 130, said
+    assert "Give the same command again to go on from here" in said
     assert nothing_in_hand(root)
-    goes_on(root, undisturbed)
+    assert jobs(root)["kind"].tolist() == ["dense"]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run_sweep(text, root)
+    assert trials(root)["status"].tolist() == ["done"] * 2
+    assert jobs(root)["key"].is_unique
 
 
 def test_two_drivers_at_once_do_every_job_once(
