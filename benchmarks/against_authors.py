@@ -15,6 +15,7 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -50,18 +51,18 @@ class SkippedError(Exception):
     """A comparison that cannot be made here; it says why."""
 
 
-def functions_of(file: Path, imports: str, replace: dict[str, str]) -> ModuleType:
+def functions_of(file: Path, imports: str, changes: dict[str, str]) -> ModuleType:
     """Import the functions of an authors' script, without what the script does at its import.
 
     Args:
         file: The script.
         imports: What to write in place of its own imports.
-        replace: Texts of it that today's libraries need otherwise.
+        changes: Texts of it that today's libraries need otherwise.
     """
     if not file.is_file():
         raise SkippedError(f"no {file}")
     text = file.read_text(encoding="utf-8")
-    for old, new in replace.items():
+    for old, new in changes.items():
         text = text.replace(old, new)
     body = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +176,7 @@ def grasp(originals: Path) -> Iterator[Row]:
     order = sorted(range(len(data.train)), key=lambda i: int(data.train.labels[i]))
     chosen = [i for label in range(10) for i in
               [j for j in order if int(data.train.labels[j]) == label][:10]]  # fmt: skip
-    some = datasets.replace(data, train=data.train.take(torch.tensor(chosen)))
+    some = replace(data, train=data.train.take(torch.tensor(chosen)))
     kept = theirs.GraSP(
         network, 0.9, [data.train.batch(slice(None))] * 2, CPU, 10, 10, 1, 200, False
     )

@@ -164,6 +164,17 @@ def test_a_split_in_two_folders_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train-extra", "train_clean", "train.old", "test-small"])
+def test_a_file_that_may_be_part_of_a_split_is_refused_by_its_name(
+    name: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "train", TRAINED)
+    write(tmp_path, "test", TESTED)
+    write(tmp_path, name, TRAINED)
+    with pytest.raises(DatasetError, match=rf"{name}.parquet: is that part of"):
+        load(tmp_path)
+
+
 def test_files_of_another_name_are_not_part_of_a_split(tmp_path: Path) -> None:
     write(tmp_path, "train", TRAINED)
     write(tmp_path, "training_notes", TRAINED)

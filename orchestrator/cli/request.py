@@ -51,8 +51,8 @@ def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
 def check_methods(plan: Plan, address: str | None, console: Console) -> None:
     """Check that images can be read and networks built, before work starts.
 
-    On a cluster the images lie on its nodes, so only the networks are checked. Images that are read
-    here are decoded for the workers too.
+    On a cluster the images lie on its nodes, so only networks' names are checked. Images that are
+    read here are decoded for the workers too.
 
     Raises:
         RequestError: It names all faults.

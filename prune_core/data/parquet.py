@@ -69,14 +69,25 @@ def split_files(root: Path, parts: Sequence[str]) -> list[Path]:
         DatasetError: Shards are missing, or files are there that cannot be told apart.
     """
     for part in parts:
-        found = {
+        named_so = {
             folder: sorted(folder.glob(f"{part}*.parquet")) for folder in (root, root / "data")
         }
         named = re.compile(rf"{part}(?:[-_.]?(\d+))?(?:-of-(\d+))?(?:-[0-9a-f]{{8,}})?\.parquet")
         fitting = {
             folder: [file for file in files if named.fullmatch(file.name)]
-            for folder, files in found.items()
+            for folder, files in named_so.items()
         }
+        kin = re.compile(rf"{part}[-_.].*")
+        if strange := [
+            file.name
+            for folder, files in named_so.items()
+            for file in files
+            if file not in fitting[folder] and kin.fullmatch(file.stem)
+        ]:
+            raise DatasetError(
+                f"{root}: {', '.join(strange)}: is that part of {part}? Its files are called "
+                f"{part}.parquet or {part}-00000-of-00001.parquet; give it such a name, or another"
+            )
         if all(fitting.values()):
             raise DatasetError(f"{part}*.parquet is in {root} and in {root / 'data'}; keep one")
         for files in filter(None, fitting.values()):

@@ -119,8 +119,8 @@ class Signals:
             temperature: What the logits are divided by.
         """
         if temperature not in self._hessian_gradients:
-            found = self._hessian_times_gradient(temperature)
-            self._hessian_gradients[temperature] = found
+            product = self._hessian_times_gradient(temperature)
+            self._hessian_gradients[temperature] = product
         return self._hessian_gradients[temperature]
 
     @cached_property
