@@ -46,7 +46,7 @@ def seeds_to_add(plan: Plan, storage: Storage) -> int:
     count, width = len(plan.seeds), (verdict.high - verdict.low) / 2
     hours = device_hours(plan, storage)
     ended = _reason(rule, count, width, hours)
-    look = {"seeds": count, "half_width": round(width, 4), "device_hours": round(hours, 3)}
+    look = {"seeds": count, "half_width": round(width, 4), "device_hours": round(hours, 6)}
     record = _record(sweep.name, storage)
     before = [other for other in record.get("looks", []) if other["seeds"] < count]
     more = 0 if ended else seeds_for(rule, count, width) - count
