@@ -47,8 +47,8 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "allocations": {
         name: {}
         for name in (
-            "uniform", "global", "lamp", "erk", "fixed", "mrs", "mrs-few-step", "mrs-first-order",
-            "mrs-per-cost", "mrs-shuffled", "mrs-inverse", "scan",
+            "uniform", "global", "global-normalised", "lamp", "erk", "fixed", "mrs", "mrs-few-step",
+            "mrs-first-order", "mrs-per-cost", "mrs-shuffled", "mrs-inverse", "scan",
         )
     },
     "granularities": {"channel": {}, "weight": {}, "<n>:<m>": {"name": "2:4"}},

@@ -16,7 +16,6 @@ from prune_core.pruning.allocations import (
     _propensity,
     erk,
     fixed,
-    global_,
     mrs,
     mrs_shuffled,
     uniform,
@@ -116,17 +115,31 @@ def test_shuffling_follows_the_seed() -> None:
     assert len(orders) > 1
 
 
+@pytest.mark.parametrize("name", ["global", "global-normalised"])
 @given(found=evidence(), dial=st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_global_keeps_what_a_plain_sort_keeps(found: Evidence, dial: float) -> None:
+def test_global_keeps_what_a_plain_sort_keeps(name: str, found: Evidence, dial: float) -> None:
+    """Raw scores, or those over the mean of their module."""
+    sizes = {
+        module: float(np.mean(scores)) if name == "global-normalised" else 1.0
+        for module, scores in found.scores.items()
+    }
     everything = sorted(
-        ((-score, place, name) for place, (name, score) in enumerate(
-            (name, score) for name, scores in found.scores.items() for score in scores)),
+        ((-score / (sizes[module] or 1.0), place, module) for place, (module, score) in enumerate(
+            (module, score) for module, scores in found.scores.items() for score in scores)),
     )  # fmt: skip
-    kept = [name for _, _, name in everything[: round(dial * len(everything))]]
-    shares = global_(found, dial)
-    for name, scores in found.scores.items():
-        assert round(shares[name] * len(scores)) == kept.count(name)
+    kept = [module for _, _, module in everything[: round(dial * len(everything))]]
+    shares = ALLOCATIONS.load(name)(found, dial)
+    for module, scores in found.scores.items():
+        assert round(shares[module] * len(scores)) == kept.count(module)
+
+
+def test_what_may_not_be_kept_is_last_and_in_no_mean() -> None:
+    scores = {"a": np.array([-math.inf, 1.0, 3.0]), "b": np.array([10.0, 30.0, -math.inf])}
+    found = Evidence({"a": 3, "b": 3}, scores=scores)
+    third = {"global": {"a": 0, "b": 2 / 3}, "global-normalised": {"a": 1 / 3, "b": 1 / 3}}
+    for name, shares in third.items():
+        assert ALLOCATIONS.load(name)(found, 1 / 3) == pytest.approx(shares)
 
 
 def test_erk_by_its_formula() -> None:

@@ -106,6 +106,23 @@ def test_masks_are_of_the_asked_sparsity_to_a_weight(
     assert abs(left - (1 - sparsity) * total) <= 0.5 or left == 13 + 2
 
 
+def test_global_magnitude_is_that_of_the_field(trained: nn.Module, digits: Dataset) -> None:
+    """Han et al., 2015: what is kept of a network are its largest weights, wherever they are."""
+    network = copy.deepcopy(trained)
+    modules = prunable_view(network, digits.shape, "weight").modules
+    scores = {
+        m.name: network.get_parameter(f"{m.name}.weight").detach().abs().flatten() for m in modules
+    }
+    stage = pruned_stage(granularity="weight", sparsity=0.95, allocation="global", min_keep=0.0)
+    _, report = prune(network, digits.shape, stage, scores)
+    kept = torch.cat([network.get_submodule(name).mask.flatten() for name in scores])
+    best = torch.cat(list(scores.values())).topk(int(kept.sum())).indices
+    assert int(kept[best].sum()) >= len(best) - 1  # the budget is met by giving a single weight
+    densities = [module.width_after / module.width_before for module in report.modules]
+    assert min(densities) < 0.02
+    assert max(densities) > 0.3
+
+
 def test_layers_that_a_pattern_does_not_fill_stay_whole(
     trained: nn.Module, digits: Dataset
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,7 +28,7 @@ class Evidence:
     Attributes:
         units: The number of units.
         shapes: The shape of the root layer's weight: outputs, inputs, kernel.
-        scores: A criterion's score of every unit, comparable between modules.
+        scores: A criterion's score of every unit; -inf for what may not be kept.
         sensitivities: The sensitivity that the allocation needs.
         ratios: The shares to keep that the user gives.
         prices: What the module costs in the whole network, in the unit of the budget.
@@ -48,9 +48,23 @@ class Evidence:
     @cached_property
     def ranked(self) -> NDArray[np.int64]:
         """The modules of all units, as positions in ``scores``, in the order of falling scores."""
-        owners = np.repeat(np.arange(len(self.scores)), [len(s) for s in self.scores.values()])
-        everything = np.concatenate([np.asarray(s) for s in self.scores.values()])
-        return np.asarray(owners[np.argsort(-everything, kind="stable")])
+        return _ranked(list(self.scores.values()))
+
+    @cached_property
+    def ranked_by_mean(self) -> NDArray[np.int64]:
+        """As ``ranked``, by scores that are divided by the mean of their module."""
+        return _ranked([scores / _mean_size(scores) for scores in self.scores.values()])
+
+
+def _ranked(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
+    owners = np.repeat(np.arange(len(scores)), [len(each) for each in scores])
+    return np.asarray(owners[np.argsort(-np.concatenate(scores), kind="stable")])
+
+
+def _mean_size(scores: NDArray[np.float64]) -> float:
+    """Return the absolute mean of the scores that are finite; 1 where that is nothing."""
+    left = scores[np.isfinite(scores)]
+    return abs(float(left.mean())) or 1.0 if len(left) else 1.0
 
 
 @method("uniform", source="the control of every allocation")
@@ -59,15 +73,20 @@ def uniform(evidence: Evidence, dial: float) -> Shares:
     return dict.fromkeys(evidence.units, dial)
 
 
-@method("global", source="Han et al., 2015 (arXiv 1506.02626)", needs=("scores",))
+@method("global", source="Han et al., 2015 (arXiv 1506.02626)", needs=("scores",), revision=2)
 def global_(evidence: Evidence, dial: float) -> Shares:
-    """The units with the highest scores of the criterion are kept, whatever their module."""
-    count = round(dial * len(evidence.ranked))
-    kept = np.bincount(evidence.ranked[:count], minlength=len(evidence.scores))
-    sizes = (len(scores) for scores in evidence.scores.values())
-    return {
-        name: float(n) / size for name, n, size in zip(evidence.scores, kept, sizes, strict=True)
-    }
+    """The units with the highest scores are kept, whatever their module: of l1, magnitudes."""
+    return _first(evidence.ranked, evidence, dial)
+
+
+@method(
+    "global-normalised",
+    source="Fang et al., 2023 (arXiv 2301.12900); Torch-Pruning's normalizer 'mean'",
+    needs=("scores",),
+)
+def global_normalised(evidence: Evidence, dial: float) -> Shares:
+    """As global, by scores divided by the mean of their module."""
+    return _first(evidence.ranked_by_mean, evidence, dial)
 
 
 @method("lamp", source="Lee et al., 2021 (arXiv 2010.07611)", needs=("scores:lamp",))
@@ -161,6 +180,15 @@ def mrs_inverse(evidence: Evidence, dial: float) -> Shares:
 def scan(evidence: Evidence, dial: float) -> Shares:
     """Modules keep more if more accuracy is lost when their smallest units are set to zero."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
+
+
+def _first(ranked: NDArray[np.int64], evidence: Evidence, dial: float) -> Shares:
+    """Return the shares of the modules among the first units of a ranking."""
+    kept = np.bincount(ranked[: round(dial * len(ranked))], minlength=len(evidence.scores))
+    return {
+        name: float(count) / len(scores)
+        for (name, scores), count in zip(evidence.scores.items(), kept, strict=True)
+    }
 
 
 def _by_sensitivity(evidence: Evidence, sensitivities: Mapping[str, float], dial: float) -> Shares:

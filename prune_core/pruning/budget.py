@@ -16,8 +16,8 @@ from prune_core.pruning.granularities import unit_of
 from prune_core.pruning.groups import PrunableModule, PrunableView
 from prune_core.pruning.solver import Limits, Solution, solve
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.registry import ALLOCATIONS, CRITERIA
-from prune_core.specs.stages import Pruned, Scores
+from prune_core.specs.registry import ALLOCATIONS
+from prune_core.specs.stages import Pruned
 
 
 def meet_budget(
@@ -38,12 +38,11 @@ def meet_budget(
     """
     allocation = ALLOCATIONS.load(stage.allocation)
     needs_scores = any(need.startswith("scores") for need in ALLOCATIONS[stage.allocation].needs)
-    ranked = stage.ranking or stage.scores
     evidence = Evidence(
         units={module.name: module.units for module in view.modules},
         shapes={module.name: module.shape for module in view.modules},
         scores={
-            module.name: _comparable(scores[module.name], ranked, view.allowed(module))
+            module.name: _ranks(scores[module.name], view.allowed(module))
             for module in view.modules
             if needs_scores
         },
@@ -89,15 +88,9 @@ def _cap(module: PrunableModule) -> int:
     return module.units if module.cap is None else module.cap
 
 
-def _comparable(scores: Tensor, ranked: Scores, allowed: Tensor | None) -> NDArray[np.float64]:
-    """Divide by the module's mean, unless the criterion's scores compare between modules as are.
-
-    What may not be kept ranks below everything.
-    """
+def _ranks(scores: Tensor, allowed: Tensor | None) -> NDArray[np.float64]:
+    """Return scores in which what may not be kept ranks below everything."""
     ranks = scores.double()
-    left = ranks if allowed is None else ranks[allowed]
-    if "comparable" not in CRITERIA[ranked.criterion].traits and len(left):
-        ranks = ranks / left.mean().abs().clamp_min(torch.finfo(torch.float32).tiny)
     if allowed is not None:
         ranks = ranks.masked_fill(~allowed, -torch.inf)
     return np.asarray(ranks.cpu().numpy(), dtype=np.float64)
