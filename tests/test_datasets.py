@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from orchestrator.worker.materialize import Materializer
 from prune_core.data import datasets
 from prune_core.specs.settings import Dataset
+from results.tables.storage import Storage
 
-from conftest import CPU
+from conftest import CPU, dense_stage
 
 
 def test_digits_are_split_without_overlap_and_stratified(digits: datasets.Dataset) -> None:
@@ -45,6 +47,31 @@ def test_the_split_ignores_the_global_seed() -> None:
         datasets._load.cache_clear()
         splits.append(datasets.load(Dataset(name="digits"), CPU).test.labels)
     assert torch.equal(*splits)
+
+
+def test_seeds_share_their_split_unless_each_has_its_own() -> None:
+    held_out = {}
+    for split in ("shared", "by-seed"):
+        spec = Dataset(name="digits", split=split, per_class=30)
+        sets = [datasets.load(spec, CPU, seed) for seed in (0, 1, 0)]
+        held_out[split] = [{i.numpy().tobytes() for i in d.validation.images} for d in sets]
+        assert [d.validation.labels.bincount().tolist() for d in sets] == [[3] * 10] * 3
+        assert all(torch.equal(d.test.images, sets[0].test.images) for d in sets)
+        everything = [torch.cat([d.train.images, d.validation.images]) for d in sets]
+        assert len({frozenset(i.numpy().tobytes() for i in images) for images in everything}) == 1
+    shared, own = held_out["shared"], held_out["by-seed"]
+    assert shared[0] == shared[1]
+    assert own[0] != own[1]
+    assert own[0] == own[2]
+
+
+def test_a_network_is_trained_on_its_own_seed_s_split(storage: Storage) -> None:
+    materializer = Materializer(storage, CPU, ())
+    spec = Dataset(name="digits", split="by-seed")
+    for seed in (0, 1):
+        stage = dense_stage(seed=seed).model_copy(update={"dataset": spec})
+        expected = datasets.load(spec, CPU, seed).validation.images
+        assert torch.equal(materializer.data(stage).validation.images, expected)
 
 
 def test_subsets_are_limited_by_class(digits: datasets.Dataset) -> None:

@@ -70,6 +70,7 @@ class Setting:
         self.network = copy.deepcopy(trained).train()
         self.teacher = blank(digits, seed=9)
         self.kinds: list[str] = []
+        self.progress = 1.0
 
     def adversary(self, network: nn.Module, images: Tensor, labels: Tensor, kind: str) -> Tensor:
         self.kinds.append(kind)
@@ -82,7 +83,7 @@ class Setting:
 
     def run(self, objective: str, **settings: object) -> tuple[Tensor, Tensor]:
         training = Training(objective=objective, epochs=1, **settings).resolved()
-        context = Context(training, self.adversary, self.teacher)
+        context = Context(training, self.adversary, self.teacher, self.progress)
         loss = OBJECTIVES.load(objective)
         return loss(self.network, self.images, self.labels, context)
 
@@ -179,6 +180,32 @@ def test_awp_is_the_objective_at_perturbed_weights(inner: str, setting: Setting)
     for parameter, gradient in zip(before.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
     assert len(setting.kinds) == (inner != "standard")  # the same images are met again
+
+
+def test_awp_perturbs_after_its_warm_up_alone(setting: Setting) -> None:
+    losses = {}
+    for name, progress in (("trades", 0.0), ("awp:trades", 0.0), ("awp:trades", 9 / 200)):
+        setting.progress, network = progress, copy.deepcopy(setting.network)
+        losses[name, progress], _ = setting.run(name)
+        setting.network = network
+    plain, before, after = losses.values()
+    assert torch.equal(plain, before)
+    assert after > before
+
+
+def test_awp_perturbs_what_is_called_a_weight(setting: Setting) -> None:
+    """As in the authors' code: no class token and no layer scale."""
+    token = nn.Parameter(torch.zeros(1, *setting.images.shape[1:]))
+    setting.network.token = token
+    seen: list[Tensor] = []
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        seen.append(module.token)
+        return inputs[0] + module.token
+
+    setting.network.register_forward_pre_hook(add)
+    setting.run("awp:pgd", awp_gamma=0.5)
+    assert [tensor is token for tensor in seen] == [True, True]
 
 
 def test_awp_leaves_weights_statistics_and_masks_alone(setting: Setting) -> None:

@@ -155,7 +155,7 @@ def test_a_revision_is_part_of_the_keys_of_what_uses_the_method_and_of_no_others
     assert digests(objectives="trades", policies="scratch", criteria="l1") == {
         "objectives": "r2", "policies": "r2",
     }  # fmt: skip
-    assert digests(objectives="awp:trades") == {"objectives": "r2"}
+    assert digests(objectives="awp:trades") == {"objectives": "r2+r2"}
     assert digests(objectives="pgd", policies="finetune") == {}
 
 
@@ -196,10 +196,26 @@ def test_a_wrapper_s_settings_come_before_those_of_what_it_wraps() -> None:
     found = OBJECTIVES["awp:distill:fgsm"]
     assert found.needs == ("teacher", "threat")
     assert found.settings == {
-        "awp_gamma": 0.005, "distill_weight": 0.9, "temperature": 4.0,
+        "awp_gamma": 0.01, "awp_warmup": 0.0, "distill_weight": 0.9, "temperature": 4.0,
         "attack_step": 1.25, "attack_mode": "train", "label_smoothing": 0.0,
     }  # fmt: skip
     assert found.fixed == {"attack_steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma", "warmup"),
+    [
+        ("awp:pgd", 0.01, 0),  # as in the authors' AT_AWP/train_cifar10.py
+        ("awp:trades", 0.005, 0.045),  # trades_AWP/train_trades_cifar.py: 9 of 200 epochs
+        ("awp:distill:trades", 0.005, 0.045),
+    ],
+)
+def test_awp_is_of_the_size_that_its_authors_give_it_by_objective(
+    name: str, gamma: float, warmup: float
+) -> None:
+    found = OBJECTIVES[name].settings
+    assert (found["awp_gamma"], found["awp_warmup"]) == (gamma, warmup)
+    assert "awp_gamma" not in OBJECTIVES["distill:trades"].settings
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def test_the_chief_parts_of_fine_tuning_come_first() -> None:
     """Of two that tell the same levels apart, the report names the first."""
     assert " ".join(SUBFACTORS) == (
         "objective policy epochs lr schedule optimizer batch_size weight_decay momentum "
-        "attack_steps attack_step attack_mode beta label_smoothing awp_gamma distill_weight "
-        "temperature averaging ema_decay swa_start selection rounds milestones lr_drop warmup "
-        "schedule_start"
+        "attack_steps attack_step attack_mode beta label_smoothing awp_gamma awp_warmup "
+        "distill_weight temperature averaging ema_decay ema_warmup swa_start selection rounds "
+        "milestones lr_drop warmup schedule_start"
     )
 
 

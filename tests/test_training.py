@@ -9,7 +9,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
@@ -22,6 +22,7 @@ from prune_core.specs.registry import POLICIES
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
 from prune_core.training import loop as training
+from prune_core.training.averaging import decay_after
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, collapses
 from prune_core.training.loop import fit
 from prune_core.training.policies import Start
@@ -159,12 +160,33 @@ def test_averages_are_the_averages_of_the_weights(digits: datasets.Dataset) -> N
     assert [e.validation_accuracy for e in swa[0].history] == [
         e.validation_accuracy for e in plain[0].history
     ]
-    _, once = raw(averaging="ema", ema_decay=0.9, batch_size=384)
     stepped, _ = raw(batch_size=384)
-    expected = stepped[0].tensors[name]
-    for checkpoint in stepped[1:]:
-        expected = 0.9 * expected + 0.1 * checkpoint.tensors[name]
-    torch.testing.assert_close(once.network.conv.weight, expected)
+    for warmup, decays in ((False, [0.9, 0.9, 0.9]), (True, [2 / 11, 3 / 12, 4 / 13])):
+        _, once = raw(averaging="ema", ema_decay=0.9, ema_warmup=warmup, batch_size=384)
+        expected = stepped[0].tensors[name]
+        for decay, checkpoint in zip(decays, stepped[1:], strict=True):
+            expected = decay * expected + (1 - decay) * checkpoint.tensors[name]
+        torch.testing.assert_close(once.network.conv.weight, expected)
+
+
+def test_awp_begins_when_its_warm_up_is_over(digits: datasets.Dataset) -> None:
+    kept: dict[str, list[Tensor]] = {"pgd": [], "awp:pgd": []}
+    for objective, settings in (("pgd", {}), ("awp:pgd", {"awp_warmup": 0.5})):
+        chosen = recipe(2, objective=objective, attack_steps=1, **settings)
+        fit(blank(digits), few(digits, 128), chosen, THREAT, "k", on_epoch=lambda after, to=kept[
+            objective]: to.append(after.tensors["network.network.conv.weight"]))  # fmt: skip
+    same_weights = [torch.equal(*pair) for pair in zip(*kept.values(), strict=True)]
+    assert same_weights == [True, False]
+
+
+@pytest.mark.parametrize(("steps", "left"), [(20, 1e-6), (1000, 1e-12)])
+def test_an_exponential_average_forgets_the_network_that_it_began_with(
+    steps: int, left: float
+) -> None:
+    settings = recipe(1, averaging="ema")
+    assert settings.ema_decay == 0.999
+    assert math.prod(decay_after(settings, step) for step in range(1, steps)) < left
+    assert decay_after(settings, 100_000) == 0.999
 
 
 def test_validation_chooses_the_best_epoch_and_its_weights(digits: datasets.Dataset) -> None:

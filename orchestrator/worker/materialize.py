@@ -276,7 +276,8 @@ class Materializer:
 
     def data(self, stage: Stage) -> datasets.Dataset:
         """Return the data set that a stage descends from."""
-        return datasets.load(dense_of(stage).dataset, self.device)
+        dense = dense_of(stage)
+        return datasets.load(dense.dataset, self.device, dense.seed)
 
     def _blank(self, stage: Stage, seed: int | None = None) -> nn.Module:
         """Return the architecture as built: with the dense network's seed, or another."""

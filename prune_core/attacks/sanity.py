@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import attack, right
 from prune_core.attacks.pgd import ascend, step_size
+from prune_core.data.draws import drawn
 from prune_core.data.splits import Split
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating, seeded
@@ -131,18 +132,18 @@ CHECKS: dict[str, Callable[[_Probe], Finding]] = {
 
 
 def check(network: nn.Module, dense: nn.Module, test: Split, stage: Sanity) -> list[Check]:
-    """Run every check on the first images of the test split.
+    """Run every check on a sample of the test split.
 
     Args:
         network: The network to check; it stays as it is.
         dense: The dense network that it was pruned from; it stays as it is.
         test: The test split.
-        stage: The threat and the number of images.
+        stage: The threat and the number of images; its key decides which they are.
     """
-    first = Split(test.images[: stage.images], test.labels[: stage.images])
+    some = test.take(drawn(test.labels, stage.images, derive_seed(stage.key, "images")))
     seed = derive_seed(stage.key, "sanity")
     with evaluating(network), evaluating(dense), seeded(seed, test.labels.device):
-        probe = _Probe(network, dense, first, stage.threat)
+        probe = _Probe(network, dense, some, stage.threat)
         return list(_made(probe))
 
 

@@ -72,21 +72,23 @@ class Dataset:
         return channels, height, width
 
 
-def load(spec: DatasetSpec, device: torch.device) -> Dataset:
+def load(spec: DatasetSpec, device: torch.device, seed: int = 0) -> Dataset:
     """Return a data set on a device. A process keeps the last one and does not read it again.
 
     Args:
         spec: Which data set, where its files are, and how it is split and limited.
         device: Where all its images are kept.
+        seed: The sweep's seed, which decides what is held out for validation if the split is by
+            seed. The test split is the same for all seeds.
 
     Raises:
         DatasetError: If the data set is missing or damaged.
     """
-    return _load(spec, device)
+    return _load(spec, device, str(seed) if spec.split == "by-seed" else None)
 
 
 @lru_cache(maxsize=1)
-def _load(spec: DatasetSpec, device: torch.device) -> Dataset:
+def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> Dataset:
     raw: Raw = DATASETS.load(spec.name)(spec)
     name = spec.name
     train, test = (
@@ -95,7 +97,8 @@ def _load(spec: DatasetSpec, device: torch.device) -> Dataset:
     # Only what is kept is decoded.
     kept = limit(train, spec.per_class, name, "train").decode()
     tested = limit(test, spec.test_per_class, name, "test").decode()
-    fitted, held_out = split(kept, spec.validation, name, "validation")
+    purpose = (name, "validation") if seed is None else (name, seed, "validation")
+    fitted, held_out = split(kept, spec.validation, *purpose)
     mean, std = _statistics(fitted.images)
     return Dataset(
         train=fitted.to(device),

@@ -1,7 +1,8 @@
 """Splits: images with their labels, held as uint8 on one device, and how a split is divided.
 
-Which images end up where depends on the name of the data set alone and on no seed, so any two
-networks are measured on the same test images.
+Which images are test images depends on the name of the data set alone and on no seed, so any two
+networks are measured on the same ones. So do validation images, unless the data set is split by
+seed.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
+from prune_core.data.draws import drawn
 from prune_core.pruning.masks import mask_of, maskable
 from prune_core.pruning.prefix import Prefix
 from prune_core.specs.keys import derive_seed
@@ -189,8 +190,7 @@ def make_problem(network: nn.Module, data: Dataset, stage: Sensitivity) -> Probl
         stage: The threat, and the settings of the estimation.
     """
     estimation, device, key = stage.estimation, data.train.labels.device, stage.network.key
-    draw = torch.Generator().manual_seed(derive_seed(key, "sensitivity samples"))
-    index = torch.randperm(len(data.train), generator=draw)[: estimation.samples].to(device)
+    index = drawn(data.train.labels, estimation.samples, derive_seed(key, "sensitivity samples"))
     start = torch.Generator(device).manual_seed(derive_seed(key, "sensitivity attack"))
     size = max(SMALLEST, math.ceil(len(index) / PARTS))
     clean = list(data.train.take(index).batches(min(size, estimation.batch_size)))

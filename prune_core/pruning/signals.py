@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
+from prune_core.data.draws import drawn
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import Member, PrunableModule
 from prune_core.pruning.learning import learned_scores
@@ -65,9 +66,9 @@ class Signals:
         """The calibration images in [0,1], attacked if there is a threat, and their labels."""
         key, calibration = self.stage.network.key, self.calibration
         device = self.data.train.labels.device
-        draw = torch.Generator().manual_seed(derive_seed(key, "calibration"))
-        index = torch.randperm(len(self.data.train), generator=draw)[: calibration.samples]
-        sample = self.data.train.take(index.to(device))
+        train = self.data.train
+        index = drawn(train.labels, calibration.samples, derive_seed(key, "calibration"))
+        sample = train.take(index)
         batches = list(sample.batches(calibration.batch_size))
         threat = self.stage.threat
         if threat is None:

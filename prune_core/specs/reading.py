@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, tuple[type[Any], str]] = {
     "traits": (tuple, "a tuple of strings"),
     "settings": (dict, "a dict with strings as keys"),
     "fixed": (dict, "a dict with strings as keys"),
+    "wrapped": (dict, "a dict with strings as keys"),
     "revision": (int, "an integer above 1"),
 }
 """The arguments of a declaration besides the name: their types, and the types in words."""
@@ -46,6 +47,7 @@ class Method:
         traits: Properties that callers may rely on, such as ``"comparable"``.
         settings: The settings that it reads, with their default values.
         fixed: The settings that it reads with a value that users cannot change.
+        wrapped: Defaults of the settings of a method that wraps it, in place of that method's own.
         digest: What tells its code from earlier code of the same name: of a user's method a digest
             of the module's source, of a built-in one its revision. None if it never changed.
     """
@@ -58,6 +60,7 @@ class Method:
     traits: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    wrapped: Mapping[str, Any] = field(default_factory=dict)
     digest: str | None = None
 
     @property

@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from prune_core.specs.fields import Number, ObjectiveName, PolicyName, ScheduleName, Share, Spec
 from prune_core.specs.registry import OBJECTIVES, POLICIES, SCHEDULES
 
-AVERAGING: dict[str, dict[str, float]] = {
+AVERAGING: dict[str, dict[str, float | bool]] = {
     "none": {},
-    "ema": {"ema_decay": 0.999},
+    "ema": {"ema_decay": 0.999, "ema_warmup": True},
     "swa": {"swa_start": 0.75},
 }
 """The settings of each kind of averaging, with their defaults."""
@@ -72,6 +72,9 @@ class Training(Spec):
     awp_gamma: Annotated[Number, Field(gt=0)] | None = Field(
         None, description="awp: length of the perturbation as a share of the norm of the weights"
     )
+    awp_warmup: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+        None, description="awp: share of the training before weights are perturbed"
+    )
     distill_weight: Annotated[Number, Field(ge=0, le=1)] | None = Field(
         None, description="distill: share of the loss that compares with the dense network"
     )
@@ -82,6 +85,9 @@ class Training(Spec):
         "none", description="of weights: ema, exponential over steps, or swa, equal over epochs"
     )
     ema_decay: Share | None = Field(None, description="averaging ema: share of the old average")
+    ema_warmup: bool | None = Field(
+        None, description="averaging ema: after t steps ema_decay is at most (1 + t) / (10 + t)"
+    )
     swa_start: Share | None = Field(None, description="averaging swa: share of epochs before it")
     selection: Literal["last", "validation"] = Field(
         "last", description="which epoch's weights are kept: the last, or the best by validation"

@@ -32,6 +32,7 @@ def method(
     traits: tuple[str, ...] = (),
     settings: Mapping[str, Any] | None = None,
     fixed: Mapping[str, Any] | None = None,
+    wrapped: Mapping[str, Any] | None = None,
     revision: int | None = None,
 ) -> Callable[[F], F]:
     """Declare a function as a method of its module's axis.
@@ -46,13 +47,14 @@ def method(
         traits: Properties that callers may rely on, such as ``"comparable"``.
         settings: The settings that it reads, with their default values.
         fixed: The settings that it reads with a value that users cannot change.
+        wrapped: Defaults of the settings of a method that wraps it, in place of that method's own.
         revision: From 2, raised whenever a built-in method would give other numbers than before:
             it is part of the keys of the stages that use the method, and of no others.
 
     Returns:
         A decorator that returns the function as it is.
     """
-    del name, source, needs, traits, settings, fixed, revision  # read from the source
+    del name, source, needs, traits, settings, fixed, wrapped, revision  # read from the source
 
     def unchanged(function: F) -> F:
         return function
@@ -180,7 +182,8 @@ class Axis:
 def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
     """Return a wrapper's method, with the needs, traits and settings of the methods that it wraps.
 
-    Where both declare a setting, the wrapper's value counts.
+    Where both declare a setting, the wrapper's value counts, unless the other says what it is when
+    ``wrapped``.
     """
     merged = wrapper
     for placeholder, axis in INNER.items():
@@ -191,8 +194,13 @@ def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
                 merged,
                 needs=_joined(merged.needs, inner.needs),
                 traits=_joined(merged.traits, inner.traits),
-                settings={**merged.settings, **_without(inner.settings, own)},
+                settings={
+                    **merged.settings,
+                    **_without(inner.settings, own),
+                    **{k: v for k, v in inner.wrapped.items() if k in merged.settings},
+                },
                 fixed={**merged.fixed, **_without(inner.fixed, own)},
+                wrapped={**inner.wrapped, **merged.wrapped},
                 digest="+".join(filter(None, (merged.digest, inner.digest))) or None,
             )
     return merged

@@ -45,6 +45,10 @@ class Dataset(Spec):
     )
     source: Literal["builtin", "torchvision", "parquet", "folder"] = "builtin"
     validation: Share = Field(0.1, description="share of the training images held out")
+    split: Literal["shared", "by-seed"] = Field(
+        "shared",
+        description="of validation images: the same for all seeds, or each its own",
+    )
     size: int | None = Field(None, ge=4, description="side in pixels to resize images to")
     per_class: int | None = Field(
         None, ge=2, description="training and validation images of a class, at most"

@@ -33,7 +33,7 @@ class Dense(Stage):
     """A trained dense network. All trials of a seed share it: the seed is a block."""
 
     kind: ClassVar[str] = "dense"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     result: ClassVar[str | None] = NETWORK
     keepable: ClassVar[bool] = True
     network_word: ClassVar[str | None] = "dense"
@@ -54,7 +54,7 @@ class Sensitivity(Stage):
     """The sensitivity of every layer of a network that is to be pruned."""
 
     kind: ClassVar[str] = "sensitivity"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     result: ClassVar[str | None] = FACTS
     network: Dense | Finetuned
     estimator: SensitivityName
@@ -74,6 +74,7 @@ class Scores(Stage):
     """
 
     kind: ClassVar[str] = "scores"
+    version: ClassVar[int] = 2
     result: ClassVar[str | None] = SCORES
     keepable: ClassVar[bool] = True
     network: Dense | Finetuned
@@ -134,7 +135,7 @@ class Finetuned(Stage):
     """A pruned network after fine-tuning."""
 
     kind: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     result: ClassVar[str | None] = NETWORK
     is_job: ClassVar[bool] = False
     keepable: ClassVar[bool] = True
@@ -169,9 +170,10 @@ class Evaluation(Stage):
 
 
 class Sanity(Stage):
-    """Checks of one network's robustness, on the first images of the test split."""
+    """Checks of one network's robustness, on a sample of the test split."""
 
     kind: ClassVar[str] = "sanity"
+    version: ClassVar[int] = 2
     is_job: ClassVar[bool] = False
     network: Pruned | Finetuned
     threat: Threat

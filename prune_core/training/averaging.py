@@ -1,7 +1,9 @@
 """Averages of the weights over a training, by torch's own `AveragedModel`.
 
 EMA is an exponential average after every step, of BatchNorm's statistics too (Rebuffi et al., 2021,
-arXiv 2103.01946). SWA is an equal average after every epoch from ``swa_start`` on; BatchNorm's
+arXiv 2103.01946). Its decay begins small, so that a short training does not report the network that
+it began with: of TensorFlow's ``ExponentialMovingAverage``, as Gowal et al., 2020 (arXiv
+2010.03593) use it. SWA is an equal average after every epoch from ``swa_start`` on; BatchNorm's
 statistics are then computed again from the clean training images (Izmailov et al., 2018, arXiv
 1803.05407).
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +33,9 @@ class Average:
         self._kind = training.averaging
         self._first = math.ceil((training.swa_start or 0) * training.epochs)
         self._model: AveragedModel | None = None
-        if training.averaging == "ema" and training.ema_decay is not None:
-            decay = get_ema_multi_avg_fn(training.ema_decay)  # type: ignore[no-untyped-call]  # torch's own
-            self._model = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+        if training.averaging == "ema":
+            average = partial(_average, training)
+            self._model = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         elif training.averaging == "swa":
             self._model = AveragedModel(network)
 
@@ -69,3 +72,21 @@ class Average:
         """Resume the averaging from what `state` returned."""
         if self._model is not None:
             self._model.load_state_dict(state)
+
+
+def decay_after(training: Training, steps: int) -> float:
+    """Return the share that the old average keeps in an exponential average.
+
+    Args:
+        training: The recipe.
+        steps: How many steps were averaged before.
+    """
+    decay = training.ema_decay or 0.0
+    return min(decay, (1 + steps) / (10 + steps)) if training.ema_warmup else decay
+
+
+def _average(
+    training: Training, averaged: list[Tensor], current: list[Tensor], steps: Tensor
+) -> None:
+    decay = decay_after(training, int(steps))
+    get_ema_multi_avg_fn(decay)(averaged, current, steps)  # type: ignore[no-untyped-call]  # torch's own

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -117,10 +118,11 @@ class _Run:
         lr, count = 0.0, len(self._divided(torch.arange(len(self.data.train))))
         for index, (images, labels) in enumerate(self._batches(epoch)):
             lr = rate(training, epoch + (index + 0.5) / count)
+            context = replace(self._context, progress=(epoch + index / count) / training.epochs)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             with self._precision():
-                loss, logits = self._objective(self.network, images, labels, self._context)
+                loss, logits = self._objective(self.network, images, labels, context)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()

@@ -41,11 +41,13 @@ class Context:
         training: The recipe.
         training_attack: The attack of the training; None if the objective declares no threat.
         teacher: The dense network in eval mode; None if the objective declares no teacher.
+        progress: The share of the training that is done, in [0,1].
     """
 
     training: Training
     training_attack: AttackFunction | None = None
     teacher: nn.Module | None = None
+    progress: float = 0.0
 
     def attack(
         self, network: nn.Module, images: Tensor, labels: Tensor, kind: str = "pgd"
@@ -125,6 +127,7 @@ def pgd(
     source="Zhang et al., 2019 (arXiv 1901.08573)",
     needs=("threat",),
     settings={"attack_steps": 10, "attack_mode": "eval", "beta": 6.0},
+    wrapped={"awp_gamma": 0.005, "awp_warmup": 0.045},
     revision=2,
 )
 def trades(
@@ -174,7 +177,8 @@ def mart(
 @method(
     "awp:<objective>",
     source="Wu et al., 2020 (arXiv 2004.05884)",
-    settings={"awp_gamma": 0.005},
+    settings={"awp_gamma": 0.01, "awp_warmup": 0.0},
+    revision=2,
 )
 def awp(
     network: nn.Module, images: Tensor, labels: Tensor, context: Context, objective: str
@@ -182,16 +186,24 @@ def awp(
     """Another objective, at weights that are perturbed to raise it.
 
     The perturbation of a layer is as long as gamma times the norm of its weights. As in the
-    authors' code, images are attacked once, at the weights as they are; biases and normalisations
-    are not perturbed; and the pass that computes the perturbation does not change BatchNorm's
-    statistics.
+    authors' code, images are attacked once, at the weights as they are; only parameters that are
+    called a weight and are no vector are perturbed; and the pass that computes the perturbation
+    does not change BatchNorm's statistics. The defaults are the authors' for adversarial training;
+    `trades` has theirs for TRADES, which perturbs from the 10th of 200 epochs on.
     """
     inner = OBJECTIVES.load(objective)
+    if context.progress < context.setting("awp_warmup"):
+        loss, logits = inner(network, images, labels, context)
+        return loss, logits
     memory = AttackMemory(network, context.training_attack)
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     at_weights = AtWeights(network, buffers)
     loss, _ = inner(at_weights, images, labels, replace(context, training_attack=memory.record))
-    weights = {n: p for n, p in network.named_parameters() if p.requires_grad and p.dim() > 1}
+    weights = {
+        name: parameter
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and parameter.dim() > 1 and "weight" in name
+    }
     gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     kept = {
         f"{name}.weight": masks.mask_of(layer)

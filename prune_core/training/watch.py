@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from prune_core.attacks.pgd import pursue
+from prune_core.data.draws import drawn
 from prune_core.data.splits import Split
 from prune_core.models.folding import Twin
 from prune_core.specs.recipes import Training
@@ -26,7 +27,7 @@ class Watch:
     Args:
         training: The recipe.
         threat: The norm and the radius; None if there is no adversary.
-        seed: The seed of the random starts.
+        seed: The seed of the sample of images and of the random starts.
     """
 
     def __init__(self, training: Training, threat: Threat | None, seed: int):
@@ -41,14 +42,14 @@ class Watch:
 
         Args:
             network: The network in training.
-            held_out: The validation images; the first `WATCHED` are attacked.
+            held_out: The validation images; a sample of `WATCHED` of them is attacked.
 
         Returns:
             Two shares in [0,1]; each is None if it is not needed.
         """
         if not self._needed or self._threat is None:
             return None, None
-        split = Split(held_out.images[:WATCHED], held_out.labels[:WATCHED])
+        split = held_out.take(drawn(held_out.labels, WATCHED, self._seed))
         if self._twin is None:
             self._twin = Twin(network)
         else:
