@@ -68,8 +68,8 @@ def finetuned(level: str) -> Finetuned:
 def test_every_setting_is_a_column_and_null_where_it_has_no_say(done: Path) -> None:
     table = trials(done)
     assert (table["status"] == "done").all()
-    assert table.loc["plain", ["optimizer", "averaging", "ema_decay"]].tolist() == [
-        "adamw", "ema", 0.8,
+    assert table.loc["plain", ["optimizer", "averaging", "ema_decay", "ema_warmup"]].tolist() == [
+        "adamw", "ema", 0.8, True,
     ]  # fmt: skip
     assert table.loc["scratch", ["schedule", "milestones", "lr_drop", "selection"]].tolist() == [
         "step", "0.5, 0.75", 0.1, "validation",
@@ -77,7 +77,7 @@ def test_every_setting_is_a_column_and_null_where_it_has_no_say(done: Path) -> N
     assert table.loc["taught", ["distill_weight", "temperature"]].tolist() == [0.9, 4.0]
     fast = table.loc["fast"]
     assert fast[["attack_steps", "attack_step", "attack_mode"]].tolist() == [1, 1.25, "train"]
-    assert fast["awp_gamma"] == 0.005
+    assert (fast["awp_gamma"], fast["awp_warmup"]) == (0.01, 0.0)
     assert table.loc["plain", ["beta", "awp_gamma", "attack_steps", "swa_start"]].isna().all()
     assert table.loc["none", ["objective", "lr", "schedule", "precision"]].isna().all()
     assert table["precision"].dropna().unique().tolist() == ["float32"]
