@@ -45,6 +45,7 @@ def simulated(seeds: int, metrics: tuple[str, ...] = ("clean", "pgd_20")) -> pd.
     return frame.assign(
         trial_id=number, finetuned_network=number, pruned_network=number, status="done",
         dataset="simulated", error=None, shortfall=None, flags=None, budget="params",
+        kept_units=None, dense_network="d",
         params_removed=frame["sparsity"], params=(1e6 * (1 - frame["sparsity"])).astype(int),
         macs=(1e8 * (1 - frame["sparsity"])).astype(int), granularity="channel", dense="dense",
         policy="finetune", **columns,

@@ -35,6 +35,7 @@ def simulated(seeds: int = 3, root: str = "memory://simulated") -> Loaded:
             row = {**cell, "trial_id": name, "status": "done", "error": None, "dataset": "digits",
                    "dense": "dense", "granularity": "channel", "budget": "params", "seed": seed,
                    "objective": cell["finetuning"], "flags": None, "shortfall": None,
+                   "kept_units": None, "dense_network": f"d-{levels[0]}-{seed}",
                    "policy": "none" if cell["finetuning"] == "none" else "finetune",
                    "epochs": 0 if cell["finetuning"] == "none" else 3, "lr": 0.01,
                    "params_removed": cell["sparsity"], "finetuned_network": f"f-{name}",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from prune_core.pruning.masks import Weights, attach
+from prune_core.pruning.prune import digest
 
 
 @pytest.mark.parametrize("pattern", [None, (2, 4)])
@@ -22,3 +23,15 @@ def test_a_second_pruning_takes_no_masked_weight(pattern: tuple[int, int] | None
     assert weights.modules[0].cap == 4
     weights.remove({"0": [0, 5]})
     assert network[0].mask.flatten().nonzero().flatten().tolist() == [0, 5]
+
+
+def test_a_digest_tells_which_units_are_left_and_nothing_else() -> None:
+    def masked(*kept: int) -> nn.Module:
+        network = nn.Sequential(nn.Conv2d(1, 9, 1), nn.Linear(9, 1))
+        attach(network[0], torch.isin(torch.arange(9), torch.tensor(kept)).view(9, 1, 1, 1))
+        return network
+
+    assert digest(masked(1, 8), {}) == digest(masked(1, 8), {})
+    assert digest(masked(1, 8), {}) != digest(masked(1, 7), {})
+    network = nn.Sequential(nn.Conv2d(1, 2, 1))
+    assert digest(network, {"0": [0, 1]}) != digest(network, {"0": [0, 2]})

@@ -152,6 +152,8 @@ IMPOSSIBLE = [
     ({"criteria": "[l1, hrank]", "granularities": "[channel, weight]"},
      "criterion 'hrank' scores channels, not the weights of granularity 'weight'"),
     ({"granularities": "[2:4]", "sparsities": "[0.3, 0.5]"}, "removes 50% at least, more than"),
+    ({"sparsities": "[0.5, 0.99]"}, "layers keep at least pruning.min_keep 0.1 of their outputs"),
+    ({"sparsities": "[0.5, 0.91]", "pruning": "{min_keep: 0.3}"}, "no network loses 0.91; lower"),
     ({"granularities": "[4:4]"}, "removes nothing; give n:m with n less than m"),
     ({"allocations": "[fixed]"}, "needs pruning.ratios for resnet8"),
 ]  # fmt: skip

@@ -13,9 +13,11 @@ from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
 from prune_core.models.folding import Twin
-from prune_core.pruning.rehearsal import faults_of
+from prune_core.pruning.rehearsal import Rehearsal, rehearse
+from prune_core.specs.stages import Pruned
 
 import outside
+from conftest import pruned_stage
 
 Shape = tuple[int, int, int]
 
@@ -85,11 +87,15 @@ RIGHT: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+def asked(granularity: str, sparsity: float = 0.6, **changes: object) -> Pruned:
+    return pruned_stage(granularity=granularity, sparsity=sparsity, **changes)
+
+
 def faults(
     make: Callable[..., nn.Module], granularity: str, data: Dataset, patch: pytest.MonkeyPatch
 ) -> list[str]:
     patch.setattr(outside, "layer_scaled", make)
-    return faults_of("outside:layer_scaled", data, [granularity])
+    return rehearse("outside:layer_scaled", data, [asked(granularity)]).faults
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -137,5 +143,30 @@ def test_a_network_that_flattens_by_view_has_a_twin(digits: Dataset) -> None:
 
 
 def test_our_smallest_architecture_is_rehearsed_without_a_fault(digits: Dataset) -> None:
-    assert faults_of("resnet8", digits, ["channel", "weight", "2:4"]) == []
+    rehearsal = rehearse("resnet8", digits, map(asked, ("channel", "weight", "2:4")))
+    assert rehearsal == Rehearsal([], [])
     assert architectures.build("resnet8", digits.shape, 10, (0.5,), (0.5,), 0) is not None
+
+
+# By hand: widths 2, 4 and 7 leave 1,193 of 77,754 parameters; 76,928 are weights of layers that
+# read a multiple of four channels.
+LIMITS = [
+    ("channel", 0.996, {}, "fault", "exclude: [{architecture: 'resnet8', granularity: 'channel'"),
+    ("channel", 0.995, {}, "fault", "cannot be: at most 98.5% of its params go, with pruning.min_"),
+    ("channel", 0.99, {}, "note", "so all allocations give one network"),
+    ("channel", 0.98, {}, None, ""),
+    ("channel", 0.99, {"min_keep": 0.0}, None, ""),
+    ("weight", 0.99, {"min_keep": 0.0}, None, ""),
+    ("2:4", 0.4, {"min_keep": 0.0}, "fault", "cannot be: at least 49.5% of its params go; exclude"),
+    ("2:4", 0.49, {"min_keep": 0.0}, "note", "at least 49.5% of its params go, so all allocations"),
+    ("2:4", 0.5, {"min_keep": 0.0}, None, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("granularity", "sparsity", "changes", "kind", "words"), LIMITS)
+def test_budgets_are_compared_with_what_a_network_can_lose(
+    granularity: str, sparsity: float, changes: dict, kind: str, words: str, digits: Dataset
+) -> None:
+    found = rehearse("resnet8", digits, [asked(granularity, sparsity, **changes)])
+    assert (len(found.faults), len(found.notes)) == (kind == "fault", kind == "note")
+    assert words in "".join(found.faults + found.notes)

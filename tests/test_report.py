@@ -14,7 +14,7 @@ from results.errors import AnalysisError, StorageError
 from results.report.findings import SECTIONS
 from results.report.formats import markdown
 from results.report.page import make_report
-from results.report.summary import Summary, summarise
+from results.report.summary import Summary, shared_networks, summarise
 
 from conftest import CHECKED, run_sweep, sweep_text
 from simulated import crossed, simulated
@@ -108,6 +108,22 @@ def test_a_sweep_without_checks_says_so() -> None:
     tables.__dict__["checks"] = tables.checks.iloc[:0]
     summary = summarise(tables)
     assert any("checked for false robustness" in caveat for caveat in summary.caveats)
+
+
+def test_cells_that_share_a_pruned_network_are_named() -> None:
+    """Both fine-tunings of a pruned network are one of it; networks of another seed are others."""
+    trials = simulated(seeds=2).trials
+    trials["kept_units"] = trials["pruned_network"]
+    assert not list(shared_networks(trials))
+    cell = {"architecture": "vgg8", "criterion": "l1", "sparsity": 0.8}
+    here = (trials[list(cell)] == pd.Series(cell)).all(axis=1)
+    trials.loc[here, "kept_units"] = "both"
+    (said,) = shared_networks(trials)
+    assert said == (
+        "4 pruned networks are those of other cells too (trials.kept_units), such as with "
+        "allocation mrs and with allocation uniform: between these no difference can come from "
+        "the pruning."
+    )
 
 
 def test_findings_have_names_of_their_own_and_are_shown_with_a_caption() -> None:

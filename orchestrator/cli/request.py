@@ -13,6 +13,7 @@ from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import Sweep, SweepFileError, read_sweep
 from prune_core.errors import DatasetError
 from prune_core.specs.registry import ATTACKS
+from prune_core.specs.stages import Pruned, Trial
 from results.errors import StorageError
 from results.tables.storage import Storage
 
@@ -82,17 +83,24 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> None:
 
 
 def _network_faults(plan: Plan, data: Dataset, console: Console) -> list[str]:
-    """Build every network and cut it once: what cannot work is said before anything is trained."""
-    from prune_core.pruning.rehearsal import faults_of
+    """Build every network and cut it once: what cannot work is said before anything is trained.
 
-    wanted: dict[str, set[str]] = {}
+    Budgets that are reached in one way alone are shown, where the sweep has several allocations.
+    """
+    from prune_core.pruning.rehearsal import rehearse
+
+    wanted: dict[str, list[Pruned]] = {}
     for job in plan.trials.values():
-        labels = job.labels or {}
-        wanted.setdefault(str(labels["architecture"]), set()).add(str(labels["granularity"]))
+        if isinstance(job.stage, Trial):
+            wanted.setdefault(job.architecture, []).append(job.stage.pruned)
     faults: list[str] = []
-    for architecture, granularities in wanted.items():
+    for architecture, prunings in wanted.items():
         with console.status(f"checking {architecture}"):
-            faults += faults_of(architecture, data, sorted(granularities))
+            rehearsal = rehearse(architecture, data, prunings)
+        faults += rehearsal.faults
+        if len(plan.sweep.allocations) > 1:
+            for note in rehearsal.notes:
+                console.print(note, markup=False, highlight=False)
     return faults
 
 

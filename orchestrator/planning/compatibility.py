@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from operator import itemgetter
 
 from orchestrator.planning.cells import Cells, Labels, Settings
+from prune_core.pruning.solver import TOLERANCE
 from prune_core.specs.recipes import rewinds_rate
 from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
 
-TOLERANCE = 0.01
-"""A pattern that removes more than the sparsity by this share cannot meet its budget."""
+ROUNDING = 1e-9
+"""What floating-point numbers may be apart that are equal by hand."""
 
 
 def contradictions(cells: Cells) -> list[str]:
@@ -47,6 +48,14 @@ def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
             f"criterion {criterion!r} scores channels, not the weights of granularity "
             f"{granularity!r}; exclude: [{{criterion: {criterion}, granularity: {granularity}}}]"
         )
+    floor, sparsity = settings.pruning.min_keep, float(labels["sparsity"])
+    if "weights" not in GRANULARITIES[granularity].traits and sparsity >= 1 - floor**2 - ROUNDING:
+        yield (
+            f"by {granularity}, layers keep at least pruning.min_keep {floor:g} of their outputs "
+            f"and of their inputs, {floor**2:g} of their weights: no network loses {sparsity:g}; "
+            "lower pruning.min_keep, or exclude: "
+            f"[{{granularity: {granularity}, sparsity: {labels['sparsity']}}}]"
+        )
     if pattern := GRANULARITIES.arguments(granularity):
         n, m = int(pattern["n"]), int(pattern["m"])
         if not n < m:
@@ -54,7 +63,7 @@ def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
                 f"granularity {granularity!r} removes nothing; give n:m with n less than m, such "
                 "as 2:4"
             )
-        elif float(labels["sparsity"]) < 1 - n / m - TOLERANCE:
+        elif sparsity < 1 - n / m - TOLERANCE:
             yield (
                 f"granularity {granularity!r} removes {1 - n / m:.0%} at least, more than sparsity "
                 f"{labels['sparsity']}; exclude: "

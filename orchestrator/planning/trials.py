@@ -140,7 +140,7 @@ class Paths:
                 granularity=granularity,
                 sparsity=sparsity,
                 budget=self._sweep.budget,
-                min_keep=rules.min_keep,
+                min_keep=0.0 if weights else rules.min_keep,
                 mrs_exponent=rules.mrs_exponent if measured else None,
                 ratios=(
                     rules.ratios.get(dense_of(network).architecture) if "ratios" in needs else None

@@ -176,7 +176,7 @@ def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
     measured |= rows.metrics("finetuned", final)
     flags = _flags(trial, network, materializer)
     facts = materializer.pruning_facts(trial.pruned)["report"]
-    achieved = {name: facts[name] for name in ACHIEVED}
+    achieved = {name: facts.get(name) for name in ACHIEVED}
     trained = [materializer.epochs(stage) for stage in trial.trainings]
     row = {
         **rows.levels_row(trial, job.labels or {}),
@@ -209,4 +209,8 @@ def _drop_rounds(trial: Trial, materializer: Materializer) -> None:
                 materializer.artifacts.drop(stage.kind, stage.key)
 
 
-ACHIEVED = ("params", "macs", "params_removed", "macs_removed", "channels_removed", "shortfall")
+ACHIEVED = (
+    "params", "macs", "params_removed", "macs_removed", "channels_removed", "kept_units",
+    "shortfall",
+)  # fmt: skip
+"""What a pruning reports that is a column of ``trials``; older reports have not all of it."""

@@ -153,7 +153,7 @@ class Materializer:
         if isinstance(stage.network, Finetuned):
             before = self.pruning_facts(stage.network.pruned)["structure"]
             structure = pruning.compose(before, structure)
-        facts = asdict(report)
+        facts = {**asdict(report), "kept_units": pruning.digest(network, structure)}
         self._save(stage, network, structure, report=facts)
         self.tables.write("modules", stage.key, rows.module_rows(stage, facts["modules"]))
         return network

@@ -52,14 +52,7 @@ def meet_budget(
         exponent=stage.mrs_exponent or 0.0,
         seed=derive_seed(stage.network.key, "allocation"),
     )
-    limits = {
-        module.name: Limits(
-            module.units,
-            Limits.of(origin.units[module.name], stage.min_keep, _cap(module)).floor,
-            _cap(module),
-        )
-        for module in view.modules
-    }
+    limits = _limits(view, stage.min_keep, origin.units)
 
     def price(kept: Counts) -> Counts:
         return cost(view.costs, stage.budget, kept)
@@ -72,6 +65,38 @@ def meet_budget(
         exactly=unit_of(stage.granularity) == "weight",
         whole=origin.params if stage.budget == "params" else origin.macs,
     )
+
+
+def reach(view: PrunableView, stage: Pruned) -> tuple[float, float]:
+    """Return the least and the most of a dense network's budget that can be removed, as shares.
+
+    Args:
+        view: The dense network.
+        stage: The budget, and the smallest share of its units that a module keeps.
+    """
+    units = {module.name: module.units for module in view.modules}
+    limits = _limits(view, stage.min_keep, units).values()
+    whole, least, most = (
+        int(cost(view.costs, stage.budget, np.array(kept, dtype=np.int64)))
+        for kept in (
+            list(units.values()),
+            [limit.cap for limit in limits],
+            [limit.floor for limit in limits],
+        )
+    )
+    return 1 - least / whole, 1 - most / whole
+
+
+def _limits(view: PrunableView, min_keep: float, units: Mapping[str, int]) -> dict[str, Limits]:
+    """Return what each module may keep; shares are of ``units``, those of the dense network."""
+    return {
+        module.name: Limits(
+            module.units,
+            Limits.of(units[module.name], min_keep, _cap(module)).floor,
+            _cap(module),
+        )
+        for module in view.modules
+    }
 
 
 def _prices(view: PrunableView, budget: Budget) -> dict[str, float]:

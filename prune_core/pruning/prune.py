@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from prune_core.pruning.groups import PrunableView, Shape, Structure
 from prune_core.pruning.reports import Report, make_report
 from prune_core.pruning.sensitivities import LayerSensitivity, by_module
 from prune_core.pruning.solver import Solution
+from prune_core.specs.keys import KEY_DIGITS, canonical
 from prune_core.specs.stages import Pruned
 
 
@@ -78,6 +80,14 @@ def rebuild(network: nn.Module, shape: Shape, granularity: str, structure: Struc
 def compose(first: Structure, second: Structure) -> Structure:
     """Return the structure of a network pruned twice, by the dense network's indices."""
     return {name: [first[name][unit] for unit in kept] for name, kept in second.items()}
+
+
+def digest(network: nn.Module, structure: Structure) -> str:
+    """Return a digest of the units that a pruned network keeps: equal where two were cut alike."""
+    kept = hashlib.sha256(canonical(structure).encode())
+    for layer in masks.maskable(network).values():
+        kept.update(np.packbits(masks.mask_of(layer).cpu().numpy()).tobytes())
+    return kept.hexdigest()[:KEY_DIGITS]
 
 
 def _check(after: tuple[int, int], view: PrunableView, solution: Solution) -> None:

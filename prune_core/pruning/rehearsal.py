@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,21 +13,37 @@ from torch import Tensor, nn
 from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
 from prune_core.models.state import evaluating
+from prune_core.pruning.budget import reach
 from prune_core.pruning.counting import count_macs, count_params
 from prune_core.pruning.granularities import prunable_view, unit_of
-from prune_core.pruning.groups import Shape
+from prune_core.pruning.groups import PrunableView, Shape
+from prune_core.pruning.solver import TOLERANCE
+from prune_core.specs.stages import Pruned
 
 SHARES = (0.3, 0.7)
 """Of the units of every module that are kept."""
 
 
-def faults_of(architecture: str, data: Dataset, granularities: Iterable[str]) -> list[str]:
-    """Build a network, look at its logits, cut it at two ratios; return what is wrong with it.
+@dataclass(frozen=True)
+class Rehearsal:
+    """What building and cutting a network shows.
+
+    Attributes:
+        faults: Why it cannot be trained, pruned, or lose what is asked for.
+        notes: Where all allocations must give one network.
+    """
+
+    faults: list[str]
+    notes: list[str]
+
+
+def rehearse(architecture: str, data: Dataset, prunings: Iterable[Pruned]) -> Rehearsal:
+    """Build a network, look at its logits, cut it at two ratios, compare budgets with its sizes.
 
     Args:
         architecture: Its name.
         data: Images and classes that it is to be for.
-        granularities: Those that it is to be pruned by.
+        prunings: What is asked of it; dense networks and scores are not looked at.
     """
     # The network may be the user's: its code, and Torch-Pruning's on it, may raise anything.
     try:
@@ -34,15 +51,44 @@ def faults_of(architecture: str, data: Dataset, granularities: Iterable[str]) ->
             architecture, data.shape, data.classes, data.mean, data.std, seed=0
         )
     except Exception as error:
-        return [f"architecture {architecture!r} cannot be built: {_said(error)}"]
+        return Rehearsal([f"architecture {architecture!r} cannot be built: {_said(error)}"], [])
     if fault := _logits_fault(network, data.shape, data.classes):
-        return [f"architecture {architecture!r} {fault}"]
-    return [
-        f"architecture {architecture!r} cannot be pruned by {granularity}: {fault}; "
-        f"exclude: [{{architecture: {architecture!r}, granularity: {granularity!r}}}]"
-        for granularity in granularities
-        for fault in _cut_faults(network, data.shape, granularity)
-    ]
+        return Rehearsal([f"architecture {architecture!r} {fault}"], [])
+    asked: dict[str, dict[tuple[object, ...], Pruned]] = {}
+    for stage in prunings:
+        budget = (stage.sparsity, stage.budget, stage.min_keep)
+        asked.setdefault(stage.granularity, {})[budget] = stage
+    rehearsal = Rehearsal([], [])
+    for granularity in sorted(asked):
+        rule = f"architecture: {architecture!r}, granularity: {granularity!r}"
+        faults = [
+            f"architecture {architecture!r} cannot be pruned by {granularity}: {fault}; "
+            f"exclude: [{{{rule}}}]"
+            for fault in _cut_faults(network, data.shape, granularity)
+        ]
+        rehearsal.faults.extend(faults)
+        if not faults:
+            view = prunable_view(network, data.shape, granularity)
+            for stage in asked[granularity].values():
+                _compare(view, stage, f"{rule}, sparsity: {stage.sparsity:g}", rehearsal)
+    return rehearsal
+
+
+def _compare(view: PrunableView, stage: Pruned, cell: str, rehearsal: Rehearsal) -> None:
+    """Add a fault where a budget is out of reach, a note where it is reached in one way alone."""
+    least, most = reach(view, stage)
+    if least < stage.sparsity < most:
+        return
+    limit = (
+        f"at most {most:.1%} of its {stage.budget} go, with pruning.min_keep {stage.min_keep:g} "
+        "and one unit a module at least"
+        if stage.sparsity >= most
+        else f"at least {least:.1%} of its {stage.budget} go"
+    )
+    if least - TOLERANCE <= stage.sparsity <= most + TOLERANCE:
+        rehearsal.notes.append(f"{{{cell}}}: {limit}, so all allocations give one network")
+    else:
+        rehearsal.faults.append(f"{{{cell}}} cannot be: {limit}; exclude: [{{{cell}}}]")
 
 
 def _logits_fault(network: nn.Module, shape: Shape, classes: int) -> str | None:

@@ -101,7 +101,9 @@ class PruningRules(Spec):
     """The settings that all prunings of a sweep share."""
 
     min_keep: Annotated[Number, Field(ge=0, lt=1)] = Field(
-        0.1, description="smallest share of its channels that a module keeps; it keeps at least one"
+        0.1,
+        description="smallest share of its channels that a module keeps; it keeps at least one, "
+        "and so does a layer of its weights, for which there is no other floor",
     )
     mrs_exponent: Annotated[Number, Field(ge=0)] = Field(
         0.5, description="allocation mrs: kept shares are proportional to the MRS to this power"

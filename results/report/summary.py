@@ -17,6 +17,9 @@ from results.statistics.verdict import Verdict, leading_metric, verdict
 from results.statistics.words import metric_label, percent
 from results.tables.load import Loaded
 
+PRUNING = ("criterion", "sparsity", "allocation", "granularity")
+"""The factors that a pruned network follows from, besides its dense network."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -162,3 +165,22 @@ def _counts(trials: pd.DataFrame, missing: int) -> Iterator[str]:
         yield f"{missing} planned trials have not run yet: the sweep is not complete."
     if short := int(trials["shortfall"].notna().sum()):
         yield f"{short} trials missed their budget by more than one point."
+    yield from shared_networks(trials)
+
+
+def shared_networks(trials: pd.DataFrame) -> Iterator[str]:
+    """Say how many pruned networks are another cell's too, and give an example."""
+    networks = trials[trials["kept_units"].notna()].drop_duplicates("pruned_network")
+    same = ["dense_network", "kept_units"]
+    alike = networks[networks.duplicated(same, keep=False)]
+    if alike.empty:
+        return
+    pair = next(iter(alike.groupby(same, sort=False)))[1].head(2)[list(PRUNING)]
+    apart = [factor for factor in PRUNING if pair[factor].nunique() > 1]
+    one, other = (
+        ", ".join(f"{factor} {row[factor]}" for factor in apart) for _, row in pair.iterrows()
+    )
+    yield (
+        f"{len(alike)} pruned networks are those of other cells too (trials.kept_units), such as "
+        f"with {one} and with {other}: between these no difference can come from the pruning."
+    )

@@ -103,6 +103,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("params_removed", REAL, "share", "share of parameters removed"),
         Column("macs_removed", REAL, "share", "share of multiply-accumulates removed"),
         Column("channels_removed", REAL, "share", "share of channels removed; null under masks"),
+        Column("kept_units", TEXT, "",
+               "digest of the units left: networks of one dense network with the same are equal"),
         Column("shortfall", TEXT, "", "what of the budget could not be met; null where it was met"),
         Column("dense_network", TEXT, "", "key of the dense network, as in evaluations, epochs"),
         Column("pruned_network", TEXT, "", "key of the pruned network, as in modules"),
