@@ -81,6 +81,9 @@ RIGHT: dict[str, Callable[..., nn.Module]] = {
     "bare instance norm": lambda s, c: Head(
         8, c, conv(s[0], 8), nn.InstanceNorm2d(8), nn.ReLU(), conv(8, 8)
     ),
+    "one place": lambda s, c: Head(
+        8, c, conv(s[0], 8), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8), nn.ReLU(), conv(8, 8)
+    ),
     "depthwise": lambda s, c: Head(
         8, c, conv(s[0], 8), conv(8, 8, groups=8), nn.ReLU(), conv(8, 8)
     ),

@@ -64,7 +64,7 @@ def rehearse(architecture: str, data: Dataset, prunings: Iterable[Pruned]) -> Re
         faults = [
             f"architecture {architecture!r} cannot be pruned by {granularity}: {fault}; "
             f"exclude: [{{{rule}}}]"
-            for fault in _cut_faults(network, data.shape, granularity)
+            for fault in _cut_faults(network, data.shape, data.classes, granularity)
         ]
         rehearsal.faults.extend(faults)
         if not faults:
@@ -105,7 +105,9 @@ def _logits_fault(network: nn.Module, shape: Shape, classes: int) -> str | None:
     return None
 
 
-def _cut_faults(network: nn.Module, shape: Shape, granularity: str) -> Iterator[str]:
+def _cut_faults(
+    network: nn.Module, shape: Shape, classes: int, granularity: str
+) -> Iterator[str]:
     """Give the first fault, if there is any."""
     for share in SHARES:
         cut = copy.deepcopy(network)
@@ -118,7 +120,7 @@ def _cut_faults(network: nn.Module, shape: Shape, granularity: str) -> Iterator[
             expected = int(view.costs.params(counts)), int(view.costs.macs(counts))
             view.remove(kept)
             after = count_params(cut), count_macs(cut, shape)
-            fault = _logits_fault(cut, shape, int(network(torch.zeros(1, *shape)).shape[1]))
+            fault = _logits_fault(cut, shape, classes)
         except Exception as error:
             yield _said(error)
             return
