@@ -39,9 +39,10 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "criteria": {
         name: {"name": "grasp-1"} if name == "grasp-<k>" else {}
         for name in (
-            "random", "l1", "l2", "fpgm", "lamp", "bn-scale", "group-norm", "taylor", "hessian",
-            "fisher", "snip", "grasp", "grasp-<k>", "synflow", "hrank", "chip", "apoz", "thinet",
-            "adv-taylor", "adv-fisher", "adv-snip", "learned",
+            "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-fpgm", "group-norm",
+            "lamp", "bn-scale", "taylor", "hessian", "fisher", "snip", "grasp", "grasp-<k>",
+            "synflow", "hrank", "chip", "apoz", "thinet", "adv-taylor", "adv-fisher", "adv-snip",
+            "learned",
         )
     },
     "allocations": {

@@ -113,10 +113,12 @@ BY_WEIGHT = {
 def test_weight_criteria_in_plain_python(name: str, trained: nn.Module, digits: Dataset) -> None:
     made = trained.get_parameter(f"{INNER}.weight").detach().double()
     read = trained.get_parameter(f"{READER}.weight").detach().double()
-    rows = made.flatten(1).tolist(), read.transpose(0, 1).flatten(1).tolist()
+    rows = [made.flatten(1).tolist()]
+    if name == "lamp":  # the others look at filters alone
+        rows.append(read.transpose(0, 1).flatten(1).tolist())
     channels = scores(trained, digits, name)[INNER]
     for channel in (0, 9, 31):
-        expected = sum(BY_WEIGHT[name](side, channel) for side in rows) / 2
+        expected = sum(BY_WEIGHT[name](side, channel) for side in rows) / len(rows)
         assert float(channels[channel]) == pytest.approx(expected, rel=1e-4)
     stem = trained.get_parameter("network.conv.weight").detach().double()
     weights = scores(trained, digits, name, unit="weight")["network.conv"]
@@ -144,14 +146,36 @@ def test_bn_scale_is_the_normalisation_s_and_l2_where_there_is_none(digits: Data
     with torch.no_grad():
         network.get_submodule("network.stages.1.0.bn1").weight.copy_(scale)
     torch.testing.assert_close(scores(network, digits, "bn-scale")[INNER], scale.abs())
-    plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)).eval()
+    plain = flattening()
     for name in ("bn-scale", "l2"):
         found = scores(plain, digits, name)["0"]
-        weight = plain[0].weight.detach(), plain[2].weight.detach()
-        made = weight[0].flatten(1).norm(dim=1)
-        read = weight[1].view(10, 4, 36).square().sum((0,)).sqrt().sum(1) / 36
-        expected = (made + read) / 2
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found, plain[0].weight.detach().flatten(1).norm(dim=1))
+
+
+def flattening() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)).eval()
+
+
+def test_all_that_a_channel_takes_with_it_is_one_row(digits: Dataset) -> None:
+    """All inputs that a flattened map becomes; all rows of a head's queries, keys and values."""
+    plain = flattening()
+    weight = plain[2].weight.detach()
+    found = scores(plain, digits, "group-norm")["0"] - plain[0].weight.detach().square().sum(
+        (1, 2, 3)
+    )
+    torch.testing.assert_close(found, weight.view(10, 4, 36).square().sum((0, 2)))
+    heads = Member("qkv", "out", range(12), (0, 0, 1, 1) * 3)  # two heads of width two
+    rows = heads.rows(torch.arange(12.0)[:, None])
+    assert rows.tolist() == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
+
+
+def test_makers_that_are_coupled_share_the_score(trained: nn.Module, digits: Dataset) -> None:
+    """A residual stream is made by several layers: the mean of their filters' scores."""
+    module = next(m for m in Channels(trained, digits.shape).modules if len(m.makers()) > 1)
+    norms = [trained.get_parameter(f"{name}.weight").abs().sum((1, 2, 3))
+             for name in module.makers()]  # fmt: skip
+    found = scores(trained, digits, "l1")[module.name]
+    torch.testing.assert_close(found, torch.stack(norms).mean(0).detach())
 
 
 def test_synflow_counts_paths(digits: Dataset) -> None:
@@ -169,17 +193,24 @@ def test_lamp_gives_ties_their_order_and_zeros_a_score() -> None:
     assert lamp(layer).isfinite().all()
 
 
-def test_l1_is_torch_pruning_s_group_magnitude(trained: nn.Module, digits: Dataset) -> None:
-    importance = tp.importance.GroupMagnitudeImportance(
-        p=1, normalizer=None, target_types=[nn.Conv2d, nn.Linear]
-    )
-    found = scores(trained, digits, "l1")
-    for module in Channels(trained, digits.shape).modules:
-        graph = tp.DependencyGraph().build_dependency(trained, torch.zeros(2, *digits.shape))
-        root = trained.get_submodule(module.name)
-        every = list(range(module.units))
-        group = graph.get_pruning_group(root, tp.prune_conv_out_channels, idxs=every)
-        torch.testing.assert_close(found[module.name], importance(group))
+@pytest.mark.parametrize(
+    ("name", "importance"),
+    [
+        ("group-l1", tp.importance.MagnitudeImportance(p=1, normalizer=None)),
+        ("group-l2", tp.importance.MagnitudeImportance(p=2, normalizer=None)),
+        ("group-fpgm", tp.importance.FPGMImportance(normalizer=None)),
+    ],
+)
+def test_group_scores_are_torch_pruning_s(
+    name: str, importance: tp.importance.Importance, trained: nn.Module, digits: Dataset
+) -> None:
+    for network in (trained, flattening())[: 1 if name == "group-fpgm" else 2]:
+        found = scores(network, digits, name)
+        graph = tp.DependencyGraph().build_dependency(network, torch.zeros(2, *digits.shape))
+        for module in Channels(network, digits.shape).modules:
+            root, every = network.get_submodule(module.name), list(range(module.units))
+            group = graph.get_pruning_group(root, tp.prune_conv_out_channels, idxs=every)
+            torch.testing.assert_close(found[module.name], importance(group))
 
 
 def test_a_criterion_from_outside(trained: nn.Module, digits: Dataset) -> None:

@@ -16,8 +16,9 @@ from prune_core.data.datasets import Dataset
 from prune_core.pruning.criteria import thinet
 from prune_core.pruning.groups import Member
 from prune_core.pruning.layer import Layer
+from prune_core.pruning.maps import contributions
 from prune_core.pruning.masks import maskable
-from prune_core.pruning.signals import MAP_IMAGES, Signals, contributions
+from prune_core.pruning.signals import MAP_IMAGES, Signals
 
 from conftest import scores_stage
 from test_criteria import INNER, READER, scores
@@ -150,6 +151,23 @@ def test_grasp_is_the_weight_times_the_change_of_the_squared_gradient(
                 weight.view(-1)[place] -= step
         expected = float(weight.detach().view(-1)[place]) * (values[0] - values[1]) / 4e-5
         assert float(found[place]) == pytest.approx(expected, rel=2e-2, abs=1e-6 / temperature**2)
+
+
+class Attending(nn.Module):
+    """Rows of the image attend to one another by torch's fused kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.last = nn.Linear(8, 24), nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        parts = self.qkv(images).chunk(3, dim=3)
+        return self.last(F.scaled_dot_product_attention(*parts).flatten(1))
+
+
+def test_grasp_differentiates_fused_attention_twice(digits: Dataset) -> None:
+    found = scores(Attending().eval(), digits, "grasp-1", unit="weight")
+    assert all(float(score.abs().sum()) > 0 for score in found.values())
 
 
 def maps_of(network: nn.Module, data: Dataset, layer: str) -> Tensor:

@@ -7,11 +7,12 @@ one number, and the formulas become the unstructured criteria of the same names.
 
 Its ``needs`` say what it reads and which layers it gets:
 
-- ``weights``, ``flow``: no images.
+- ``filters``: the layers that make channels, and no others.
+- ``weights``, ``flow``: the layers that make or read channels.
+- ``norms``: normalisations; with ``weights``, those as well.
 - ``gradients``, ``learned``: training images; layers that make or read channels.
 - ``maps``: feature maps of normalised channels.
 - ``inputs``: the inputs of the layers that read channels.
-- ``norms``: normalisations.
 - ``threat``: its images are adversarial.
 - ``sparsity``: it knows the target.
 
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor
 
 from prune_core.pruning.layer import Layer
+from prune_core.pruning.maps import greedy_order, nuclear_falls
 from prune_core.specs.registry import method
 
 
@@ -34,24 +36,21 @@ def random(layer: Layer) -> Tensor:
     return torch.rand(len(layer.weight), generator=layer.generator).to(layer.weight.device)
 
 
-@method("l1", source="Li et al., 2017 (arXiv 1608.08710)", needs=("weights",))
+@method("l1", source="Li et al., 2017 (arXiv 1608.08710)", needs=("filters",))
 def l1(layer: Layer) -> Tensor:
-    """The sum of absolute weights."""
+    """The sum of absolute weights of the filter."""
     return layer.weight.abs().sum(1)
 
 
-@method("l2", source="He et al., 2018 (arXiv 1808.06866)", needs=("weights",))
+@method("l2", source="He et al., 2018 (arXiv 1808.06866)", needs=("filters",))
 def l2(layer: Layer) -> Tensor:
-    """The Euclidean norm of the weights."""
+    """The Euclidean norm of the filter."""
     return layer.weight.square().sum(1).sqrt()
 
 
-@method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4", needs=("weights",))
+@method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4", needs=("filters",))
 def fpgm(layer: Layer) -> Tensor:
-    """The sum of distances to all other filters of the layer: low near their geometric median.
-
-    Torch-Pruning squares the weights first; the paper does not, nor do we.
-    """
+    """The sum of distances to all other filters of the layer: low near their geometric median."""
     if layer.weight.shape[1] > 1:
         return torch.cdist(layer.weight, layer.weight).sum(1)
     # On a line the sums follow from one sort: no table of all pairs.
@@ -62,6 +61,51 @@ def fpgm(layer: Layer) -> Tensor:
     distances = torch.empty_like(total)
     distances[order] = total
     return distances
+
+
+@method(
+    "group-l1",
+    source="Fang et al., 2023 (arXiv 2301.12900); Torch-Pruning's MagnitudeImportance(p=1)",
+    needs=("weights", "norms"),
+    traits=("channels",),
+)
+def group_l1(layer: Layer) -> Tensor:
+    """The sum of absolute weights that would go, mean over filters, readers and normalisations."""
+    return layer.weight.abs().sum(1)
+
+
+@method(
+    "group-l2",
+    source="Fang et al., 2023 (arXiv 2301.12900); Torch-Pruning's MagnitudeImportance(p=2)",
+    needs=("weights", "norms"),
+    traits=("channels",),
+)
+def group_l2(layer: Layer) -> Tensor:
+    """The sum of squared weights that would go, mean over filters, readers and normalisations."""
+    return layer.weight.square().sum(1)
+
+
+@method(
+    "group-fpgm",
+    source="Torch-Pruning's FPGMImportance, after He et al., 2019 (arXiv 1811.00250)",
+    needs=("weights",),
+    traits=("channels",),
+)
+def group_fpgm(layer: Layer) -> Tensor:
+    """The sum of distances between squared weights, mean over the layers that make or read."""
+    squares = layer.weight.square()
+    return torch.cdist(squares, squares).sum(1)
+
+
+@method(
+    "group-norm",
+    source="Fang et al., 2023 (arXiv 2301.12900)",
+    needs=("weights",),
+    traits=("summed", "channels"),
+)
+def group_norm(layer: Layer) -> Tensor:
+    """The squared norm of the weights that would go, over all layers coupled by the channel."""
+    return layer.weight.square().sum(1)
 
 
 @method(
@@ -92,20 +136,15 @@ def bn_scale(layer: Layer) -> Tensor:
 
 
 @method(
-    "group-norm",
-    source="Fang et al., 2023 (arXiv 2301.12900)",
-    needs=("weights",),
-    traits=("summed", "channels"),
-)
-def group_norm(layer: Layer) -> Tensor:
-    """The squared norm of the weights that would go, over all layers coupled by the channel."""
-    return layer.weight.square().sum(1)
-
-
-@method(
     "taylor",
     source="Molchanov et al., 2019 (arXiv 1906.10771), eq. 8",
     needs=("gradients",),
+    traits=("comparable",),
+)
+@method(
+    "adv-taylor",
+    source="Molchanov et al., 2019 (arXiv 1906.10771), on adversarial images",
+    needs=("gradients", "threat"),
     traits=("comparable",),
 )
 def taylor(layer: Layer) -> Tensor:
@@ -134,6 +173,12 @@ def hessian(layer: Layer) -> Tensor:
     needs=("gradients",),
     traits=("comparable",),
 )
+@method(
+    "adv-fisher",
+    source="Theis et al., 2018 (arXiv 1801.05787), on adversarial images",
+    needs=("gradients", "threat"),
+    traits=("comparable",),
+)
 def fisher(layer: Layer) -> Tensor:
     """Half the mean square, over images, of the first-order change: the empirical Fisher."""
     return 0.5 * layer.products
@@ -143,6 +188,12 @@ def fisher(layer: Layer) -> Tensor:
     "snip",
     source="Lee et al., 2019 (arXiv 1810.02340)",
     needs=("gradients",),
+    traits=("comparable",),
+)
+@method(
+    "adv-snip",
+    source="Lee et al., 2019 (arXiv 1810.02340), on adversarial images",
+    needs=("gradients", "threat"),
     traits=("comparable",),
 )
 def snip(layer: Layer) -> Tensor:
@@ -196,26 +247,7 @@ def hrank(layer: Layer) -> Tensor:
 @method("chip", source="Sui et al., 2021 (arXiv 2110.13981)", needs=("maps",), traits=("channels",))
 def chip(layer: Layer) -> Tensor:
     """How much the nuclear norm of the feature maps falls if the channel's are set to zero."""
-    rows = layer.maps.double().flatten(2)  # [images, units, places]
-    falls = torch.zeros(rows.shape[1], dtype=torch.double, device=rows.device)
-    every = torch.arange(rows.shape[1], device=rows.device)
-    for image in rows:
-        if rows.shape[1] > rows.shape[2]:  # the smaller of the two Gram matrices
-            gram = image.T @ image
-            without = gram - image.unsqueeze(2) * image.unsqueeze(1)
-        else:
-            gram = image @ image.T
-            without = gram.repeat(len(every), 1, 1)
-            without[every, every] = 0
-            without[every, :, every] = 0
-        falls += _nuclear(gram) - _nuclear(without)
-    return falls / len(rows)
-
-
-def _nuclear(gram: Tensor) -> Tensor:
-    """Return the sum of singular values of matrices [..., n, n] given as their Gram matrices."""
-    squares: Tensor = torch.linalg.eigvalsh(gram)
-    return squares.clamp_min(0).sqrt().sum(-1)
+    return nuclear_falls(layer.maps.double().flatten(2))
 
 
 @method("apoz", source="Hu et al., 2016 (arXiv 1607.03250)", needs=("maps",), traits=("channels",))
@@ -233,50 +265,7 @@ def thinet(layer: Layer) -> Tensor:
     The greedy order of the paper's eq. 6, as a share of the channels; the paper's least-squares
     rescaling of what is left is not done, since fine-tuning is a factor of its own here.
     """
-    gram = layer.inputs.double().T @ layer.inputs.double()
-    own = gram.diagonal().clone()
-    with_removed = torch.zeros_like(own)
-    order = torch.zeros_like(own)
-    for place in range(len(own)):
-        cost = own + 2 * with_removed
-        channel = int(cost.argmin())
-        order[channel] = place / len(own)
-        own[channel] = torch.inf
-        with_removed += gram[channel]
-    return order
-
-
-@method(
-    "adv-taylor",
-    source="Molchanov et al., 2019 (arXiv 1906.10771), on adversarial images",
-    needs=("gradients", "threat"),
-    traits=("comparable",),
-)
-def adv_taylor(layer: Layer) -> Tensor:
-    """The squared first-order change of the adversarial loss if the unit is removed."""
-    return taylor(layer)
-
-
-@method(
-    "adv-fisher",
-    source="Theis et al., 2018 (arXiv 1801.05787), on adversarial images",
-    needs=("gradients", "threat"),
-    traits=("comparable",),
-)
-def adv_fisher(layer: Layer) -> Tensor:
-    """Half the mean square, over adversarial images, of the first-order change."""
-    return fisher(layer)
-
-
-@method(
-    "adv-snip",
-    source="Lee et al., 2019 (arXiv 1810.02340), on adversarial images",
-    needs=("gradients", "threat"),
-    traits=("comparable",),
-)
-def adv_snip(layer: Layer) -> Tensor:
-    """The sum of absolute weights times gradients of the adversarial loss."""
-    return snip(layer)
+    return greedy_order(layer.inputs.double())
 
 
 @method(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
@@ -36,7 +37,8 @@ class Member:
         layer: The name of the layer.
         side: Which side it is.
         units: Indices along this side of the layer's weight.
-        channels: The channel of the module that each of these units belongs to.
+        channels: The channel of the module that each of these units belongs to. Several units may
+            belong to one: the rows of a head, the inputs that a flattened map becomes.
     """
 
     layer: str
@@ -45,13 +47,24 @@ class Member:
     channels: Sequence[int]
 
     def rows(self, weight: Tensor) -> Tensor:
-        """Return a tensor shaped as the layer's weight as [units, weights of a unit]."""
+        """Return a tensor shaped as the layer's weight as [channels, weights of a channel]."""
         if self.side == "weight":
             return weight.reshape(-1, 1)
         across = weight.transpose(0, 1) if self.side == "in" else weight
-        whole = len(self.units) == len(across)
-        chosen = across if whole else across[list(self.units)]
-        return chosen.reshape(len(chosen), -1)
+        return self.by_channel(across, dim=0).flatten(1)
+
+    def by_channel(self, tensor: Tensor, dim: int) -> Tensor:
+        """Return a tensor with the dimension of its units as two: channels, units of a channel."""
+        channels = max(self.channels) + 1
+        each = len(self.units) // channels
+        index = torch.tensor(self._order, device=tensor.device)
+        shape = (*tensor.shape[:dim], channels, each, *tensor.shape[dim + 1 :])
+        return tensor.index_select(dim, index).reshape(shape)
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """The units of the first channel, those of the second, and so on."""
+        return [unit for _, unit in sorted(zip(self.channels, self.units, strict=True))]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from prune_core.pruning.signals import Signals
 class Layer:
     """A layer as a criterion sees it, with a row for each unit.
 
-    On the output side of a layer the row of a channel is a filter; on the input side it is all
-    weights that read the channel. Signals are shaped as ``weight`` unless they say otherwise.
+    On the output side of a layer the row of a channel is a filter, or all filters of a head; on the
+    input side it is all weights that read the channel. Signals are shaped as ``weight`` unless they
+    say otherwise.
 
     Attributes:
         name: The name of the layer.
@@ -63,8 +64,7 @@ class Layer:
     @property
     def learned(self) -> Tensor:
         """A score trained on the loss of the pruned network [units]."""
-        scores = self.signals.learned[self.module]
-        return scores[torch.as_tensor(self.member.channels, device=scores.device)]
+        return self.signals.learned[self.module]
 
     @property
     def maps(self) -> Tensor:

@@ -83,8 +83,7 @@ def first_scores(network: nn.Module, module: PrunableModule) -> Tensor:
     for member in module.members:
         if member.side != "norm":
             rows = member.rows(network.get_parameter(f"{member.layer}.weight").detach())
-            index = torch.as_tensor(member.channels, device=total.device)
-            total.index_add_(0, index, rows.square().sum(1))
+            total += rows.square().sum(1)
     norms = total.sqrt()
     return (norms / norms.max().clamp_min(1e-30)).requires_grad_()
 

@@ -105,9 +105,7 @@ def _logits_fault(network: nn.Module, shape: Shape, classes: int) -> str | None:
     return None
 
 
-def _cut_faults(
-    network: nn.Module, shape: Shape, classes: int, granularity: str
-) -> Iterator[str]:
+def _cut_faults(network: nn.Module, shape: Shape, classes: int, granularity: str) -> Iterator[str]:
     """Give the first fault, if there is any."""
     for share in SHARES:
         cut = copy.deepcopy(network)

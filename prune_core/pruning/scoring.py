@@ -9,14 +9,22 @@ from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
 from prune_core.pruning.criteria import l2
-from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.pruning.groups import Member, PrunableModule, Side
 from prune_core.pruning.layer import Layer
-from prune_core.pruning.signals import Signals, contributions
+from prune_core.pruning.maps import as_maps, contributions
+from prune_core.pruning.signals import Signals
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.stages import Scores
 
 Criterion = Callable[[Layer], Tensor]
+SIDES: dict[str, tuple[Side, ...]] = {
+    "filters": ("out", "weight"),
+    "weights": ("out", "in", "weight"),
+    "norms": ("norm",),
+    "inputs": ("in",),
+}
+"""The sides of layers that a criterion reads, by what it needs."""
 
 
 def score(
@@ -25,7 +33,7 @@ def score(
     """Score every unit of every module; the lowest are pruned first.
 
     Where a module has no layer of the kind that the criterion reads (no normalisation, say), the
-    l2 norm of its weights decides.
+    l2 norm of its filters decides.
 
     Returns:
         Scores by module [units].
@@ -55,35 +63,26 @@ class _Scorer:
         """Return the scores of a module's units: the mean, or the sum, over its layers."""
         members = self._members(module)
         read = self._criterion if members else l2
-        members = members or [m for m in module.members if m.side in ("out", "in")]
         scored = []
-        for member in members:
+        for member in members or _of_sides(module, ("out", "weight")):
             scores = self._shown.get((module.name, member))
             if scores is None:
-                scores = self._checked(read(self._layer(module, member)), member)
-            scored.append((member, scores))
-        total = torch.zeros(module.units, device=scored[0][1].device, dtype=torch.float32)
-        summed = "summed" in self._method.traits
-        for member, scores in scored:
-            index = torch.as_tensor(member.channels, device=scores.device)
-            each = 1 if summed else len(index) // module.units
-            total.index_add_(0, index, scores / each)
-        return total if summed else total / len(scored)
+                scores = self._checked(read(self._layer(module, member)), module, member)
+            scored.append(scores)
+        total = torch.stack(scored).sum(0)
+        return total if "summed" in self._method.traits else total / len(scored)
 
     def _members(self, module: PrunableModule) -> list[Member]:
         """Return the members that the criterion reads."""
-        needs = self._method.needs
-        norms = [
-            m
-            for m in module.members
-            if m.side == "norm" and f"{m.layer}.weight" in self._parameters
-        ]
-        if "norms" in needs:
-            return norms
+        needs = set(self._method.needs)
         if "maps" in needs:
-            return norms or [m for m in module.members if m.side == "out"]
-        sides = ("in",) if "inputs" in needs else ("out", "in", "weight")
-        return [m for m in module.members if m.side in sides]
+            return self._having_weights(_of_sides(module, ("norm",))) or _of_sides(module, ("out",))
+        sides = [side for need in SIDES if need in needs for side in SIDES[need]]
+        return self._having_weights(_of_sides(module, sides or SIDES["weights"]))
+
+    def _having_weights(self, members: Sequence[Member]) -> list[Member]:
+        """Return those whose layer has a weight: normalisations may have none."""
+        return [m for m in members if f"{m.layer}.weight" in self._parameters]
 
     def _layer(self, module: PrunableModule, member: Member, shown: Tensor | None = None) -> Layer:
         weight = self._network.get_parameter(f"{member.layer}.weight").detach()
@@ -116,44 +115,38 @@ class _Scorer:
 
         self._signals.watch({name: together(looks) for name, looks in hooks.items()})
         for (name, member), parts in joined.items():
+            module = next(m for m in modules if m.name == name)
             if inputs:
-                module = next(m for m in modules if m.name == name)
                 scores = self._criterion(self._layer(module, member, torch.cat(parts)))
             else:
                 scores = torch.stack(parts).mean(0)
-            self._shown[name, member] = self._checked(scores, member)
+            self._shown[name, member] = self._checked(scores, module, member)
 
     def _looker(
         self, module: PrunableModule, member: Member, parts: list[Tensor]
     ) -> Callable[[Tensor, Tensor], None]:
         layer = self._network.get_submodule(member.layer)
-        units = list(member.units)
         draw = torch.Generator().manual_seed(derive_seed(self._stage.key, "places", member.layer))
 
         def look(read: Tensor, made: Tensor) -> None:
             if "inputs" in self._method.needs:
-                parts.append(contributions(layer, read, draw)[:, units])
+                parts.append(member.by_channel(contributions(layer, read, draw), dim=1).sum(2))
             else:
-                maps = _as_maps(layer, made)[:, units].relu()
-                parts.append(self._criterion(self._layer(module, member, maps)))
+                # The maps of a channel's units lie side by side: [n, channels, height, places].
+                maps = member.by_channel(as_maps(layer, made), dim=1).movedim(2, 3).flatten(3)
+                parts.append(self._criterion(self._layer(module, member, maps.relu())))
 
         return look
 
-    def _checked(self, scores: Tensor, member: Member) -> Tensor:
-        count = len(member.units)
-        if scores.shape != (count,) or not scores.isfinite().all():
+    def _checked(self, scores: Tensor, module: PrunableModule, member: Member) -> Tensor:
+        if scores.shape != (module.units,) or not scores.isfinite().all():
             raise ValueError(
-                f"criterion {self._stage.criterion!r} on {member.layer}: scores must be {count} "
-                f"finite numbers, shape [{count}]; got shape {list(scores.shape)}"
+                f"criterion {self._stage.criterion!r} on {member.layer}: scores must be "
+                f"{module.units} finite numbers, shape [{module.units}]; got shape "
+                f"{list(scores.shape)}"
             )
         return scores.float()
 
 
-def _as_maps(layer: nn.Module, output: Tensor) -> Tensor:
-    """Return a layer's output as [images, channels, height, width]; tokens lie along the width."""
-    last = isinstance(layer, nn.Linear) or (
-        isinstance(layer, nn.LayerNorm) and output.shape[1] != layer.normalized_shape[0]
-    )
-    if last:
-        output = output.movedim(-1, 1)
-    return output.reshape(*output.shape[:2], *(output.shape[2:] if output.dim() == 4 else (1, -1)))
+def _of_sides(module: PrunableModule, sides: Sequence[Side]) -> list[Member]:
+    return [member for member in module.members if member.side in sides]

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
@@ -32,8 +33,6 @@ PROBES = 32
 """The number of passes over the calibration images that estimate the curvature."""
 MAP_IMAGES = 64
 """The number of images whose feature maps are read; HRank's authors find that few suffice."""
-PLACES = 10
-"""The number of places of each feature map at which ThiNet's reconstruction is sampled."""
 
 
 class Signals:
@@ -225,7 +224,9 @@ class Signals:
             logits = self.network(images) / temperature
             return F.cross_entropy(logits, labels, reduction="sum") / self.count
 
-        with evaluating(self.network), torch.enable_grad():
+        # Fused attention has no second derivative.
+        plain = sdpa_kernel(SDPBackend.MATH)
+        with evaluating(self.network), torch.enable_grad(), plain:
             for batch in self.batches:
                 for name, part in self._by_weight(loss_of(*batch)).items():
                     gradient[name] += part
@@ -240,39 +241,3 @@ class Signals:
                 for name, product in zip(self.weights, second, strict=True):
                     total[name] += product.detach()
         return total
-
-
-def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what every input channel adds to the outputs of a layer at random places.
-
-    Args:
-        layer: A convolution or a linear layer.
-        inputs: What it reads, [n, c, h, w] or [n, ..., c].
-        generator: Draws `PLACES` places, and an output at each, for every image.
-
-    Returns:
-        Contributions [n * PLACES, c]; a row sums to the output drawn, less its bias.
-
-    Source:
-        Luo et al., 2017 (ThiNet, arXiv 1707.06342), eq. 4.
-    """
-    weight = layer.get_parameter("weight").detach()
-    weight = weight.reshape(*weight.shape[:2], -1)  # [out, c, kernel]
-    if isinstance(layer, nn.Conv2d):
-        patches = F.unfold(
-            inputs,
-            layer.kernel_size,
-            dilation=layer.dilation,
-            padding=layer.padding,  # type: ignore[arg-type] # no prunable reader pads by name
-            stride=layer.stride,
-        )
-        # [n, places, c, kernel]
-        seen = patches.transpose(1, 2).reshape(len(inputs), -1, *weight.shape[1:])
-    else:
-        seen = inputs.reshape(len(inputs), -1, inputs.shape[-1]).unsqueeze(3)
-    images = torch.arange(len(inputs)).repeat_interleave(PLACES)
-    places = torch.randint(seen.shape[1], images.shape, generator=generator)
-    outputs = torch.randint(len(weight), images.shape, generator=generator)
-    device = inputs.device
-    added: Tensor = seen[images.to(device), places.to(device)] * weight[outputs.to(device)]
-    return added.sum(2)
