@@ -15,11 +15,13 @@ from pathlib import Path
 
 from authors import Row, SkippedError
 from authors.corruptions import corruptions
-from authors.objectives import trades
+from authors.loops import attacks, averages
+from authors.objectives import ard, awp, mart, trades
 from authors.scores import grasp
 
 COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "corruptions": corruptions, "trades": trades, "grasp": grasp,
+    "corruptions": corruptions, "trades": trades, "mart": mart, "awp": awp, "ard": ard,
+    "attacks": attacks, "averages": averages, "grasp": grasp,
 }  # fmt: skip
 
 
