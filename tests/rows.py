@@ -62,7 +62,10 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "schedules": {name: {} for name in ("constant", "step", "cosine", "one-cycle")},
     "policies": {
         name: {}
-        for name in ("none", "finetune", "lr-rewind", "weight-rewind", "iterative", "scratch")
+        for name in (
+            "none", "finetune", "lr-rewind", "weight-rewind", "iterative", "iterative-rewind",
+            "scratch",
+        )
     },
     "attacks": {
         "clean": {}, "fgsm": {},

@@ -255,6 +255,10 @@ def test_a_level_with_several_values_is_their_cross_product() -> None:
     [
         ("{epochs: 2, policy: lr-rewind, lr: 0.1}", "takes the dense network's learning rate"),
         ("{epochs: 9, policy: weight-rewind}", "goes back 9 epochs, and the dense network's"),
+        ("{epochs: 9, policy: iterative-rewind, rounds: 3}", "goes back 3 epochs, and the dense"),
+        ("{epochs: 3, policy: iterative-rewind, rounds: 2}", "must be a multiple of the rounds"),
+        ("{epochs: 3, policy: iterative-rewind, rounds: 3, lr: 0.1}", "leave out lr"),
+        ("{epochs: 3, policy: finetune, rounds: 3}", "every other policy has 1 round"),
         ("{epochs: 2, objective: 'awp:pdg'}", "unknown objective 'pdg'; did you mean 'pgd'"),
         ("{epochs: 2, schedule: cosin}", "did you mean 'cosine'"),
         ("{epochs: 2, averaging: swag}", "should be 'none', 'ema' or 'swa'"),

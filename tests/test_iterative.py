@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from torch import Tensor
 
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep
+from orchestrator.worker.materialize import Materializer
 from prune_core.training import loop as training
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-from conftest import run_sweep, sweep_text
+from conftest import CPU, run_sweep, sweep_text
+from test_criteria import INNER
 from test_launch import Stopped, trials
 
 ITERATIVE = sweep_text(
@@ -81,3 +87,69 @@ def test_rounds_leave_nothing_behind_that_is_not_kept(tmp_path: Path) -> None:
     assert set(trials(tmp_path)["status"]) == {"done"}
     left = {file.parts[-3] for file in tmp_path.glob("artifacts/*/*/*")}
     assert left == {"dense"}
+
+
+REWIND = sweep_text(
+    criteria="[l1]",
+    granularities="[channel, weight]",
+    finetuning="{i: {objective: standard, policy: iterative-rewind, rounds: 2, epochs: 2, "
+    "batch_size: 32}}",
+    seeds="1",
+)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Tensor]]]:
+    """A storage root, and the networks with which the trainings began, by their keys."""
+    root, states = tmp_path_factory.mktemp("rewind"), {}
+    fit = training.fit
+
+    def noting(network, data, recipe, threat, key, *rest, **more):
+        states[key] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        return fit(network, data, recipe, threat, key, *rest, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "fit", noting)
+        run_sweep(REWIND, root)
+    return root, states
+
+
+@pytest.mark.parametrize("granularity", ["channel", "weight"])
+def test_every_round_begins_with_the_rewound_weights_of_what_is_left(
+    granularity: str, begun: tuple[Path, dict[str, dict[str, Tensor]]]
+) -> None:
+    root, states = begun
+    materializer = Materializer(Storage(str(root)), CPU, ("prune",))
+    job = next(job for job in make_plan(parse_sweep(REWIND)).trials.values()
+               if job.labels["granularity"] == granularity)  # fmt: skip
+    rounds = job.stage.trainings[::-1]
+    assert {stage.rewound.epoch for stage in rounds} == {1}
+    past = materializer.network(rounds[0].rewound).state_dict()
+    assert not torch.equal(past[f"{INNER}.weight"], materializer.network(job.stage.dense)
+                           .get_parameter(f"{INNER}.weight"))  # fmt: skip
+    before: set[int] = set(range(32 * 16 * 9))
+    for stage in rounds:
+        begin = states[stage.key]
+        if granularity == "weight":
+            mask = begin[f"{INNER}.mask"]
+            assert torch.equal(begin[f"{INNER}.weight"], past[f"{INNER}.weight"] * mask)
+            kept = set(mask.flatten().nonzero().flatten().tolist())
+        else:
+            structure = materializer.pruning_facts(stage.pruned)["structure"]
+            left = past[f"{INNER}.weight"][structure[INNER]][:, structure["network.conv"]]
+            assert torch.equal(begin[f"{INNER}.weight"], left)
+            kept = set(structure[INNER])
+        assert kept < before  # what an earlier round removed stays removed
+        before = kept
+
+
+def test_every_round_has_the_dense_network_s_last_rates(
+    begun: tuple[Path, dict[str, dict[str, Tensor]]],
+) -> None:
+    tables = Tables(Storage(str(begun[0])))
+    frame = trials(begun[0])
+    assert set(frame["status"]) == {"done"}
+    assert (frame["params_removed"] - 0.5).abs().max() <= 0.01
+    epochs = tables.read("epochs")
+    (last,) = epochs[(epochs["stage"] == "dense") & (epochs["epoch"] == 2)]["lr"]
+    assert epochs[epochs["stage"] == "finetuned"]["lr"].tolist() == pytest.approx([last] * 4)

@@ -34,10 +34,10 @@ def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:
             f"dense {labels['dense']!r}: objective {dense.objective!r} learns from the dense "
             "network; only a fine-tuning has one"
         )
-    if rewinds_rate(level.policy) and level.epochs > dense.epochs:
+    if rewinds_rate(level.policy) and level.round_epochs > dense.epochs:
         yield (
             f"finetuning {labels['finetuning']!r}: policy {level.policy!r} goes back "
-            f"{level.epochs} epochs, and the dense network's training has {dense.epochs}"
+            f"{level.round_epochs} epochs, and the dense network's training has {dense.epochs}"
         )
 
 

@@ -88,7 +88,7 @@ class Paths:
             return self._pruned(dense, sparsity, settings, labels)
         rewound = None
         if "rewound" in POLICIES[level.policy].needs:
-            rewound = Rewound(network=dense, epoch=dense.training.epochs - level.epochs)
+            rewound = Rewound(network=dense, epoch=dense.training.epochs - level.round_epochs)
         network: Dense | Finetuned = dense
         for number, training in enumerate(settings.round_trainings, start=1):
             last = number == level.rounds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from prune_core.specs.recipes import RATE, rewinds_rate
+from prune_core.specs.recipes import RATE, prunes_in_rounds, rewinds_rate
 from prune_core.specs.registry import POLICIES
 
 
@@ -66,7 +66,8 @@ def _settings_with_several_values(level: Any) -> dict[str, list[Any]]:
 
 def _without_unread_settings(level: dict[str, Any]) -> dict[str, Any]:
     policy = level.get("policy", "finetune")
-    unread: set[str] = set() if policy == "iterative" else {"rounds"}
-    if policy in POLICIES.methods and rewinds_rate(policy):
+    known = policy in POLICIES.methods
+    unread: set[str] = set() if known and prunes_in_rounds(policy) else {"rounds"}
+    if known and rewinds_rate(policy):
         unread |= set(RATE)
     return {setting: value for setting, value in level.items() if setting not in unread}

@@ -150,6 +150,11 @@ def rewinds_rate(policy: str) -> bool:
     return "rate" in POLICIES[policy].needs
 
 
+def prunes_in_rounds(policy: str) -> bool:
+    """Return whether a policy prunes in several rounds and trains after each."""
+    return "rounds" in POLICIES[policy].traits
+
+
 class FinetuningLevel(Training):
     """A level of the factor ``finetuning``: a training and a policy; 0 epochs is no fine-tuning."""
 
@@ -158,7 +163,7 @@ class FinetuningLevel(Training):
     rounds: int = Field(
         1,
         ge=1,
-        description="policy iterative: how often it prunes; the epochs are divided among rounds",
+        description="iterative policies: how often they prune; the epochs are divided among rounds",
     )
 
     @model_validator(mode="before")
@@ -175,11 +180,16 @@ class FinetuningLevel(Training):
                 f"policy {self.policy!r} with epochs {self.epochs}: "
                 "policy 'none' has 0 epochs, every other policy at least 1"
             )
-        if (self.policy == "iterative") != (self.rounds > 1) or self.epochs < self.rounds > 1:
+        if prunes_in_rounds(self.policy) != (self.rounds > 1) or self.epochs < self.rounds > 1:
             raise ValueError(
                 f"policy {self.policy!r} with {self.rounds} rounds and {self.epochs} epochs: "
-                "policy 'iterative' has at least 2 rounds of at least 1 epoch each, every other "
+                "iterative policies have at least 2 rounds of at least 1 epoch each, every other "
                 "policy has 1 round"
+            )
+        if rewinds_rate(self.policy) and self.epochs % self.rounds:
+            raise ValueError(
+                f"policy {self.policy!r} with {self.rounds} rounds and {self.epochs} epochs: every "
+                "round goes back to the same epoch, so the epochs must be a multiple of the rounds"
             )
         return self
 
@@ -192,6 +202,11 @@ class FinetuningLevel(Training):
             )
         return self
 
+    @property
+    def round_epochs(self) -> int:
+        """The epochs of a round, without those left over: a policy that rewinds goes back these."""
+        return self.epochs // self.rounds
+
     def training(self, dense: Training) -> Training:
         """Return the recipe of this level, resolved.
 
@@ -201,7 +216,7 @@ class FinetuningLevel(Training):
         data = self.model_dump(exclude={"policy", "rounds"})
         if rewinds_rate(self.policy):
             data |= {name: getattr(dense, name) for name in RATE}
-            data["schedule_start"] = dense.schedule_start + dense.epochs - self.epochs
+            data["schedule_start"] = dense.schedule_start + dense.epochs - self.round_epochs
         return Training.model_validate(data).resolved()
 
     def round_trainings(self, dense: Training) -> list[Training]:
@@ -213,9 +228,8 @@ class FinetuningLevel(Training):
             dense: The recipe of the dense network; some policies take its learning rate.
         """
         training = self.training(dense)
-        each, rest = divmod(self.epochs, self.rounds)
-        late = self.rounds - rest
+        late = self.rounds - self.epochs % self.rounds
         return [
-            training.model_copy(update={"epochs": each + (index >= late)})
+            training.model_copy(update={"epochs": self.round_epochs + (index >= late)})
             for index in range(self.rounds)
         ]

@@ -3,7 +3,8 @@
 A policy is a function ``(network, start) -> None`` that prepares the pruned network in place. If it
 needs ``"rate"``, fine-tuning uses the learning rates of the last epochs of the dense network's
 training. If it needs ``"rewound"``, ``start`` holds the dense network's earlier weights; if it
-needs ``"fresh"``, a network that has learned nothing.
+needs ``"fresh"``, a network that has learned nothing. With the trait ``rounds`` it prunes in
+several rounds, trains after each, and begins each of these trainings.
 """
 
 from __future__ import annotations
@@ -57,17 +58,28 @@ def lr_rewind(network: nn.Module, start: Start) -> None:
 )
 def weight_rewind(network: nn.Module, start: Start) -> None:
     """Rewind weights and learning rate to an earlier epoch of the dense network's training."""
-    if start.rewound is None:
-        raise ValueError("policy 'weight-rewind' needs the dense network's earlier weights")
-    network.load_state_dict(start.rewound.state_dict())
+    _rewind(network, start)
+
+
+@method("iterative", source="Han et al., 2015 (arXiv 1506.02626)", traits=("rounds",))
+def iterative(network: nn.Module, start: Start) -> None:
+    """Prune in several rounds, in geometric steps, and train the weights further after each."""
+    del network, start
 
 
 @method(
-    "iterative", source="Han et al., 2015 (arXiv 1506.02626); rounds as Frankle and Carbin, 2019"
+    "iterative-rewind",
+    source="Frankle and Carbin, 2019 (arXiv 1803.03635); Renda et al., 2020 (arXiv 2003.02389)",
+    needs=("rate", "rewound"),
+    traits=("rounds",),
 )
-def iterative(network: nn.Module, start: Start) -> None:
-    """Prune in several rounds, in geometric steps, and fine-tune after each."""
-    del network, start
+def iterative_rewind(network: nn.Module, start: Start) -> None:
+    """As iterative, but every round rewinds what is left, weights and rate, to one earlier epoch.
+
+    Where a round has as many epochs as the dense network's training, it is the first epoch's begin:
+    the lottery ticket of Frankle and Carbin.
+    """
+    _rewind(network, start)
 
 
 @method("scratch", source="Liu et al., 2019 (arXiv 1810.05270)", needs=("fresh",), revision=2)
@@ -76,3 +88,9 @@ def scratch(network: nn.Module, start: Start) -> None:
     if start.fresh is None:
         raise ValueError("policy 'scratch' needs the network built anew")
     network.load_state_dict(start.fresh.state_dict())
+
+
+def _rewind(network: nn.Module, start: Start) -> None:
+    if start.rewound is None:
+        raise ValueError("a policy that rewinds needs the dense network's earlier weights")
+    network.load_state_dict(start.rewound.state_dict())
