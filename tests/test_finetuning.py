@@ -159,7 +159,9 @@ def test_checks_are_rows_and_failures_are_flags(done: Path, tmp_path: Path) -> N
     assert set(checks["network"]) == set(tables.trials["finetuned_network"])
     failed = checks[~checks["passed"]].groupby("network")["check"].apply(", ".join)
     flags = tables.trials.set_index("finetuned_network")["flags"].dropna()
-    assert flags.to_dict() == failed.to_dict()
+    # So short a training on one step may collapse, which is no check of the network.
+    of_checks = flags.str.removesuffix("collapsed").str.removesuffix(", ")
+    assert of_checks[of_checks != ""].to_dict() == failed.to_dict()
     plain = sanity.check
 
     def failing(*given):
