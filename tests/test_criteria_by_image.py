@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_core.data.datasets import Dataset
+from prune_core.pruning.channels import Channels
 from prune_core.pruning.criteria import thinet
 from prune_core.pruning.groups import Member
 from prune_core.pruning.layer import Layer
@@ -55,17 +56,19 @@ def unit(weight: Tensor, side: str, channel: int) -> Tensor:
     return weight[..., channel, :, :, :] if side == "out" else weight[..., :, channel, :, :]
 
 
+def mean_square(weight: Tensor, gradients: Tensor, size: int) -> float:
+    """The mean square of the first-order change, over batches of so many images."""
+    changes = [float((weight * batch.mean(0)).sum()) for batch in gradients.split(size)]
+    return sum(change**2 for change in changes) / len(changes)
+
+
 BY_IMAGE = {
     # (weight, gradient by image) -> score, one unit.
-    "taylor": lambda w, g: float((w * g.mean(0)).sum() ** 2),
-    "adv-taylor": lambda w, g: float((w * g.mean(0)).sum() ** 2),
+    "taylor": lambda w, g: mean_square(w, g, 64),
     "snip": lambda w, g: float((w * g.mean(0)).abs().sum()),
-    "adv-snip": lambda w, g: float((w * g.mean(0)).abs().sum()),
-    "fisher": lambda w, g: float(sum((w * one).detach().sum() ** 2 for one in g)) / (2 * len(g)),
-    "adv-fisher": lambda w, g: (
-        float(sum((w * one).detach().sum() ** 2 for one in g)) / (2 * len(g))
-    ),
+    "fisher": lambda w, g: mean_square(w, g, 1) / 2,
 }
+BY_IMAGE |= {f"adv-{name}": score for name, score in BY_IMAGE.items()}
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +94,44 @@ def test_gradient_criteria_one_unit_and_one_image_at_a_time(
 ) -> None:
     slow, (made, read) = by_image(name.startswith("adv-"))
     channels = scores(trained, digits, name)[INNER]
+    sides = [(slow.weight(READER).detach(), read, "in")]
+    if name.endswith("snip"):  # of the others a channel is what reads it
+        sides.append((slow.weight(INNER).detach(), made, "out"))
     for channel in (0, 7, 31):
         expected = [
-            BY_IMAGE[name](
-                unit(slow.weight(INNER).detach(), "out", channel), unit(made, "out", channel)
-            ),
-            BY_IMAGE[name](
-                unit(slow.weight(READER).detach(), "in", channel), unit(read, "in", channel)
-            ),
+            BY_IMAGE[name](unit(weight, side, channel), unit(gradient, side, channel))
+            for weight, gradient, side in sides
         ]
-        assert float(channels[channel]) == pytest.approx(sum(expected) / 2, rel=1e-3)
+        assert float(channels[channel]) == pytest.approx(sum(expected) / len(sides), rel=1e-3)
     weights = scores(trained, digits, name, unit="weight")[INNER].view(made.shape[1:])
     for place in ((0, 0, 0, 0), (3, 5, 1, 2), (31, 15, 2, 2)):
         expected = BY_IMAGE[name](slow.weight(INNER)[place].detach(), made[(slice(None), *place)])
         assert float(weights[place]) == pytest.approx(expected, rel=1e-3, abs=1e-12)
+
+
+@pytest.mark.parametrize(("name", "size", "factor"), [("taylor", 64, 1), ("fisher", 1, 0.5)])
+def test_channels_are_scored_at_gates_behind_their_normalisation(
+    name: str, size: int, factor: float, trained: nn.Module, digits: Dataset
+) -> None:
+    """As Molchanov et al. place them: a gate of ones, one for all layers that a channel couples."""
+    network = copy.deepcopy(trained).double()
+    gates = {}
+    for module in Channels(network, digits.shape).modules:
+        gate = gates[module.name] = torch.ones(module.units, 1, 1).double().requires_grad_()
+        for member in module.members:
+            if member.side == "norm":
+                norm = network.get_submodule(member.layer)
+                norm.register_forward_hook(lambda _layer, _inputs, out, gate=gate: out * gate)
+    total = dict.fromkeys(gates, 0.0)
+    slow = Slow(trained, digits)
+    batches = list(zip(slow.images.split(size), slow.labels.split(size), strict=True))
+    for images, labels in batches:
+        loss = F.cross_entropy(network(images), labels)
+        for module, gradient in zip(gates, torch.autograd.grad(loss, gates.values()), strict=True):
+            total[module] += factor * gradient.flatten().square() / len(batches)
+    found = scores(trained, digits, name)
+    for module, expected in total.items():
+        torch.testing.assert_close(found[module].double(), expected, rtol=1e-3, atol=1e-9)
 
 
 def test_hessian_is_the_diagonal_of_the_gauss_newton_matrix(

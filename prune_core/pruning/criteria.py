@@ -10,7 +10,7 @@ Its ``needs`` say what it reads and which layers it gets:
 - ``filters``: the layers that make channels, and no others.
 - ``weights``, ``flow``: the layers that make or read channels.
 - ``norms``: normalisations; with ``weights``, those as well.
-- ``gradients``, ``learned``: training images; layers that make or read channels.
+- ``gradients``, ``learned``: training images and layers that make or read channels.
 - ``maps``: feature maps of normalised channels.
 - ``inputs``: the inputs of the layers that read channels.
 - ``threat``: its images are adversarial.
@@ -137,7 +137,7 @@ def bn_scale(layer: Layer) -> Tensor:
 
 @method(
     "taylor",
-    source="Molchanov et al., 2019 (arXiv 1906.10771), eq. 8",
+    source="Molchanov et al., 2019 (arXiv 1906.10771), eq. 9, at gates",
     needs=("gradients",),
     traits=("comparable",),
 )
@@ -148,8 +148,11 @@ def bn_scale(layer: Layer) -> Tensor:
     traits=("comparable",),
 )
 def taylor(layer: Layer) -> Tensor:
-    """The squared first-order change of the loss if the unit is removed."""
-    return (layer.weight * layer.gradient).sum(1).square()
+    """The squared first-order change of a batch's loss if the unit is removed; mean over batches.
+
+    Of a channel the change is that at a gate behind its normalisation.
+    """
+    return layer.squared_change()
 
 
 @method(
@@ -181,7 +184,7 @@ def hessian(layer: Layer) -> Tensor:
 )
 def fisher(layer: Layer) -> Tensor:
     """Half the mean square, over images, of the first-order change: the empirical Fisher."""
-    return 0.5 * layer.products
+    return 0.5 * layer.squared_change(1)
 
 
 @method(

@@ -90,6 +90,11 @@ class PrunableModule:
         """Return the layers whose weights make the module's units; the MRS perturbs these."""
         return [member.layer for member in self.members if member.side in ("out", "weight")]
 
+    def readers(self) -> list[Member]:
+        """Return what reads the module's units; of what nothing reads, what makes it."""
+        readers = [member for member in self.members if member.side in ("in", "weight")]
+        return readers or [member for member in self.members if member.side == "out"]
+
 
 class PrunableView(Protocol):
     """A network as one granularity sees it; `remove` prunes it in place."""

@@ -56,10 +56,15 @@ class Layer:
         """The gradient of the sum of logits in the network with absolute weights."""
         return self._rows(self.signals.flow)
 
-    @property
-    def products(self) -> Tensor:
-        """The mean square, over images, of a unit's weights times their gradients [units]."""
-        return self.signals.products[self.member]
+    def squared_change(self, size: int | None = None) -> Tensor:
+        """Return the mean square, over batches, of the first-order change of the loss [units].
+
+        Args:
+            size: The number of images in a batch; by default that of the calibration.
+        """
+        return self.signals.squared_changes(size or self.signals.calibration.batch_size)[
+            self.module
+        ]
 
     @property
     def learned(self) -> Tensor:

@@ -19,7 +19,7 @@ from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
 from prune_core.data.draws import drawn
 from prune_core.models.state import evaluating
-from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.pruning.groups import PrunableModule
 from prune_core.pruning.learning import learned_scores
 from prune_core.pruning.masks import maskable
 from prune_core.specs.keys import derive_seed
@@ -59,6 +59,7 @@ class Signals:
         self.calibration = stage.calibration or Calibration()
         self.weights = {n: m.get_parameter("weight") for n, m in maskable(network).items()}
         self._hessian_gradients: dict[float, ByLayer] = {}
+        self._squared_changes: dict[int, dict[str, Tensor]] = {}
 
     @cached_property
     def batches(self) -> list[Batch]:
@@ -148,22 +149,21 @@ class Signals:
             )
         return dict(zip(weights, gradients, strict=True))
 
-    @cached_property
-    def products(self) -> dict[Member, Tensor]:
-        """The mean square, over images, of the sum of weights times gradients of each unit."""
-        members = [m for module in self.modules for m in module.members if m.side != "norm"]
-        total: dict[Member, Tensor] = {}
-        with evaluating(self.network), torch.enable_grad():
-            for images, labels in self.batches:
-                for index in range(len(labels)):
-                    one = slice(index, index + 1)
-                    gradients = self._gradients(images[one], labels[one])
-                    with torch.no_grad():
-                        for member in members:
-                            rows = member.rows(self.weights[member.layer] * gradients[member.layer])
-                            square = rows.sum(1).square() / self.count
-                            total[member] = total[member] + square if member in total else square
-        return total
+    def squared_changes(self, size: int) -> dict[str, Tensor]:
+        """Return, by module, how much the loss changes to first order without a unit, squared.
+
+        What is removed is what reads the unit: the change is the sum of all weights that read it,
+        times their gradients. That is the gradient at a gate behind its normalisation.
+
+        Args:
+            size: The number of images in a batch; squares are averaged over batches.
+
+        Returns:
+            Mean squares [units].
+        """
+        if size not in self._squared_changes:
+            self._squared_changes[size] = self._mean_squares(size)
+        return self._squared_changes[size]
 
     def watch(self, hooks: Mapping[str, Callable[[Tensor, Tensor], None]]) -> None:
         """Run the network on the first `MAP_IMAGES` images.
@@ -214,6 +214,24 @@ class Signals:
         weights = list(self.weights.values())
         gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
         return dict(zip(self.weights, gradients, strict=True))
+
+    def _mean_squares(self, size: int) -> dict[str, Tensor]:
+        batches = [
+            batch
+            for images, labels in self.batches
+            for batch in zip(torch.split(images, size), torch.split(labels, size), strict=True)
+        ]
+        device = batches[0][0].device
+        total = {module.name: torch.zeros(module.units, device=device) for module in self.modules}
+        with evaluating(self.network), torch.enable_grad():
+            for images, labels in batches:
+                gradients = self._gradients(images, labels)
+                with torch.no_grad():
+                    changes = {n: self.weights[n] * g / len(labels) for n, g in gradients.items()}
+                for module in self.modules:
+                    parts = [m.rows(changes[m.layer]).sum(1) for m in module.readers()]
+                    total[module.name] += torch.stack(parts).sum(0).square() / len(batches)
+        return total
 
     def _hessian_times_gradient(self, temperature: float) -> ByLayer:
         zeros = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
