@@ -37,12 +37,12 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "torchvision:<name>": {"name": "torchvision:mnasnet0_5", "params": 950322},
     },
     "criteria": {
-        name: {"name": "grasp-1"} if name == "grasp-<k>" else {}
+        name: {"name": name.replace("<k>", "1")} if "<k>" in name else {}
         for name in (
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-fpgm", "group-norm",
             "lamp", "bn-scale", "taylor", "hessian", "fisher", "snip", "grasp", "grasp-<k>",
-            "synflow", "hrank", "chip", "apoz", "thinet", "adv-taylor", "adv-fisher", "adv-snip",
-            "learned",
+            "synflow", "synflow-<k>", "hrank", "chip", "apoz", "thinet", "adv-taylor",
+            "adv-fisher", "adv-snip", "learned",
         )
     },
     "allocations": {

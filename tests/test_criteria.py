@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prune_core.data.datasets import Dataset
 from prune_core.data.splits import Split
 from prune_core.models.third_party import torch_pruning as tp
-from prune_core.pruning import learning
+from prune_core.pruning import criteria, learning
 from prune_core.pruning.channels import Channels
 from prune_core.pruning.criteria import lamp
 from prune_core.pruning.granularities import prunable_view
@@ -40,8 +40,9 @@ def units_of(name: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores are learned in few passes: whether they are good is asked elsewhere."""
+    """Few passes, few rounds: whether the scores are good is asked elsewhere."""
     monkeypatch.setattr(learning, "EPOCHS", 2)
+    monkeypatch.setattr(criteria, "ROUNDS", 3)
 
 
 BOTH = [(name, unit) for name in names("criteria") for unit in units_of(name)]
@@ -176,15 +177,6 @@ def test_makers_that_are_coupled_share_the_score(trained: nn.Module, digits: Dat
              for name in module.makers()]  # fmt: skip
     found = scores(trained, digits, "l1")[module.name]
     torch.testing.assert_close(found, torch.stack(norms).mean(0).detach())
-
-
-def test_synflow_counts_paths(digits: Dataset) -> None:
-    """On a chain of linear layers a channel's score is the sum of all absolute paths through it."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 10)).eval()
-    found = scores(network, digits, "synflow")["1"]
-    into = network[1].weight.detach().abs().sum(1)
-    out = network[3].weight.detach().abs().sum(0)
-    torch.testing.assert_close(found, into * out)
 
 
 def test_lamp_gives_ties_their_order_and_zeros_a_score() -> None:

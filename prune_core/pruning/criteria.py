@@ -27,6 +27,7 @@ from torch import Tensor
 
 from prune_core.pruning.layer import Layer
 from prune_core.pruning.maps import greedy_order, nuclear_falls
+from prune_core.pruning.synflow import ROUNDS
 from prune_core.specs.registry import method
 
 
@@ -229,13 +230,28 @@ def grasp_at(layer: Layer, k: int) -> Tensor:
 
 @method(
     "synflow",
-    source="Tanaka et al., 2020 (arXiv 2006.05467)",
-    needs=("flow",),
+    source="Tanaka et al., 2020 (arXiv 2006.05467), with their 100 rounds",
+    needs=("flow", "sparsity"),
     traits=("comparable",),
 )
 def synflow(layer: Layer) -> Tensor:
-    """The share of the unit in the sum of all absolute paths, in one shot; it needs no images."""
-    return (layer.weight.abs() * layer.flow).sum(1)
+    """When the unit goes, if those that add least to the flow go round by round, without images.
+
+    The share of all units, of whatever module, that go before it: the ranking holds the set that
+    the rounds leave at the sparsity, and the order in which the others went.
+    """
+    return synflow_in(layer, ROUNDS)
+
+
+@method(
+    "synflow-<k>",
+    source="Tanaka et al., 2020 (arXiv 2006.05467)",
+    needs=("flow", "sparsity"),
+    traits=("comparable",),
+)
+def synflow_in(layer: Layer, k: int) -> Tensor:
+    """The same in k rounds; synflow-1 is one look at the whole network."""
+    return layer.flow_order(k)
 
 
 @method(

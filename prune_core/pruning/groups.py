@@ -61,6 +61,17 @@ class Member:
         shape = (*tensor.shape[:dim], channels, each, *tensor.shape[dim + 1 :])
         return tensor.index_select(dim, index).reshape(shape)
 
+    def gated(self, weight: Tensor, gate: Tensor) -> Tensor:
+        """Return the layer's weight times a gate of its channels [channels]."""
+        if self.side == "weight":
+            return weight * gate.view(weight.shape)
+        dim = int(self.side == "in")
+        units = torch.as_tensor(self.units, device=weight.device)
+        channels = torch.as_tensor(self.channels, device=weight.device)
+        factors = torch.ones(weight.shape[dim], dtype=gate.dtype, device=weight.device)
+        factors = factors.index_copy(0, units, gate[channels])
+        return weight * factors.view(-1, *[1] * (weight.dim() - dim - 1))
+
     @cached_property
     def _order(self) -> list[int]:
         """The units of the first channel, those of the second, and so on."""

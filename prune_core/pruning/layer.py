@@ -51,10 +51,9 @@ class Layer:
         """Return the Hessian times the gradient; logits are divided by a temperature."""
         return self._rows(self.signals.hessian_gradient(temperature))
 
-    @property
-    def flow(self) -> Tensor:
-        """The gradient of the sum of logits in the network with absolute weights."""
-        return self._rows(self.signals.flow)
+    def flow_order(self, rounds: int) -> Tensor:
+        """Return the share of all units that SynFlow removes before each of these [units]."""
+        return self.signals.flow_order(rounds)[self.module]
 
     def squared_change(self, size: int | None = None) -> Tensor:
         """Return the mean square, over batches, of the first-order change of the loss [units].

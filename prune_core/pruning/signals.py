@@ -6,7 +6,6 @@ stage has a threat, the images are adversarial. The network stays as it is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -22,6 +21,7 @@ from prune_core.models.state import evaluating
 from prune_core.pruning.groups import PrunableModule
 from prune_core.pruning.learning import learned_scores
 from prune_core.pruning.masks import maskable
+from prune_core.pruning.synflow import removal_order
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.settings import Calibration
 from prune_core.specs.stages import Scores
@@ -59,6 +59,7 @@ class Signals:
         self.calibration = stage.calibration or Calibration()
         self.weights = {n: m.get_parameter("weight") for n, m in maskable(network).items()}
         self._hessian_gradients: dict[float, ByLayer] = {}
+        self._flow_orders: dict[int, dict[str, Tensor]] = {}
         self._squared_changes: dict[int, dict[str, Tensor]] = {}
 
     @cached_property
@@ -124,30 +125,29 @@ class Signals:
             self._hessian_gradients[temperature] = product
         return self._hessian_gradients[temperature]
 
-    @cached_property
-    def flow(self) -> ByLayer:
-        """The gradient of the sum of logits for an image of ones, with absolute weights.
+    def flow_order(self, rounds: int) -> dict[str, Tensor]:
+        """Return, by module, the share of all units that SynFlow removes before each [units].
 
-        It is in double precision. Biases, shifts and running means are zero, so the logits are sums
-        of products of absolute weights.
+        Raises:
+            ValueError: Where the stage does not say which sparsity the rounds go to.
         """
-        network = copy.deepcopy(self.network).double().eval()
-        for module in network.modules():
-            for name, tensor in [
-                *module.named_parameters(recurse=False),
-                *module.named_buffers(recurse=False),
-            ]:
-                if tensor.is_floating_point():
-                    away = name in ("bias", "running_mean", "mean")
-                    tensor.data = torch.zeros_like(tensor) if away else tensor.detach().abs()
-        weights = {name: network.get_parameter(f"{name}.weight") for name in self.weights}
-        device = self.data.train.labels.device
-        ones = torch.ones(1, *self.data.shape, dtype=torch.double, device=device)
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(
-                network(ones).sum(), list(weights.values()), materialize_grads=True
+        if rounds not in self._flow_orders:
+            keep = self._left(self.stage.sparsity)
+            self._flow_orders[rounds] = removal_order(
+                self.network, self.modules, self.data.shape, keep, rounds
             )
-        return dict(zip(weights, gradients, strict=True))
+        return self._flow_orders[rounds]
+
+    def _left(self, sparsity: float | None) -> float:
+        """Return the share of units that is left at a sparsity: of weights exactly."""
+        if sparsity is None:
+            raise ValueError("SynFlow's rounds need the sparsity that they go to")
+        if self.stage.unit == "channel":
+            # A channel less is a row less here and a column less there.
+            return float((1 - sparsity) ** 0.5)
+        units = sum(module.units for module in self.modules)
+        removed = sparsity * sum(parameter.numel() for parameter in self.network.parameters())
+        return max(1 / units, 1 - removed / units)
 
     def squared_changes(self, size: int) -> dict[str, Tensor]:
         """Return, by module, how much the loss changes to first order without a unit, squared.

@@ -86,8 +86,8 @@ class Scores(Stage):
 
     @property
     def needs_data(self) -> bool:
-        """Whether it costs more than a look at the weights, and is kept in storage."""
-        return self.calibration is not None
+        """Whether it costs more than one look at the weights, and is kept in storage."""
+        return self.calibration is not None or self.sparsity is not None
 
 
 class Pruned(Stage):
