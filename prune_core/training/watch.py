@@ -12,7 +12,7 @@ from prune_core.models.folding import Twin
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Threat
 
-WATCHED = 512
+WATCHED = 1024
 """The largest number of validation images that are attacked."""
 STEPS = 10
 """The steps of PGD; each is 2.5 eps / STEPS long."""
