@@ -46,7 +46,7 @@ PUBLISHED = 10_000
 THREAT = Threat(eps=0.15)
 RECIPE = Training(objective="pgd", epochs=15, lr=0.05, attack_steps=5)
 CONVERGED = Estimation(samples=ALL, steps=60, restarts=2)
-ESTIMATES = ("mrs", "mrs-few-step", "mrs-first-order")
+ESTIMATES = ("perturbation", "perturbation-few-step", "perturbation-first-order")
 FIGURE = Path(__file__).parents[1] / "docs" / "mrs_agreement.svg"
 
 Values = dict[str, float]
@@ -121,7 +121,9 @@ def problem_of(architecture: str, seed: int) -> Problem:
         architecture, data.shape, data.classes, data.mean, data.std, seed
     )
     training.fit(network, data, RECIPE, THREAT, dense.key)
-    stage = Sensitivity(network=dense, estimator="mrs", estimation=CONVERGED, threat=THREAT)
+    stage = Sensitivity(
+        network=dense, estimator="perturbation", estimation=CONVERGED, threat=THREAT
+    )
     return make_problem(network.eval(), data, stage)
 
 
@@ -137,7 +139,7 @@ def measure(architecture: str, seed: int) -> dict[str, tuple[float, float, float
     values: dict[str, Values] = {}
     with evaluating(problem.network):
         clock = time.perf_counter()
-        converged = estimated(problem, "mrs")
+        converged = estimated(problem, "perturbation")
         rows["converged"] = (time.perf_counter() - clock, 1.0, 1.0)
 
         def note(name: str, start: float, rises: Values) -> None:
@@ -210,7 +212,11 @@ def draw(by: dict[str, dict[str, list[tuple[float, float, float]]]]) -> None:
     figure, axes = plt.subplots(
         1, len(by), figsize=(3.4 * len(by) + 1, 3.0), sharey=True, squeeze=False
     )
-    colours = {"mrs": "#0072B2", "mrs-few-step": "#D55E00", "mrs-first-order": "#009E73"}
+    colours = {
+        "perturbation": "#0072B2",
+        "perturbation-few-step": "#D55E00",
+        "perturbation-first-order": "#009E73",
+    }
     for axis, (architecture, rows) in zip(axes[0], by.items(), strict=True):
         theirs = [row[1] for n in (1, 2) for row in rows[f"rift, shuffle {n}"]]
         axis.axhspan(min(theirs), max(theirs), color="0.92", lw=0, zorder=0)

@@ -48,12 +48,19 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "allocations": {
         name: {}
         for name in (
-            "uniform", "global", "global-normalised", "lamp", "erk", "fixed", "mrs", "mrs-few-step",
-            "mrs-first-order", "mrs-per-cost", "mrs-shuffled", "mrs-inverse", "scan",
+            "uniform", "global", "global-normalised", "lamp", "erk", "fixed",
+            "mrs-curve", "mrs", "mrs-shuffled", "mrs-inverse", "size", "mrs-minmax", "mrs-bounded",
+            "mrs-perturbation", "mrs-perturbation-few-step", "mrs-perturbation-first-order",
+            "mrs-perturbation-per-cost", "mrs-perturbation-inverse", "scan",
         )
     },
     "granularities": {"channel": {}, "weight": {}, "<n>:<m>": {"name": "2:4"}},
-    "sensitivities": {name: {} for name in ("mrs", "mrs-few-step", "mrs-first-order", "scan")},
+    "sensitivities": {
+        name: {}
+        for name in (
+            "perturbation", "perturbation-few-step", "perturbation-first-order", "damage", "scan",
+        )
+    },
     "objectives": {
         "standard": {}, "fgsm": {}, "pgd": {}, "trades": {}, "mart": {},
         "awp:<objective>": {"name": "awp:trades"}, "ard": {},

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_core.pruning.allocations import (
-    Evidence,
     _propensity,
     erk,
     fixed,
-    mrs,
-    mrs_shuffled,
     uniform,
 )
+from prune_core.pruning.curves import Curve
+from prune_core.pruning.evidence import Evidence
 from prune_core.pruning.solver import Limits, solve
 from prune_core.specs.registry import ALLOCATIONS
 
@@ -41,6 +40,10 @@ def evidence(draw: st.DrawFn) -> Evidence:
         shapes={name: (n, draw(st.integers(1, 64)), 3, 3) for name, n in units.items()},
         scores=scores,
         sensitivities={name: draw(rises) for name in units},
+        curves={
+            name: Curve.of((0.25, 0.5, 0.75), draw(st.lists(rises, min_size=3, max_size=3)), 100)
+            for name in units
+        },
         prices={name: float(draw(st.integers(1, 10_000))) for name in units},
         ratios={name: draw(st.floats(0.01, 1)) for name in units},
         seed=draw(st.integers(0, 5)),
@@ -62,7 +65,15 @@ def test_shares_rise_with_the_dial_and_are_whole_at_its_end(
 
 @pytest.mark.parametrize(
     ("name", "sign"),
-    [("mrs", 1), ("mrs-few-step", 1), ("mrs-first-order", 1), ("scan", 1), ("mrs-inverse", -1)],
+    [
+        ("mrs-perturbation", 1),
+        ("mrs-perturbation-few-step", 1),
+        ("scan", 1),
+        ("mrs-perturbation-first-order", 1),
+        ("mrs-minmax", 1),
+        ("mrs-bounded", 1),
+        ("mrs-perturbation-inverse", -1),
+    ],
 )
 @given(found=evidence(), dial=st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
@@ -75,21 +86,13 @@ def test_a_more_sensitive_module_never_keeps_less(
             assert sign * shares[one] >= sign * shares[other]
 
 
-@given(found=evidence(), dial=st.floats(0.01, 1))
-@settings(max_examples=60, deadline=None)
-def test_shuffled_deals_out_the_same_sensitivities(found: Evidence, dial: float) -> None:
-    shuffled = mrs_shuffled(found, dial)
-    assert sorted(shuffled.values()) == pytest.approx(sorted(mrs(found, dial).values()))
-    assert shuffled == mrs_shuffled(found, dial)
-
-
 @given(found=evidence(), dial=st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
 def test_per_cost_a_more_sensitive_module_of_the_same_cost_never_keeps_less(
     found: Evidence, dial: float
 ) -> None:
     alike = replace(found, prices=dict.fromkeys(found.units, 7.0))
-    shares = ALLOCATIONS.load("mrs-per-cost")(alike, dial)
+    shares = ALLOCATIONS.load("mrs-perturbation-per-cost")(alike, dial)
     for one, other in itertools.permutations(found.units, 2):
         if found.sensitivities[one] > found.sensitivities[other]:
             assert shares[one] >= shares[other]
@@ -99,7 +102,7 @@ def test_per_cost_hurts_least_for_its_budget() -> None:
     """Against a search over a grid: no other removal of the same cost has a smaller sum."""
     evidence = Evidence({"a": 9, "b": 9}, sensitivities={"a": 2.0, "b": 1.0},
                         prices={"a": 30.0, "b": 10.0})  # fmt: skip
-    shares = ALLOCATIONS.load("mrs-per-cost")(evidence, 0.8)
+    shares = ALLOCATIONS.load("mrs-perturbation-per-cost")(evidence, 0.8)
     lost = {name: 1 - share for name, share in shares.items()}
     budget = 30 * lost["a"] + 10 * lost["b"]
     others = [(p, (budget - 30 * p) / 10) for p in np.linspace(0, 1, 2001)]
@@ -107,12 +110,40 @@ def test_per_cost_hurts_least_for_its_budget() -> None:
     assert 2 * lost["a"] ** 2 + lost["b"] ** 2 == pytest.approx(best, rel=1e-4)
 
 
-def test_shuffling_follows_the_seed() -> None:
-    base = Evidence(
-        dict.fromkeys("abcdef", 9), sensitivities=dict(zip("abcdef", range(6), strict=True))
+def damaged(*halves: float, units: int = 16, seed: int = 0) -> Evidence:
+    """Modules of equal size and cost, of different damage."""
+    curves = {f"m{i}": Curve.of((0.5,), (half,)) for i, half in enumerate(halves)}
+    return Evidence(dict.fromkeys(curves, units), curves=curves, seed=seed)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("mrs-curve", 1), ("mrs-inverse", -1), ("size", 0)])
+@pytest.mark.parametrize("dial", [0.25, 0.5, 0.8])
+def test_modules_of_equal_cost_keep_more_the_more_they_suffer(
+    name: str, sign: int, dial: float
+) -> None:
+    kept = list(ALLOCATIONS.load(name)(damaged(0.5, 1.0, 2.0, 4.0), dial).values())
+    if sign:
+        assert kept == sorted(kept, reverse=sign < 0)
+        assert abs(kept[-1] - kept[0]) > 0.4
+    else:
+        assert max(kept) - min(kept) <= 1 / 16
+
+
+def test_mrs_is_the_curve() -> None:
+    found = damaged(0.5, 1.0, 2.0)
+    assert ALLOCATIONS.load("mrs")(found, 0.3) == ALLOCATIONS.load("mrs-curve")(found, 0.3)
+
+
+def test_shuffling_deals_out_the_same_curves_by_the_seed() -> None:
+    shuffled = ALLOCATIONS.load("mrs-shuffled")
+    orders = [
+        tuple(shuffled(damaged(0.5, 1.0, 2.0, 4.0, seed=seed), 0.5).values()) for seed in range(6)
+    ]
+    assert len(set(orders)) > 1
+    plain = ALLOCATIONS.load("mrs-curve")(damaged(0.5, 1.0, 2.0, 4.0), 0.5)
+    assert all(
+        sorted(order) == pytest.approx(sorted(plain.values()), abs=1 / 16) for order in orders
     )
-    orders = {tuple(mrs_shuffled(replace(base, seed=seed), 0.01).values()) for seed in range(5)}
-    assert len(orders) > 1
 
 
 @pytest.mark.parametrize("name", ["global", "global-normalised"])

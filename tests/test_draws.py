@@ -107,7 +107,7 @@ def test_criteria_and_sensitivities_read_images_of_all_classes(
         assert labels.bincount(minlength=10).min() >= 4  # 64 images, by class
     estimation = Estimation(samples=200, attack_steps=1)
     measured = Sensitivity(
-        network=dense_stage(), estimator="mrs", estimation=estimation, threat=THREAT
+        network=dense_stage(), estimator="perturbation", estimation=estimation, threat=THREAT
     )
     problem = make_problem(trained, ordered, measured)
     labels = torch.cat([labels for _, labels in problem.clean])

@@ -213,7 +213,7 @@ def test_the_worst_case_is_taken_image_by_image(tmp_path: Path) -> None:
 def test_a_sweep_in_the_euclidean_norm(tmp_path: Path) -> None:
     """Training, criterion, sensitivity, evaluation and checks, all within an L2 ball."""
     text = sweep_text(
-        criteria="[adv-taylor]", allocations="[mrs-few-step]", seeds="1",
+        criteria="[adv-taylor]", allocations="[mrs]", seeds="1",
         finetuning="{trades: {objective: trades, epochs: 1, attack_steps: 2}}",
         threat="{norm: l2, eps: 0.8}", evaluation="{attacks: [fgsm, pgd-5, cw], sanity_images: 8}",
         sensitivity="{samples: 64, attack_steps: 2}",

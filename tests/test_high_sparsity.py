@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from test_pruning import sensitivities
+from test_pruning import measured
 from torch import nn
 
 from orchestrator.planning.plan import make_plan
@@ -43,7 +43,7 @@ def test_masks_meet_the_count_to_the_weight_and_differ_by_allocation(
         assert isinstance(job.stage, Trial)
         network = copy.deepcopy(trained)
         stage = job.stage.pruned
-        found = sensitivities(network) if stage.sensitivity else None
+        found = measured(network, digits.shape, stage.sensitivity)
         _, report = prune(network, digits.shape, stage, l1, lamp if stage.ranking else None, found)
         assert report.shortfall is None
         assert count_params(network) == round((1 - sparsity) * count_params(trained))

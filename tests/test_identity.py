@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["51e9c36c054cdceb1dcc", "eb2629cc773087f47de1"]
+GOLDEN_DEMO = ["51e9c36c054cdceb1dcc", "f2dc4aa809da25d7199e"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

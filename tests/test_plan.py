@@ -13,7 +13,7 @@ from orchestrator.planning.attempt import Allotment, Order, decode_order, encode
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep, read_sweep
 from prune_core.specs.registry import CRITERIA
-from prune_core.specs.stages import Finetuned, Trial
+from prune_core.specs.stages import Finetuned, Sensitivity, Trial
 
 from conftest import DEMO, sweep_text
 from rows import names
@@ -26,9 +26,9 @@ def plan_of(**changes: str) -> Plan:
 def test_the_demo_has_its_288_trials_and_shares_the_rest() -> None:
     plan = make_plan(read_sweep(DEMO))
     kinds = Counter(job.kind for job in plan.jobs.values())
-    # 2 architectures x 3 seeds dense (and sensitivities, and scores of the one criterion that
-    # reads images); x 4 criteria x 2 sparsities x 2 ways
-    assert kinds == {"dense": 6, "sensitivity": 6, "scores": 6, "prune": 96, "trial": 288}
+    # 2 architectures x 3 seeds dense (and scores of the one criterion that reads images);
+    # x 4 criteria (each with its own damage curves); x 2 sparsities x 2 ways
+    assert kinds == {"dense": 6, "sensitivity": 24, "scores": 6, "prune": 96, "trial": 288}
 
 
 def test_parents_come_before_children_and_longest_paths_first() -> None:
@@ -83,12 +83,30 @@ def test_two_cells_that_are_one_trial_are_refused() -> None:
 
 
 def test_only_mrs_needs_a_sensitivity() -> None:
-    plan = plan_of(allocations="[uniform, global, mrs, mrs-few-step]")
+    plan = plan_of(allocations="[uniform, size, mrs, mrs-perturbation]")
     found = {job.labels["allocation"]: job.stage.pruned.sensitivity for job in plan.trials.values()}
     assert found["uniform"] is None
-    assert found["global"] is None
-    assert found["mrs"].estimator == "mrs"
-    assert found["mrs-few-step"].estimator == "mrs-few-step"
+    assert found["size"] is None
+    assert found["mrs"].estimator == "damage"
+    assert found["mrs-perturbation"].estimator == "perturbation"
+
+
+def test_damage_is_that_of_the_cell_s_own_criterion_and_granularity() -> None:
+    """And the scan's is always that of l1; a job waits for scores that need images."""
+    plan = plan_of(
+        criteria="[l1, taylor]", allocations="[mrs, mrs-inverse, scan]", seeds="1",
+        granularities="[channel, weight]",
+    )  # fmt: skip
+    removed: dict[str, set[tuple[str, str]]] = {"damage": set(), "scan": set()}
+    for job in plan.jobs.values():
+        if isinstance(job.stage, Sensitivity):
+            removed[job.stage.estimator].add((job.stage.scores.criterion, job.stage.granularity))
+            waits = job.stage.scores.criterion == "taylor"
+            assert (job.stage.scores.key in job.parents) == waits
+    assert removed["damage"] == {(c, g) for c in ("l1", "taylor") for g in ("channel", "weight")}
+    assert removed["scan"] == {("l1", "channel"), ("l1", "weight")}
+    jobs = [job for job in plan.jobs.values() if isinstance(job.stage, Sensitivity)]
+    assert len(jobs) == 6  # the control shares those of mrs
 
 
 def test_a_trial_goes_through_json_unchanged() -> None:

@@ -16,12 +16,15 @@ from prune_core.pruning import learning, masks
 from prune_core.pruning.channels import Channels
 from prune_core.pruning.counting import count_macs, count_params, origin_of
 from prune_core.pruning.granularities import prunable_view, unit_of
+from prune_core.pruning.groups import Shape
 from prune_core.pruning.prune import compose, prune, rebuild
 from prune_core.pruning.scoring import score
-from prune_core.pruning.sensitivities import LayerSensitivity
-from prune_core.specs.registry import ALLOCATIONS, CRITERIA
+from prune_core.pruning.sensitivities import Measured
+from prune_core.specs.registry import ALLOCATIONS, CRITERIA, SENSITIVITIES
+from prune_core.specs.settings import Estimation
+from prune_core.specs.stages import Sensitivity
 
-from conftest import blank, pruned_stage, scores_stage
+from conftest import THREAT, blank, dense_stage, pruned_stage, scores_stage
 from rows import names
 
 Scored = Callable[[str, str], dict[str, Tensor]]
@@ -59,11 +62,35 @@ def scores(trained: nn.Module, digits: Dataset) -> Iterator[Scored]:
         yield scored
 
 
-def sensitivities(network: nn.Module) -> dict[str, LayerSensitivity]:
-    values = (0.1, 0.5, 0.3, 0.9, 2.0, 0.2)
+def sensitivity_stage(allocation: str, granularity: str) -> Sensitivity | None:
+    """What an allocation reads, at three shares."""
+    needs = [need for need in ALLOCATIONS[allocation].needs if need.startswith("sensitivity:")]
+    if not needs:
+        return None
+    estimator = needs[0].removeprefix("sensitivity:")
+    removes = bool(SENSITIVITIES[estimator].needs)
+    return Sensitivity(
+        network=dense_stage(),
+        estimator=estimator,
+        scores=scores_stage() if removes else None,
+        granularity=granularity if removes else None,
+        estimation=Estimation(shares=(0.25, 0.5, 0.75)),
+        threat=THREAT,
+    )
+
+
+def measured(network: nn.Module, shape: Shape, stage: Sensitivity | None) -> dict[str, Measured]:
+    """Made-up sensitivities of what a stage measures: layers, or the modules of a granularity."""
+    if stage is None:
+        return {}
+    if stage.granularity is None:
+        parts = list(masks.maskable(network))
+    else:
+        parts = [m.name for m in prunable_view(network, shape, stage.granularity).modules]
+    values = itertools.cycle((0.1, 0.5, 0.3, 0.9, 2.0, 0.2))
     return {
-        layer: LayerSensitivity(values[i % 6], (values[i % 6],))
-        for i, layer in enumerate(masks.maskable(network))
+        part: Measured(value, tuple(4 * share**2 * value for share in stage.estimation.shares))
+        for part, value in zip(parts, values, strict=False)
     }
 
 
@@ -98,13 +125,13 @@ def test_the_budget_is_met_on_the_real_network(
         mrs_exponent=0.5,
         min_keep=0.02,
         ranking=scores_stage("lamp", unit=unit),
+        sensitivity=sensitivity_stage(allocation, granularity),
         ratios={name: 0.2 + 0.1 * i for i, name in enumerate(origin.units)} if unit == "channel"
         else {name: 0.1 + 0.08 * i for i, name in enumerate(origin.units)},
     )  # fmt: skip
     ranking = scores("lamp", unit) if allocation == "lamp" else None
-    _, report = prune(
-        network, digits.shape, stage, scores(criterion, unit), ranking, sensitivities(network)
-    )
+    found = measured(network, digits.shape, stage.sensitivity)
+    _, report = prune(network, digits.shape, stage, scores(criterion, unit), ranking, found)
     after = (count_params(network), count_macs(network, digits.shape))
     asked = 1 if budget == "macs" else 0
     achieved = 1 - after[asked] / (origin.params, origin.macs)[asked]

@@ -23,7 +23,7 @@ from simulated import crossed, simulated
 TEXT = sweep_text(
     dataset="{name: digits, per_class: 40, test_per_class: 30}",
     sparsities="[0.3]",
-    allocations="[uniform, mrs-few-step]",
+    allocations="[uniform, mrs]",
     seeds="3",
     sensitivity="{samples: 64, attack_steps: 2}",
     evaluation=CHECKED,

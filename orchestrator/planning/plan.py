@@ -21,6 +21,7 @@ from prune_core.specs.stages import (
     Pruned,
     Rewound,
     Scores,
+    Sensitivity,
     Trial,
     dense_of,
     evaluations_of,
@@ -178,7 +179,9 @@ def _enter(trial: Trial, labels: Mapping[str, Value], jobs: dict[str, Job]) -> J
         parents = [dense.key]
         for stage in (first.scores, first.ranking, first.sensitivity):
             if stage is not None and not (isinstance(stage, Scores) and not stage.needs_data):
-                jobs.setdefault(stage.key, Job(stage, (dense.key,)))
+                removed = stage.scores if isinstance(stage, Sensitivity) else None
+                before = [removed.key] if removed is not None and removed.key in jobs else []
+                jobs.setdefault(stage.key, Job(stage, (dense.key, *before)))
                 parents.append(stage.key)
         jobs[first.key] = Job(first, tuple(parents))
     if first is trial.pruned and not jobs[first.key].attacks:  # not that of a first round alone

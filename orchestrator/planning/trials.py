@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Literal, TypeVar
 
 from orchestrator.planning.cells import Cells, Labels, Settings
 from prune_core.specs.recipes import Training
-from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES, POLICIES
+from prune_core.specs.registry import (
+    ALLOCATIONS,
+    CRITERIA,
+    GRANULARITIES,
+    POLICIES,
+    SENSITIVITIES,
+)
 from prune_core.specs.settings import PruningRules
 from prune_core.specs.stage import Stage
 from prune_core.specs.stages import (
@@ -125,23 +131,33 @@ class Paths:
             needs = ALLOCATIONS[allocation].needs
             weights = "weights" in GRANULARITIES[granularity].traits
             unit: Unit = "weight" if weights else "channel"
-            ranked = [need.partition(":")[2] for need in needs if need.startswith("scores:")]
-            measured = [need.partition(":")[2] for need in needs if need.startswith("sensitivity:")]
+
+            def scores(of: str) -> Scores:
+                return self._scores(network, of or criterion, unit, sparsity, rules)
+
+            ranked, estimator = _named(needs, "scores"), _named(needs, "sensitivity")
+            removed = _named(SENSITIVITIES[estimator].needs, "scores") if estimator else None
             return Pruned(
                 network=network,
-                scores=self._scores(network, criterion, unit, sparsity, rules),
-                ranking=(
-                    self._scores(network, ranked[0], unit, sparsity, rules) if ranked else None
-                ),
+                scores=scores(criterion),
+                ranking=scores(ranked) if ranked else None,
                 sensitivity=(
-                    self._sensitivity(network, measured[0], settings) if measured else None
+                    self._sensitivity(
+                        network,
+                        estimator,
+                        settings,
+                        None if removed is None else scores(removed),
+                        granularity,
+                    )
+                    if estimator
+                    else None
                 ),
                 allocation=allocation,
                 granularity=granularity,
                 sparsity=sparsity,
                 budget=self._sweep.budget,
                 min_keep=0.0 if weights else rules.min_keep,
-                mrs_exponent=rules.mrs_exponent if measured else None,
+                mrs_exponent=rules.mrs_exponent if estimator and removed != "" else None,
                 ratios=(
                     rules.ratios.get(dense_of(network).architecture) if "ratios" in needs else None
                 ),
@@ -179,16 +195,32 @@ class Paths:
         return self._once(("scores", network.key, criterion, unit, at, calibration), make)
 
     def _sensitivity(
-        self, network: Dense | Finetuned, estimator: str, settings: Settings
+        self,
+        network: Dense | Finetuned,
+        estimator: str,
+        settings: Settings,
+        scores: Scores | None,
+        granularity: str,
     ) -> Sensitivity:
         def make() -> Sensitivity:
             return Sensitivity(
                 network=network,
                 estimator=estimator,
+                scores=scores,
+                granularity=granularity if scores else None,
                 estimation=settings.sensitivity,
                 threat=self._sweep.threat,
                 outside=self._digests(sensitivities=estimator),
             )
 
-        key = ("sensitivity", network.key, estimator, settings.sensitivity)
-        return self._once(key, make)
+        of = (scores.key, granularity) if scores else ()
+        return self._once(("sensitivity", network.key, estimator, settings.sensitivity, *of), make)
+
+
+def _named(needs: Iterable[str], kind: str) -> str | None:
+    """Return which of a kind is needed; empty for the cell's own, None for none."""
+    for need in needs:
+        first, _, name = need.partition(":")
+        if first == kind:
+            return name
+    return None

@@ -229,17 +229,22 @@ class Materializer:
                 return len(facts["history"])
         return 0
 
-    def sensitivity(self, stage: Sensitivity) -> dict[str, sensitivities.LayerSensitivity]:
-        """Return every layer's sensitivity, from storage where it is there."""
+    def sensitivity(self, stage: Sensitivity) -> dict[str, sensitivities.Measured]:
+        """Return the sensitivity of every layer or module, from storage where it is there."""
         stored = self.artifacts.load_facts(stage.kind, stage.key)
         if stored is None:
-            network = self.network(stage.network)
-            layers = list(masks.maskable(network))
-            measured = sensitivities.measure(network, layers, self.data(stage), stage)
+            network, data = self.network(stage.network), self.data(stage)
+            if stage.scores is None or stage.granularity is None:
+                layers = list(masks.maskable(network))
+                measured = sensitivities.measure(network, layers, data, stage)
+            else:
+                view = prunable_view(network, data.shape, stage.granularity)
+                scores = self.scores(stage.scores, network)
+                measured = sensitivities.measure_removal(network, view, scores, data, stage)
             stored = {name: asdict(value) for name, value in measured.items()}
             self.artifacts.save_facts(stage.kind, stage.key, stored)
         return {
-            name: sensitivities.LayerSensitivity(value["value"], tuple(value["restarts"]))
+            name: sensitivities.Measured(value["value"], tuple(value["rises"]), value["spread"])
             for name, value in stored.items()
         }
 

@@ -8,63 +8,16 @@ each module keeps. No share may fall when the dial rises from 0 to 1, and at 1 a
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_core.pruning.curves import Floats, along
+from prune_core.pruning.evidence import Evidence
 from prune_core.specs.registry import method
 
 Shares = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What an allocation may read, by module.
-
-    Attributes:
-        units: The number of units.
-        shapes: The shape of the root layer's weight: outputs, inputs, kernel.
-        scores: A criterion's score of every unit; -inf for what may not be kept.
-        sensitivities: The sensitivity that the allocation needs.
-        ratios: The shares to keep that the user gives.
-        prices: What the module costs in the whole network, in the unit of the budget.
-        exponent: Shares are proportional to sensitivities to this power.
-        seed: The seed of all random numbers.
-    """
-
-    units: Mapping[str, int]
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    sensitivities: Mapping[str, float] = field(default_factory=dict)
-    ratios: Mapping[str, float] = field(default_factory=dict)
-    prices: Mapping[str, float] = field(default_factory=dict)
-    exponent: float = 0.5
-    seed: int = 0
-
-    @cached_property
-    def ranked(self) -> NDArray[np.int64]:
-        """The modules of all units, as positions in ``scores``, in the order of falling scores."""
-        return _ranked(list(self.scores.values()))
-
-    @cached_property
-    def ranked_by_mean(self) -> NDArray[np.int64]:
-        """As ``ranked``, by scores that are divided by the mean of their module."""
-        return _ranked([scores / _mean_size(scores) for scores in self.scores.values()])
-
-
-def _ranked(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
-    owners = np.repeat(np.arange(len(scores)), [len(each) for each in scores])
-    return np.asarray(owners[np.argsort(-np.concatenate(scores), kind="stable")])
-
-
-def _mean_size(scores: NDArray[np.float64]) -> float:
-    """Return the absolute mean of the scores that are finite; 1 where that is nothing."""
-    left = scores[np.isfinite(scores)]
-    return abs(float(left.mean())) or 1.0 if len(left) else 1.0
 
 
 @method("uniform", source="the control of every allocation")
@@ -114,46 +67,101 @@ def fixed(evidence: Evidence, dial: float) -> Shares:
     return _proportional({name: evidence.ratios[name] for name in evidence.units}, dial)
 
 
+@method("mrs-curve", source="ours, after arXiv 2410.15176", needs=("sensitivity:damage",))
+def mrs_curve(evidence: Evidence, dial: float) -> Shares:
+    """The least sum of the rises of the adversarial loss, as measured by removal, for the budget.
+
+    See `prune_core.pruning.curves.path`.
+    """
+    return _on(evidence.path, evidence, dial)
+
+
 @method(
-    "mrs",
-    source="ours, after arXiv 2410.15176; sensitivities as RiFT's (arXiv 2308.02533)",
-    needs=("sensitivity:mrs",),
-)
+    "mrs", source="ours, after arXiv 2410.15176: mrs-curve", needs=("sensitivity:damage",),
+    revision=2,
+)  # fmt: skip
 def mrs(evidence: Evidence, dial: float) -> Shares:
-    """Modules whose weights matter more to the adversarial loss keep more (exact MRS)."""
+    """The form of MRS that docs/mrs.md chooses: mrs-curve."""
+    return mrs_curve(evidence, dial)
+
+
+@method("mrs-shuffled", source="a control of mrs-curve", needs=("sensitivity:damage",), revision=2)
+def mrs_shuffled(evidence: Evidence, dial: float) -> Shares:
+    """As mrs-curve, with the curves dealt out to the modules at random."""
+    return _on(evidence.path_shuffled, evidence, dial)
+
+
+@method("mrs-inverse", source="a control of mrs-curve", needs=("sensitivity:damage",), revision=2)
+def mrs_inverse(evidence: Evidence, dial: float) -> Shares:
+    """As mrs-curve, with the curve of the most sensitive module for the least, and so on."""
+    return _on(evidence.path_reversed, evidence, dial)
+
+
+@method("size", source="a control of mrs-curve")
+def size(evidence: Evidence, dial: float) -> Shares:
+    """As mrs-curve, if all modules suffered alike: by what they save alone, without any MRS."""
+    return _on(evidence.path_by_size, evidence, dial)
+
+
+@method("mrs-minmax", source="ours, after arXiv 2410.15176", needs=("sensitivity:damage",))
+def mrs_minmax(evidence: Evidence, dial: float) -> Shares:
+    """The removed share falls linearly with the damage at half: the most sensitive stay whole."""
+    damage = _scaled(evidence.sensitivities)
+    rate = (1 - dial) / dial if dial else math.inf
+    return {name: max(0.0, 1 - rate * (1 - value)) if value < 1 else 1.0
+            for name, value in damage.items()}  # fmt: skip
+
+
+@method("mrs-bounded", source="ours, after arXiv 2410.15176", needs=("sensitivity:damage",))
+def mrs_bounded(evidence: Evidence, dial: float) -> Shares:
+    """Kept shares are from half of the uniform share to one and a half, linearly in the damage."""
+    damage = _scaled(evidence.sensitivities)
+    return _proportional({name: 0.5 + value for name, value in damage.items()}, dial)
+
+
+@method(
+    "mrs-perturbation",
+    source="ours, derived from RiFT (arXiv 2308.02533)",
+    needs=("sensitivity:perturbation",),
+)
+def mrs_perturbation(evidence: Evidence, dial: float) -> Shares:
+    """Modules keep more if a perturbation of their weights raises the adversarial loss more.
+
+    It follows the size of a module and not the damage of removing it: see docs/mrs.md.
+    """
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
 @method(
-    "mrs-few-step",
-    source="ours, after arXiv 2410.15176; sensitivities as RiFT's (arXiv 2308.02533)",
-    needs=("sensitivity:mrs-few-step",),
+    "mrs-perturbation-few-step",
+    source="ours, derived from RiFT (arXiv 2308.02533)",
+    needs=("sensitivity:perturbation-few-step",),
 )
-def mrs_few_step(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, with the cheap estimate by a few ascent steps."""
+def mrs_perturbation_few_step(evidence: Evidence, dial: float) -> Shares:
+    """As mrs-perturbation, with the cheap estimate by a few ascent steps."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
 @method(
-    "mrs-first-order",
-    source="ours, after arXiv 2410.15176; sensitivities to first order",
-    needs=("sensitivity:mrs-first-order",),
+    "mrs-perturbation-first-order",
+    source="ours, derived from RiFT (arXiv 2308.02533)",
+    needs=("sensitivity:perturbation-first-order",),
 )
-def mrs_first_order(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, with the estimate from one gradient, which is cheap and often ranks wrongly."""
+def mrs_perturbation_first_order(evidence: Evidence, dial: float) -> Shares:
+    """As mrs-perturbation, with the estimate from one gradient, which often ranks wrongly."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
 @method(
-    "mrs-per-cost",
-    source="ours: the least sum of MRS x removed² for the budget",
-    needs=("sensitivity:mrs",),
+    "mrs-perturbation-per-cost",
+    source="ours: the least sum of perturbation MRS x removed² for the budget",
+    needs=("sensitivity:perturbation",),
 )
-def mrs_per_cost(evidence: Evidence, dial: float) -> Shares:
-    """The removed share of a module is proportional to its cost over its MRS.
+def mrs_perturbation_per_cost(evidence: Evidence, dial: float) -> Shares:
+    """The removed share of a module is proportional to its cost over its perturbation MRS.
 
     If removing a share p of a module hurts by MRS x p², each unit of the budget should hurt alike:
-    then p is proportional to cost / MRS. Unlike mrs it spares small modules, sensitive or not.
+    then p is proportional to cost / MRS.
     """
     sensitivities = _propensity(evidence.sensitivities, 1.0)
     losses = {name: evidence.prices[name] / value for name, value in sensitivities.items()}
@@ -161,24 +169,25 @@ def mrs_per_cost(evidence: Evidence, dial: float) -> Shares:
     return {name: max(0.0, 1 - (1 - dial) * loss / lowest) for name, loss in losses.items()}
 
 
-@method("mrs-shuffled", source="a control of mrs", needs=("sensitivity:mrs",))
-def mrs_shuffled(evidence: Evidence, dial: float) -> Shares:
-    """As mrs, with the sensitivities assigned to modules at random."""
-    values = list(evidence.sensitivities.values())
-    random.Random(evidence.seed).shuffle(values)  # noqa: S311 - a control, not a secret
-    return _by_sensitivity(evidence, dict(zip(evidence.sensitivities, values, strict=True)), dial)
-
-
-@method("mrs-inverse", source="a control of mrs", needs=("sensitivity:mrs",))
-def mrs_inverse(evidence: Evidence, dial: float) -> Shares:
-    """The opposite of mrs: modules that matter more to the adversarial loss keep less."""
+@method(
+    "mrs-perturbation-inverse",
+    source="a control of mrs-perturbation",
+    needs=("sensitivity:perturbation",),
+)
+def mrs_perturbation_inverse(evidence: Evidence, dial: float) -> Shares:
+    """The opposite of mrs-perturbation: modules whose weights matter more keep less."""
     propensity = _propensity(evidence.sensitivities, evidence.exponent)
     return _proportional({name: 1 / value for name, value in propensity.items()}, dial)
 
 
-@method("scan", source="Li et al., 2017 (arXiv 1608.08710)", needs=("sensitivity:scan",))
+@method(
+    "scan",
+    source="Li et al., 2017 (arXiv 1608.08710), fig. 2b",
+    needs=("sensitivity:scan",),
+    revision=2,
+)
 def scan(evidence: Evidence, dial: float) -> Shares:
-    """Modules keep more if more accuracy is lost when their smallest units are set to zero."""
+    """Modules keep more if more accuracy is lost when their units of smallest l1 norm go."""
     return _by_sensitivity(evidence, evidence.sensitivities, dial)
 
 
@@ -189,6 +198,18 @@ def _first(ranked: NDArray[np.int64], evidence: Evidence, dial: float) -> Shares
         name: float(count) / len(scores)
         for (name, scores), count in zip(evidence.scores.items(), kept, strict=True)
     }
+
+
+def _on(path: Floats, evidence: Evidence, dial: float) -> Shares:
+    return dict(zip(evidence.units, along(path, dial).tolist(), strict=True))
+
+
+def _scaled(sensitivities: Mapping[str, float]) -> dict[str, float]:
+    """Return sensitivities from 0, for the least, to 1, for the largest and infinite ones."""
+    finite = [value for value in sensitivities.values() if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    width = (high - low) or 1.0
+    return {name: min(1.0, (value - low) / width) for name, value in sensitivities.items()}
 
 
 def _by_sensitivity(evidence: Evidence, sensitivities: Mapping[str, float], dial: float) -> Shares:

@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prune_core.pruning.allocations import Evidence
 from prune_core.pruning.costs import Budget, Counts, cost
 from prune_core.pruning.counting import Origin
+from prune_core.pruning.curves import Curve, curves_of
+from prune_core.pruning.evidence import Evidence
 from prune_core.pruning.granularities import unit_of
 from prune_core.pruning.groups import PrunableModule, PrunableView
+from prune_core.pruning.sensitivities import Measured
 from prune_core.pruning.solver import Limits, Solution, solve
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ALLOCATIONS
@@ -24,7 +26,7 @@ def meet_budget(
     view: PrunableView,
     stage: Pruned,
     scores: Mapping[str, Tensor],
-    sensitivities: Mapping[str, float],
+    sensitivities: Mapping[str, Measured],
     origin: Origin,
 ) -> Solution:
     """Say how many units each module keeps, as the stage's allocation spreads its budget.
@@ -38,6 +40,10 @@ def meet_budget(
     """
     allocation = ALLOCATIONS.load(stage.allocation)
     needs_scores = any(need.startswith("scores") for need in ALLOCATIONS[stage.allocation].needs)
+
+    def price(kept: Counts) -> Counts:
+        return cost(view.costs, stage.budget, kept)
+
     evidence = Evidence(
         units={module.name: module.units for module in view.modules},
         shapes={module.name: module.shape for module in view.modules},
@@ -46,16 +52,15 @@ def meet_budget(
             for module in view.modules
             if needs_scores
         },
-        sensitivities=sensitivities,
+        sensitivities={name: each.value for name, each in sensitivities.items()},
+        curves=_curves(stage, sensitivities),
+        cost=price,
         prices=_prices(view, stage.budget),
         ratios=stage.ratios or {},
         exponent=stage.mrs_exponent or 0.0,
         seed=derive_seed(stage.network.key, "allocation"),
     )
     limits = _limits(view, stage.min_keep, origin.units)
-
-    def price(kept: Counts) -> Counts:
-        return cost(view.costs, stage.budget, kept)
 
     return solve(
         limits,
@@ -97,6 +102,13 @@ def _limits(view: PrunableView, min_keep: float, units: Mapping[str, int]) -> di
         )
         for module in view.modules
     }
+
+
+def _curves(stage: Pruned, measured: Mapping[str, Measured]) -> dict[str, Curve]:
+    if stage.sensitivity is None or stage.sensitivity.estimator != "damage":
+        return {}
+    rises = {name: each.rises for name, each in measured.items()}
+    return curves_of(rises, stage.sensitivity.estimation.shares)
 
 
 def _prices(view: PrunableView, budget: Budget) -> dict[str, float]:

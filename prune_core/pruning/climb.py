@@ -84,9 +84,28 @@ class Problem:
         weighted = zip(self.start[0], sizes, strict=True)
         return sum(loss * size for loss, size in weighted) / self.count
 
+    @cached_property
+    def right(self) -> int:
+        """The number of clean images that the network as it is classifies rightly."""
+        return count_right(self.network, self.clean)
+
     def climb(self, layer: str) -> Climb:
         """Return a context in which the weights of one layer can be moved."""
         return Climb(self, layer)
+
+
+@torch.no_grad()
+def count_right(network: nn.Module, batches: Batches) -> int:
+    """Count the images that a network classifies rightly."""
+    return sum(int((network(images).argmax(1) == labels).sum()) for images, labels in batches)
+
+
+def radius(weight: Tensor, estimation: Estimation) -> Tensor:
+    """Return the radius of the ball in which a layer's weights move: a share of their norm."""
+    matrix = weight.detach().flatten(1)
+    spectral = estimation.norm == "spectral"
+    norm: Tensor = torch.linalg.matrix_norm(matrix, ord=2) if spectral else matrix.norm()
+    return estimation.epsilon * norm
 
 
 class Climb:
@@ -107,7 +126,7 @@ class Climb:
         self._weight = module.get_parameter("weight")
         self._origin = self._weight.detach().clone()
         self._mask = mask_of(module) if hasattr(module, "mask") else None
-        self._radius = problem.estimation.epsilon * self._origin.norm()
+        self._radius = radius(self._origin, problem.estimation)
         self._prefix = Prefix(problem.network, layer, [images for images, _ in problem.batches])
         self._every = range(len(problem.batches))
         self._layer = layer

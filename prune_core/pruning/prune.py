@@ -14,7 +14,7 @@ from prune_core.pruning.counting import Origin, count_macs, count_params, origin
 from prune_core.pruning.granularities import prunable_view, unit_of
 from prune_core.pruning.groups import PrunableView, Shape, Structure
 from prune_core.pruning.reports import Report, make_report
-from prune_core.pruning.sensitivities import LayerSensitivity, by_module
+from prune_core.pruning.sensitivities import Measured, by_module
 from prune_core.pruning.solver import Solution
 from prune_core.specs.keys import KEY_DIGITS, canonical
 from prune_core.specs.stages import Pruned
@@ -26,7 +26,7 @@ def prune(
     stage: Pruned,
     scores: Mapping[str, Tensor],
     ranking: Mapping[str, Tensor] | None = None,
-    sensitivities: Mapping[str, LayerSensitivity] | None = None,
+    sensitivities: Mapping[str, Measured] | None = None,
     origin: Origin | None = None,
 ) -> tuple[Structure, Report]:
     """Prune a network in place.
@@ -37,7 +37,8 @@ def prune(
         stage: What is asked for.
         scores: Those of every unit by module [units]; the lowest go.
         ranking: Those that the allocation ranks, where they are others.
-        sensitivities: By layer, where the allocation reads them.
+        sensitivities: By layer, or by module where units were removed; where the allocation reads
+            them.
         origin: The dense network, where this one is smaller already.
 
     Returns:
@@ -48,9 +49,11 @@ def prune(
     """
     origin = origin or origin_of(network, shape, stage.granularity)
     view = prunable_view(network, shape, stage.granularity)
-    by = by_module(view.modules, sensitivities) if sensitivities else {}
+    by = dict(sensitivities or {})
+    if stage.sensitivity is not None and stage.sensitivity.scores is None:
+        by = by_module(view.modules, by)
     ranked = ranking if ranking is not None else scores
-    solution = meet_budget(view, stage, ranked, {n: s.value for n, s in by.items()}, origin)
+    solution = meet_budget(view, stage, ranked, by, origin)
     kept = {
         module.name: view.select(module, scores[module.name], solution.kept[module.name])
         for module in view.modules

@@ -9,7 +9,7 @@ from torch import nn
 
 from prune_core.pruning.counting import Origin, maker_params
 from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.sensitivities import LayerSensitivity
+from prune_core.pruning.sensitivities import Measured
 from prune_core.pruning.solver import Solution
 
 
@@ -21,7 +21,8 @@ class ModuleReport:
         module: The name of the module.
         layers: The number of layers that make its units.
         mrs: Its sensitivity; None if none was measured.
-        mrs_spread: The difference between the restarts of the most sensitive layer.
+        mrs_spread: The difference between the restarts of the most sensitive layer; None without
+            restarts.
         width_before: The number of units in the dense network, channels or weights.
         width_after: The number of units that it keeps.
         params_before: The parameters of the layers that make its units, in the dense network.
@@ -66,7 +67,7 @@ def make_report(
     after: tuple[int, int],
     modules: Sequence[PrunableModule],
     solution: Solution,
-    sensitivities: Mapping[str, LayerSensitivity],
+    sensitivities: Mapping[str, Measured],
     origin: Origin,
     channels: bool,
 ) -> Report:

@@ -106,7 +106,9 @@ class PruningRules(Spec):
         "and so does a layer of its weights, for which there is no other floor",
     )
     mrs_exponent: Annotated[Number, Field(ge=0)] = Field(
-        0.5, description="allocation mrs: kept shares are proportional to the MRS to this power"
+        0.5,
+        description="allocations mrs-perturbation and scan: kept shares are proportional to the "
+        "sensitivity to this power",
     )
     calibration: Calibration = Calibration()
     ratios: Annotated[
@@ -118,27 +120,40 @@ class PruningRules(Spec):
     )
 
 
+def _ascending(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if list(shares) != sorted(set(shares)):
+        raise ValueError(f"shares must rise, each once; given: {', '.join(map(str, shares))}")
+    return shares
+
+
 class Estimation(Spec):
     """How sensitivities are measured.
 
     Attributes:
         samples: The number of training images.
         batch_size: The largest number of images in a batch.
-        epsilon: The radius of a weight perturbation as a share of the norm of the weights.
         attack_steps: The number of PGD steps that make the images adversarial.
-        steps: Under mrs, the number of steps from each start.
-        restarts: Under mrs, the number of starts.
-        few_steps: Under mrs-few-step, the number of steps.
-        most_steps: Under mrs-few-step, the largest number of steps while the loss still rises fast.
-        scan_share: Under scan, the share of a layer's units that is set to zero.
+        shares: Under damage, the shares of a module's units that are removed.
+        scan_share: Under scan, the share of a module's units that is removed.
+        epsilon: The radius of a weight perturbation as a share of the norm of the weights.
+        norm: Which norm of the weights, as a matrix of outputs times the rest, the radius is of.
+        steps: Under perturbation, the number of steps from each start.
+        restarts: Under perturbation, the number of starts.
+        few_steps: Under perturbation-few-step, the number of steps.
+        most_steps: Under perturbation-few-step, the largest number of steps while the loss still
+            rises fast.
     """
 
     samples: int = Field(512, ge=1)
     batch_size: int = Field(512, ge=1)
-    epsilon: Annotated[Number, Field(gt=0)] = 0.1
     attack_steps: int = Field(10, ge=1)
+    shares: Annotated[tuple[Share, ...], AfterValidator(_ascending), Field(min_length=1)] = (
+        0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875,
+    )  # fmt: skip
+    scan_share: Share = 0.5
+    epsilon: Annotated[Number, Field(gt=0)] = 0.1
+    norm: Literal["frobenius", "spectral"] = "frobenius"
     steps: int = Field(20, ge=1)
     restarts: int = Field(2, ge=1)
     few_steps: int = Field(8, ge=1)
     most_steps: int = Field(24, ge=1)
-    scan_share: Share = 0.5

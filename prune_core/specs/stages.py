@@ -51,13 +51,18 @@ class Dense(Stage):
 
 
 class Sensitivity(Stage):
-    """The sensitivity of every layer of a network that is to be pruned."""
+    """The sensitivity of every layer of a network that is to be pruned, or of every module.
+
+    ``scores`` and ``granularity`` are there where the estimator removes the units of lowest score.
+    """
 
     kind: ClassVar[str] = "sensitivity"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     result: ClassVar[str | None] = FACTS
     network: Dense | Finetuned
     estimator: SensitivityName
+    scores: Scores | None = None
+    granularity: GranularityName | None = None
     estimation: Estimation
     threat: Threat
 

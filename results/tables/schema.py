@@ -163,8 +163,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("module", TEXT, "", "root layer of the prunable module"),
         Column("position", INT, "", "order in the network, from 0"),
         Column("layers", INT, "layers", "layers that make the module's units"),
-        Column("mrs", REAL, "nats or share", "sensitivity; null where the allocation asks none"),
-        Column("mrs_spread", REAL, "nats or share", "how far its restarts lie apart"),
+        Column("mrs", REAL, "nats or share", "sensitivity, by removal that of half of the units; "
+               "null where the allocation asks none"),
+        Column("mrs_spread", REAL, "nats or share", "how far restarts of a perturbation lie apart"),
         Column("ratio", REAL, "share", "share of the module's units removed"),
         Column("width_before", INT, "units", "channels, heads or weights in the dense network"),
         Column("width_after", INT, "units", "channels, heads or weights kept"),
