@@ -40,9 +40,9 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         name: {"name": name.replace("<k>", "1")} if "<k>" in name else {}
         for name in (
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-fpgm", "group-norm",
-            "lamp", "bn-scale", "taylor", "hessian", "fisher", "snip", "grasp", "grasp-<k>",
-            "synflow", "synflow-<k>", "hrank", "chip", "apoz", "thinet", "adv-taylor",
-            "adv-fisher", "adv-snip", "learned",
+            "lamp", "bn-scale", "taylor", "adv-taylor", "hessian", "fisher", "adv-fisher", "snip",
+            "adv-snip", "grasp", "grasp-<k>", "synflow", "synflow-<k>", "hrank", "chip", "apoz",
+            "thinet", "learned",
         )
     },
     "allocations": {
