@@ -106,8 +106,9 @@ def test_policies(name: str, trained: nn.Module, digits: datasets.Dataset) -> No
     for network, seed in ((first, 1), (second, 1), (other, 2)):
         POLICIES.load(name)(network, Start(seed, earlier, blank(digits, seed=seed)))
     assert same(first, second)
-    assert same(first, trained) == (name not in ("scratch", "weight-rewind"))
-    assert same(first, earlier) == (name == "weight-rewind")
+    rewinds = "rewound" in POLICIES[name].needs
+    assert same(first, trained) == (name != "scratch" and not rewinds)
+    assert same(first, earlier) == rewinds
     assert same(first, other) == (name != "scratch")
     assert torch.equal(torch.random.get_rng_state(), state)
     if name == "scratch":
