@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
+from orchestrator.cli.status import show_plan
 from orchestrator.planning.attempt import Allotment, Order, decode_order, encode_order
+from orchestrator.planning.cautions import cautions
 from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.state.survey import survey
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep, read_sweep
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.stages import Finetuned, Sensitivity, Trial
+from results.tables.storage import Storage
 
 from conftest import DEMO, sweep_text
 from rows import names
@@ -222,3 +228,13 @@ def test_the_methods_sweep_leaves_no_method_out() -> None:
     cells = len(sweep.criteria) * len(sweep.allocations) * len(sweep.granularities)
     left_out = len(channel_only) * len(sweep.allocations) * 2
     assert len(make_plan(sweep).trials) == cells - left_out
+
+
+def test_scores_of_many_scales_ranked_together_are_said_to_be(storage: Storage) -> None:
+    plan = plan_of(criteria="[l1, fpgm, 'outside:smallest_first']", allocations="[uniform, global]")
+    shown = io.StringIO()
+    show_plan(plan, storage, survey(plan, storage), Console(file=shown, width=1000))
+    assert "Note: allocation global ranks" in shown.getvalue()
+    assert "scores of fpgm, outside:smallest_first have another scale" in shown.getvalue()
+    assert cautions(plan_of(criteria="[fpgm]", allocations="[global-normalised]")) == []
+    assert cautions(plan_of(criteria="[l1, random]", allocations="[global]")) == []

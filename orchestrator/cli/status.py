@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.driver.allotment import Allotments
+from orchestrator.planning.cautions import cautions
 from orchestrator.planning.estimates import at_once, device_seconds, jobs_table, rates, seconds_left
 from orchestrator.planning.plan import Plan
 from orchestrator.state.leases import EXPIRY, running
@@ -50,6 +51,8 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
             "No job of these kinds has run in this storage yet, so their hours are unknown."
         )  # fmt: skip
     _show_disk(plan, storage, total, console)
+    for caution in cautions(plan):
+        console.print(f"Note: {caution}.", highlight=False)
     if state.failed:
         console.print(
             f"Trials failed before: {len(state.failed)}. To try them again: --retry-failed"

@@ -1,9 +1,8 @@
 """Criteria by name: scores that say which units matter least.
 
-A criterion is a function ``(layer) -> scores [units]``; the units with the lowest scores are pruned
-first. It gets one layer of a module at a time; `prune_core.pruning.scoring.score` averages over the
-layers. A unit is a channel or a single weight. For single weights each row of `Layer.weight` has
-one number, and the formulas become the unstructured criteria of the same names.
+A criterion is a function ``(layer) -> scores [units]``; units with the lowest scores go first. It
+gets one layer of a module at a time; `prune_core.pruning.scoring.score` averages over layers. A
+unit is a channel or a single weight; for weights each row of `Layer.weight` has one number.
 
 Its ``needs`` say what it reads and which layers it gets:
 
@@ -13,11 +12,11 @@ Its ``needs`` say what it reads and which layers it gets:
 - ``gradients``, ``learned``: training images and layers that make or read channels.
 - ``maps``: feature maps of normalised channels.
 - ``inputs``: the inputs of the layers that read channels.
-- ``threat``: its images are adversarial.
-- ``sparsity``: it knows the target.
+- ``threat``: its images are adversarial. ``sparsity``: it knows the target.
 
-Its ``traits``: ``comparable`` (scores of different modules can be compared), ``summed`` (scores are
-added over the layers of a module and not averaged), ``channels`` (it is only for channels).
+Its ``traits``: ``comparable`` (scores of different modules are of one scale, so that allocation
+``global`` may rank them together), ``summed`` (scores are added over the layers of a module and not
+averaged), ``channels`` (it is only for channels).
 """
 
 from __future__ import annotations
@@ -25,25 +24,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prune_core.pruning.distances import sums_of_distances
 from prune_core.pruning.layer import Layer
 from prune_core.pruning.maps import greedy_order, nuclear_falls
 from prune_core.pruning.synflow import ROUNDS
 from prune_core.specs.registry import method
 
 
-@method("random", source="the control of every criterion")
+@method("random", source="the control of every criterion", traits=("comparable",))
 def random(layer: Layer) -> Tensor:
     """Uniformly random scores."""
     return torch.rand(len(layer.weight), generator=layer.generator).to(layer.weight.device)
 
 
-@method("l1", source="Li et al., 2017 (arXiv 1608.08710)", needs=("filters",))
+@method(
+    "l1",
+    source="Li et al., 2017 (arXiv 1608.08710)",
+    needs=("filters",),
+    traits=("comparable",),
+)
 def l1(layer: Layer) -> Tensor:
     """The sum of absolute weights of the filter."""
     return layer.weight.abs().sum(1)
 
 
-@method("l2", source="He et al., 2018 (arXiv 1808.06866)", needs=("filters",))
+@method(
+    "l2",
+    source="He et al., 2018 (arXiv 1808.06866)",
+    needs=("filters",),
+    traits=("comparable",),
+)
 def l2(layer: Layer) -> Tensor:
     """The Euclidean norm of the filter."""
     return layer.weight.square().sum(1).sqrt()
@@ -52,23 +62,14 @@ def l2(layer: Layer) -> Tensor:
 @method("fpgm", source="He et al., 2019 (arXiv 1811.00250), eq. 4", needs=("filters",))
 def fpgm(layer: Layer) -> Tensor:
     """The sum of distances to all other filters of the layer: low near their geometric median."""
-    if layer.weight.shape[1] > 1:
-        return torch.cdist(layer.weight, layer.weight).sum(1)
-    # On a line the sums follow from one sort: no table of all pairs.
-    ascending, order = layer.weight.flatten().double().sort()
-    below = torch.arange(len(order), device=order.device)
-    sums = ascending.cumsum(0)
-    total = ascending * (2 * below + 2 - len(order)) + sums[-1] - 2 * sums
-    distances = torch.empty_like(total)
-    distances[order] = total
-    return distances
+    return sums_of_distances(layer.weight)
 
 
 @method(
     "group-l1",
     source="Fang et al., 2023 (arXiv 2301.12900); Torch-Pruning's MagnitudeImportance(p=1)",
     needs=("weights", "norms"),
-    traits=("channels",),
+    traits=("comparable", "channels"),
 )
 def group_l1(layer: Layer) -> Tensor:
     """The sum of absolute weights that would go, mean over filters, readers and normalisations."""
@@ -79,7 +80,7 @@ def group_l1(layer: Layer) -> Tensor:
     "group-l2",
     source="Fang et al., 2023 (arXiv 2301.12900); Torch-Pruning's MagnitudeImportance(p=2)",
     needs=("weights", "norms"),
-    traits=("channels",),
+    traits=("comparable", "channels"),
 )
 def group_l2(layer: Layer) -> Tensor:
     """The sum of squared weights that would go, mean over filters, readers and normalisations."""
@@ -94,15 +95,14 @@ def group_l2(layer: Layer) -> Tensor:
 )
 def group_fpgm(layer: Layer) -> Tensor:
     """The sum of distances between squared weights, mean over the layers that make or read."""
-    squares = layer.weight.square()
-    return torch.cdist(squares, squares).sum(1)
+    return sums_of_distances(layer.weight.square())
 
 
 @method(
     "group-norm",
     source="Fang et al., 2023 (arXiv 2301.12900)",
     needs=("weights",),
-    traits=("summed", "channels"),
+    traits=("comparable", "summed", "channels"),
 )
 def group_norm(layer: Layer) -> Tensor:
     """The squared norm of the weights that would go, over all layers coupled by the channel."""
@@ -151,7 +151,7 @@ def bn_scale(layer: Layer) -> Tensor:
 def taylor(layer: Layer) -> Tensor:
     """The squared first-order change of a batch's loss if the unit is removed; mean over batches.
 
-    Of a channel the change is that at a gate behind its normalisation.
+    Of a channel it is that at a gate behind its normalisation.
     """
     return layer.squared_change()
 
@@ -212,19 +212,17 @@ def snip(layer: Layer) -> Tensor:
     traits=("comparable",),
     revision=2,
 )
-def grasp(layer: Layer) -> Tensor:
-    """The weights times the Hessian times the gradient: high for what carries gradient flow."""
-    return grasp_at(layer, 200)
-
-
 @method(
     "grasp-<k>",
     source="Wang et al., 2020 (arXiv 2002.07376), eq. 8",
     needs=("gradients",),
     traits=("comparable",),
 )
-def grasp_at(layer: Layer, k: int) -> Tensor:
-    """The same with the logits divided by k; 1 for the network's own logits."""
+def grasp(layer: Layer, k: int = 200) -> Tensor:
+    """The weights times the Hessian times the gradient, with logits over k or 200.
+
+    High for what carries gradient flow. With k of 1 the logits are the network's own.
+    """
     return (layer.weight * layer.hessian_gradient(k)).sum(1)
 
 
@@ -234,24 +232,19 @@ def grasp_at(layer: Layer, k: int) -> Tensor:
     needs=("flow", "sparsity"),
     traits=("comparable",),
 )
-def synflow(layer: Layer) -> Tensor:
-    """When the unit goes, if those that add least to the flow go round by round, without images.
-
-    The share of all units, of whatever module, that go before it: the ranking holds the set that
-    the rounds leave at the sparsity, and the order in which the others went.
-    """
-    return synflow_in(layer, ROUNDS)
-
-
 @method(
     "synflow-<k>",
     source="Tanaka et al., 2020 (arXiv 2006.05467)",
     needs=("flow", "sparsity"),
     traits=("comparable",),
 )
-def synflow_in(layer: Layer, k: int) -> Tensor:
-    """The same in k rounds; synflow-1 is one look at the whole network."""
-    return layer.flow_order(k)
+def synflow(layer: Layer, k: int | None = None) -> Tensor:
+    """When the unit goes, if what adds least to the flow goes first, in k or 100 rounds.
+
+    The share of all units, of whatever module, that go before it: the ranking holds the set that
+    the rounds leave at the sparsity, and the order in which the others went. It needs no images.
+    """
+    return layer.flow_order(k or ROUNDS)
 
 
 @method(
@@ -269,7 +262,12 @@ def chip(layer: Layer) -> Tensor:
     return nuclear_falls(layer.maps.double().flatten(2))
 
 
-@method("apoz", source="Hu et al., 2016 (arXiv 1607.03250)", needs=("maps",), traits=("channels",))
+@method(
+    "apoz",
+    source="Hu et al., 2016 (arXiv 1607.03250)",
+    needs=("maps",),
+    traits=("comparable", "channels"),
+)
 def apoz(layer: Layer) -> Tensor:
     """The share of activations that are not zero: one minus APoZ."""
     return (layer.maps > 0).double().mean((0, 2, 3))
