@@ -30,25 +30,36 @@ def one_share(found: Array, other: Array, true: float) -> bool:
     """Whether a share is within the error that it would bring, from the effects themselves."""
     seeds = len(found)
     t = stats.t.ppf(0.975, seeds - 1)
-
-    def between(values: Array) -> float:
-        covariance = np.cov(values, rowvar=False).reshape(values.shape[1], -1)
-        return float(values.mean(0) @ values.mean(0) - np.trace(covariance) / seeds)
-
-    variance = between(np.concatenate([found, other], axis=1))
+    variance = between(found) + between(other)
     share = between(found) / variance
-    covariance = np.cov(found, rowvar=False).reshape(found.shape[1], -1)
-    trace = np.trace(covariance)
-    squared = (np.trace(covariance @ covariance) - trace**2 / (seeds - 1)) * (
-        (seeds - 1) ** 2 / (seeds - 2) / (seeds + 1)
-    )
-    degrees = np.clip(trace**2 / squared if squared > 0 else np.inf, 1, found.shape[1])
-    law = stats.f(degrees, degrees * (seeds - 1))
-    noise = trace / seeds / variance * abs(law.ppf(0.975 if share > true else 0.025) - 1)
-    slopes = 2 * found @ found.mean(0) - 2 * share * (found @ found.mean(0) + other @ other.mean(0))
-    seen = found.mean(0) @ found.mean(0) / variance
-    along = t * np.sqrt(max(true, 0) / seen) * slopes.std(ddof=1) / variance / np.sqrt(seeds)
+    pulls, slopes, noises, widths = [], 0.0, [], []
+    for part, pull, size in ((found, 1 - true, max(true, 0)), (other, -true, 1 - share)):
+        mean = part.mean(0)
+        covariance = np.cov(part, rowvar=False).reshape(part.shape[1], -1)
+        trace = np.trace(covariance)
+        squared = (np.trace(covariance @ covariance) - trace**2 / (seeds - 1)) * (
+            (seeds - 1) ** 2 / (seeds - 2) / (seeds + 1)
+        )
+        most = part.shape[1] if part is found else np.inf
+        widths.append(np.clip(trace**2 / squared if squared > 0 else np.inf, 1, most))
+        seen = mean @ mean / variance
+        slopes = slopes + pull * np.sqrt(max(size, 0) / seen) * 2 * part @ mean / variance
+        noises.append(pull * trace / seeds / variance)
+        pulls.append(pull)
+    along = t * slopes.std(ddof=1) / np.sqrt(seeds)
+    squares = np.square(noises) / np.minimum(widths, 2**31 - 1)
+    joint = squares.sum() ** 2 / (squares**2 / np.minimum(widths, 2**31 - 1)).sum()
+    law = stats.f(joint, joint * (seeds - 1))
+    downwards = np.array(pulls) * (1 if true > share else -1) > 0
+    reach = abs(law.ppf(np.where(downwards, 0.025, 0.975)) - 1)
+    noise = np.sqrt((joint * squares * reach**2).sum())
     return bool(abs(share - true) <= np.hypot(along, noise))
+
+
+def between(values: Array) -> float:
+    """Return the unbiased variance of effects, [S, d]."""
+    covariance = np.cov(values, rowvar=False).reshape(values.shape[1], -1)
+    return float(values.mean(0) @ values.mean(0) - np.trace(covariance) / len(values))
 
 
 @pytest.mark.parametrize("size", [0.0, 0.5, 3.0])
@@ -62,7 +73,8 @@ def test_an_interval_is_where_the_estimate_is_in_the_ordinary(size: float) -> No
         middle = (low + high) / 2
         for end in (low, high):
             assert one_share(found, other, middle + (end - middle) * inside)
-            assert not one_share(found, other, middle + (end - middle) * outside)
+            if 0 < end < 1:  # nothing lies beyond what is possible
+                assert not one_share(found, other, middle + (end - middle) * outside)
 
 
 def test_a_difference_turned_round_is_its_negative() -> None:
@@ -79,7 +91,7 @@ def test_a_difference_turned_round_is_its_negative() -> None:
 
 def test_an_interval_holds_its_estimate_and_needs_three_seeds() -> None:
     rng = np.random.default_rng(2)
-    parts = [effects(rng, 1.0, np.ones(3), 3) for _ in range(3)]
+    parts = [effects(rng, 3.0, np.ones(3), 3) for _ in range(3)]
     total = whole(*parts)
     pairs = ~np.eye(3, dtype=bool)
     shares = [term(part).gram[pairs].sum() / total[pairs].sum() for part in parts]
@@ -118,6 +130,35 @@ def test_absent_small_and_large_shares_are_covered(seeds: int, sizes: tuple[floa
         hits[:2] += (low <= true) & (true <= high)
         start, end = gap_interval(term(first), term(second), total)
         hits[2] += start <= true[0] - true[1] <= end
-    # Four standard errors about 93 and 98 %.
+    # Four standard errors about 93 and 98 %. The two parts of a difference's error add, each as if
+    # the other were none: where neither effect is there, its interval is a wide one.
     assert (hits / tries >= 0.89).all(), hits / tries
-    assert (hits / tries <= 0.995).all(), hits / tries
+    assert (hits[:2] / tries <= 0.995).all(), hits / tries
+
+
+def test_an_interval_says_how_noisy_the_whole_is() -> None:
+    """One factor has all the noise: the other's share, of the whole, is uncertain by it as well."""
+    rng = np.random.default_rng(3)
+    tries, hits = 300, np.zeros(2)
+    for _ in range(tries):
+        quiet = effects(rng, 1.0, np.zeros(2), 3)
+        noisy = effects(rng, 0.0, np.full(3, 0.5), 3)
+        total = whole(quiet, noisy, effects(rng, 0.8, np.zeros(2), 3))
+        true = 1 / 1.64
+        (low,), (high,) = share_interval([term(quiet)], total)
+        start, end = gap_interval(term(quiet), term(noisy), total)
+        hits += low - 1e-9 <= true <= high + 1e-9, start <= true <= end
+    assert (hits / tries >= 0.93).all(), hits / tries
+
+
+def test_intervals_lie_within_what_is_possible() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        parts = [effects(rng, 2.0, np.ones(3), 3) for _ in range(3)]
+        total = whole(*parts)
+        variance = sum(between(part) for part in parts)
+        assert variance > 0
+        shares = np.array([between(part) for part in parts]) / variance
+        low, high = share_interval([term(part) for part in parts], total)
+        assert (low >= np.minimum(0, shares) - 1e-12).all()
+        assert (high <= np.maximum(1, shares) + 1e-12).all()

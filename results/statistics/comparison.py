@@ -11,8 +11,9 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.statistics.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.design import Design, make_design
+from results.statistics.images import Pictures, image_scatter
 from results.statistics.intervals import NO_ESTIMATE, Estimate, t_quantile
-from results.statistics.share_intervals import gap_interval, variances
+from results.statistics.share_intervals import compared_shares
 
 PAIR = ("finetuning", "criterion")
 UNDECIDED = "undecided"
@@ -28,12 +29,23 @@ class Comparison:
     winner: str
     """The name of the larger, or undecided."""
     difference: Estimate
+    shares: dict[str, Estimate]
+    """Of the two main effects; empty where they could not be compared."""
 
 
 def compare_main_effects(
-    design: Design, confidence: float = 0.95, pair: tuple[str, str] = PAIR
+    design: Design,
+    confidence: float = 0.95,
+    pair: tuple[str, str] = PAIR,
+    pictures: Pictures | None = None,
 ) -> Comparison:
     """Compare the shares of two main effects.
+
+    Args:
+        design: the metric over cells and seeds.
+        confidence: of the intervals.
+        pair: the two.
+        pictures: the outcomes by image, where images are to be a random factor beside the seeds.
 
     Raises:
         AnalysisError: with fewer than three seeds, or where one of the two has one level alone.
@@ -49,11 +61,12 @@ def compare_main_effects(
     if absent := [name for name in pair if name not in terms]:
         raise AnalysisError(f"{' and '.join(absent)} has one level left: nothing to compare")
     total = total_gram(design)
-    first, second = (terms[name] for name in pair)
-    difference = float(variances(first.gram - second.gram)) / between_cells(total)
-    low, high = gap_interval(first, second, total, confidence)
-    winner = pair[0] if low > 0 else pair[1] if high < 0 else UNDECIDED
-    return Comparison(winner, Estimate(difference, low, high))
+    between_cells(total)
+    both = [terms[name] for name in pair]
+    images = image_scatter(design, pictures, pair) if pictures is not None else None
+    gap, *shares = compared_shares(both, total, images, confidence, design.degrees)
+    winner = pair[0] if gap.low > 0 else pair[1] if gap.high < 0 else UNDECIDED
+    return Comparison(winner, gap, dict(zip(pair, shares, strict=True)))
 
 
 def without_each_level(design: Design, confidence: float = 0.95) -> pd.DataFrame:
@@ -76,7 +89,7 @@ def _comparison(design: Design, confidence: float) -> Comparison:
     try:
         return compare_main_effects(design, confidence)
     except AnalysisError:  # with holes, the rest may not tell the two effects apart
-        return Comparison(UNDECIDED, NO_ESTIMATE)
+        return Comparison(UNDECIDED, NO_ESTIMATE, {})
 
 
 def subsets(trials: pd.DataFrame) -> Iterator[tuple[str, object, pd.DataFrame]]:

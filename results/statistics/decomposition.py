@@ -23,6 +23,7 @@ from results.statistics import least_squares
 from results.statistics.design import Array, Design, make_design, terms
 from results.statistics.intervals import Estimate
 from results.statistics.share_intervals import Term, share_interval, variances
+from results.statistics.yates import effects_of
 
 MIN_SEEDS = 2
 """Fewer cannot tell an effect from noise; intervals need one more."""
@@ -67,7 +68,7 @@ def decompose_design(design: Design, block: str = "seed", confidence: float = 0.
     total = total_gram(design)
     whole = between_cells(total)
     components = variances(np.stack([term.gram for term in measured.values()]))
-    low, high = share_interval(list(measured.values()), total, confidence)
+    low, high = share_interval(list(measured.values()), total, confidence, design.degrees)
     frame = pd.DataFrame(
         {
             "term": list(measured),
@@ -138,29 +139,11 @@ def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[st
 
 
 def effects(design: Design, only: Sequence[str] | None = None) -> dict[tuple[int, ...], Array]:
-    """Return the exact effects of a complete design by term, axes not in it of length 1.
-
-    Every axis in turn splits what there is into its mean and the deviations from it: the work is
-    that of the array itself, not of the array times the terms.
-
-    Source:
-        The algorithm of Yates, 1937.
-    """
+    """Return the exact effects of a complete design by term, axes not in it of length 1."""
     wanted = [term for term in terms(design.factors) if _varies(design, term)]
     if only is not None:
         wanted = [term for term in wanted if _term_name(design, term) in only]
-    axes = {axis for term in wanted for axis in term}
-    order = max((len(term) for term in wanted), default=0)
-    split: dict[tuple[int, ...], Array] = {(): design.values}
-    # The longest axis first: means, which most terms are made of, shrink at once.
-    for axis in sorted(range(len(design.factors)), key=lambda a: -design.values.shape[a]):
-        whole, split = split, {}
-        for term, values in whole.items():
-            mean = values.mean(axis=axis, keepdims=True)
-            split[term] = mean
-            if axis in axes and len(term) < order:
-                split[tuple(sorted((*term, axis)))] = values - mean
-    return {term: split[term] for term in wanted}
+    return effects_of(design.values, wanted)
 
 
 def sums_of_squares(design: Design) -> dict[str, float]:

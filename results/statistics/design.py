@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.errors import AnalysisError
+from results.statistics.missing import completed
 from results.tables.schema import FACTORS, is_metric
 
 Array = NDArray[np.float64]
-MOST_MISSING = 0.25
+MOST_MISSING = 0.5
 """A seed that lacks a larger share of the cells that were run is left out, not filled in."""
 MOST_HOLES = 0.5
 """Levels are left out until no larger share of the cells is missing at every seed."""
@@ -35,7 +36,9 @@ class Design:
     seeds: tuple[object, ...]
     values: Array
     notes: tuple[str, ...]
-    """What was left out or filled in, and why; empty for a complete design."""
+    """What was left out or predicted, and why; empty for a complete design."""
+    degrees: float | None = None
+    """Of freedom of the scatter of the seeds; None for one less than there are."""
 
     @property
     def there(self) -> NDArray[np.bool_]:
@@ -96,10 +99,10 @@ def make_design(
 ) -> Design:
     """Arrange a metric as a factorial array.
 
-    A trial missing at some seeds is filled in from its cell's other seeds and the seed's own mean
-    (Yates, 1933). A seed that lacks more than a quarter of the cells is left out where three seeds
-    remain. A cell missing at every seed stays a hole; while more than half of all cells are holes,
-    the level with the largest share of them is left out.
+    A trial missing at some seeds is predicted by least squares, and the seeds' scatter widened for
+    it; see `results.statistics.missing`. A seed that lacks more than half of the cells is left out
+    where three seeds remain. A cell missing at every seed stays a hole; while more than half of all
+    cells are holes, the level with the largest share of them is left out.
 
     Raises:
         AnalysisError: where nothing is left, or the factors do not tell the rows apart.
@@ -122,7 +125,10 @@ def make_design(
     levels = [tuple(sorted(trials[name].dropna().unique())) for name in columns]
     values = _arranged(done, metric, columns, levels)
     values, kept, notes = _sound(columns, levels, values)
-    return Design(chosen, tuple(kept[:-1]), kept[-1], values, tuple(notes))
+    degrees: float | None = None
+    if np.isnan(values).any(axis=-1).sum() > np.isnan(values).all(axis=-1).sum():
+        values, degrees = completed(values)
+    return Design(chosen, tuple(kept[:-1]), kept[-1], values, tuple(notes), degrees)
 
 
 def _arranged(
@@ -146,7 +152,7 @@ def _arranged(
 def _sound(
     names: list[str], levels: list[tuple[object, ...]], values: Array
 ) -> tuple[Array, list[tuple[object, ...]], list[str]]:
-    """Leave out what is hardly there, fill in what is missing at some seeds, and say so."""
+    """Leave out what is hardly there, and say so and what is missing."""
     notes: list[str] = []
     levels = list(levels)
 
@@ -177,9 +183,8 @@ def _sound(
         total = int(run.sum()) * there.shape[-1]
         notes.append(
             f"{int(missing.sum())} of {total} trials ({missing.sum() / total:.1%}) are missing at "
-            "some seeds and filled in from the other seeds of their cell"
+            "some seeds: they are predicted by least squares, and intervals are wider for it"
         )
-        values = _filled(values, missing)
     if not run.all():
         notes.append(
             f"{int((~run).sum())} of {run.size} cells were run at no seed (excluded or failed): "
@@ -198,14 +203,6 @@ def _worst_level(run: NDArray[np.bool_]) -> tuple[int, int, float] | None:
     ]
     share, axis, i = max(shares, key=lambda level: level[0], default=(0.0, 0, 0))
     return (axis, i, share) if share > 0 else None
-
-
-def _filled(values: Array, missing: NDArray[np.bool_]) -> Array:
-    count = (~np.isnan(values)).sum(-1, keepdims=True)
-    cell = np.nansum(values, axis=-1, keepdims=True) / np.maximum(count, 1)
-    # A seed's shift, over the cells that it has, against those cells' own means.
-    shift = np.nanmean(values - cell, axis=tuple(range(values.ndim - 1)))
-    return np.where(missing, cell + shift, values)
 
 
 def terms(factors: Sequence[str]) -> list[tuple[int, ...]]:

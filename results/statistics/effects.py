@@ -33,7 +33,7 @@ def level_effects(
     rows = []
     for axis, factor in enumerate(design.factors):
         for level, of_seeds in zip(design.levels[axis], by_level(design, factor), strict=True):
-            effect = mean_estimate(of_seeds, confidence)
+            effect = mean_estimate(of_seeds, confidence, design.degrees)
             rows.append((factor, str(level), *effect, len(design.seeds)))
     return pd.DataFrame(rows, columns=["factor", "level", "effect", "low", "high", "seeds"])
 
@@ -66,8 +66,8 @@ def cost_of_choice(
         levels = by_level(design, factor)
         mean = levels.mean(axis=1)
         best, worst = (str(design.levels[axis][int(i)]) for i in (mean.argmax(), mean.argmin()))
-        cost = mean_estimate(_left_out(levels[None]), confidence)
-        within = mean_estimate(_left_out(_contexts(design, axis)), confidence)
+        cost = mean_estimate(_left_out(levels[None]), confidence, design.degrees)
+        within = mean_estimate(_left_out(_contexts(design, axis)), confidence, design.degrees)
         rows.append((factor, best, worst, *cost, *within, len(design.seeds)))
     columns = ["factor", "best", "worst", "cost", "low", "high", "cost_within", "within_low",
                "within_high", "seeds"]  # fmt: skip

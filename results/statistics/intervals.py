@@ -27,20 +27,26 @@ class Estimate(NamedTuple):
 NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
 
 
-def t_quantile(confidence: float, degrees: int) -> float:
+def t_quantile(confidence: float, degrees: float) -> float:
     """Return how many standard errors a two-sided Student's t interval reaches."""
     from scipy.special import stdtrit  # a quarter of a second to import
 
     return float(stdtrit(degrees, (1 + confidence) / 2))
 
 
-def mean_estimate(values: Array, confidence: float = 0.95) -> Estimate:
-    """Return a mean with its Student's t interval; none for fewer than two values."""
+def mean_estimate(
+    values: Array, confidence: float = 0.95, degrees: float | None = None
+) -> Estimate:
+    """Return a mean with its Student's t interval; none for fewer than two values.
+
+    ``degrees`` of freedom are one less than there are values where left out.
+    """
     mean = float(values.mean())
     if len(values) < 2:
         return NO_ESTIMATE._replace(value=mean)
     error = values.std(ddof=1) / np.sqrt(len(values))
-    reach = float(t_quantile(confidence, len(values) - 1) * error)
+    degrees = len(values) - 1 if degrees is None else degrees
+    reach = float(t_quantile(confidence, degrees) * error)
     return Estimate(mean, mean - reach, mean + reach)
 
 

@@ -6,92 +6,127 @@ the cells that were run, :math:`e_{Ts} = (P_{M_T \cup T} - P_{M_T}) y_{\cdot s}`
 :math:`M_T = \{U : T \not\subseteq U\}` (Yates, 1934; Langsrud, 2003). In a complete design that is
 the exact effect. Terms of more than three factors are left to the remainder: nobody reads them, and
 with holes few of them can be estimated.
+
+What a model leaves of the values is least over all fillings of the holes (Healy and Westmacott,
+1956). Of a complete design the projections are known in closed form, so the fillings are found from
+a system as large as the number of holes, not of cells or columns: with :math:`Q = 1 - P_M` over all
+cells, zeros in the holes *h* and :math:`b = (Q y)_h`, what is left is
+:math:`y' Q y - b' Q_{hh}^{+} b`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from results.errors import AnalysisError
 from results.statistics.design import Array, Design, terms
 from results.statistics.share_intervals import Term
+from results.statistics.yates import effects_of
 
 MOST_FACTORS = 3
 """Of a term that is estimated with holes."""
-TOLERANCE = 1e-8
-"""Of a column's length that must be new for it to count: below is the rounding of a dependent."""
+TOLERANCE = 1e-10
+"""Of a diagonal element that is left of a dependent direction by rounding."""
 
 
 def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[str, Term]:
     """Return the terms by their names; see `decomposition.measured_terms`."""
-    values = design.values[design.there]
-    columns = _columns(design)
-    names = {term: ":".join(design.factors[axis] for axis in term) for term in columns}
+    known = [
+        term
+        for term in terms(design.factors)
+        if len(term) <= MOST_FACTORS and all(len(design.levels[axis]) > 1 for axis in term)
+    ]
+    holes = _Holes(design, known)
     measured: dict[str, Term] = {}
-    for term, own in columns.items():
-        if only is not None and names[term] not in only:
+    for term in known:
+        name = ":".join(design.factors[axis] for axis in term)
+        if only is not None and name not in only:
             continue
-        base = _basis([np.ones((len(values), 1)), *_not_containing(columns, term)])
-        added = _basis([own - base @ (base.T @ own)], scale=np.linalg.norm(own, axis=0))
-        if not added.shape[1] and len(term) == 1:
+        containing = [other for other in known if set(term) <= set(other)]
+        without = holes.kept(containing)
+        with_term = holes.kept([other for other in containing if other != term])
+        degrees = int(np.prod([len(design.levels[axis]) - 1 for axis in term]))
+        degrees -= with_term.open - without.open
+        if not degrees and len(term) == 1:
             raise AnalysisError(
-                f"too many cells are missing to tell the effect of {names[term]} from the others'"
+                f"too many cells are missing to tell the effect of {name} from the others'"
             )
-        effect = added.T @ values
-        measured[names[term]] = Term(effect.T @ effect / len(values), added.shape[1])
+        gram = holes.grams[term] - without.gram + with_term.gram
+        measured[name] = Term(gram / design.cells, degrees)
     return measured
 
 
-def _columns(design: Design) -> dict[tuple[int, ...], Array]:
-    """Return each term's effect-coded columns over the cells that were run."""
-    place = np.nonzero(design.there)
-    main: dict[int, Array] = {}
-    for axis, levels in enumerate(design.levels):
-        if len(levels) > 1:
-            code = np.vstack([np.eye(len(levels) - 1), -np.ones(len(levels) - 1)])
-            main[axis] = code[place[axis]]
-    coded: dict[tuple[int, ...], Array] = {}
-    for term in terms(design.factors):
-        if len(term) > MOST_FACTORS or not all(axis in main for axis in term):
-            continue
-        columns = main[term[0]]
-        for axis in term[1:]:
-            columns = np.einsum("ni,nj->nij", columns, main[axis]).reshape(len(columns), -1)
-        coded[term] = columns
-    return coded
+class _Kept(NamedTuple):
+    """What the best filling of the holes takes off what a model leaves, and what it leaves open."""
+
+    gram: Array
+    """Inner products between seeds, [S, S]."""
+    open: int
+    """In how many directions of the holes the model says nothing of the cells that were run."""
 
 
-def _not_containing(
-    columns: dict[tuple[int, ...], Array], term: tuple[int, ...]
-) -> Iterable[Array]:
-    return (coded for other, coded in columns.items() if not set(term) <= set(other))
+class _Holes:
+    """The holes of a design as all models see them."""
 
+    def __init__(self, design: Design, known: Sequence[tuple[int, ...]]) -> None:
+        run = design.there
+        values = np.where(run[..., None], design.values, 0.0)
+        values -= run[..., None] * (values[run].mean(axis=0))
+        self._sizes = design.values.shape[:-1]
+        self._place = np.nonzero(~run)
+        self.grams: dict[tuple[int, ...], Array] = {}
+        """Inner products of the effects of the values, zeros in the holes, between seeds."""
+        self._effects: dict[tuple[int, ...], Array] = {}
+        for term, effect in effects_of(values, known).items():
+            flat = effect.reshape(-1, values.shape[-1])
+            self.grams[term] = flat.T @ flat * (run.size / len(flat))
+            self._effects[term] = effect[
+                tuple(i * (axis in term) for axis, i in enumerate(self._place))
+            ]
+        grand = values.mean(axis=tuple(range(values.ndim - 1)))
+        self._all = grand + sum(self._effects.values())
+        same = np.eye(len(self._place[0])) - 1 / run.size
+        self._left = same - sum(self._projection(term) for term in known)
 
-def _basis(blocks: Iterable[Array], scale: Array | None = None) -> Array:
-    """Return an orthonormal basis of the columns; dependent ones are dropped."""
-    from scipy.linalg import qr  # scipy.linalg takes a while to import; complete designs need none
+    def kept(self, dropped: Sequence[tuple[int, ...]]) -> _Kept:
+        """Return what the holes mean to the model of all known terms but some."""
+        from scipy.linalg import lapack, solve_triangular  # slow to import; few designs have holes
 
-    matrix = np.concatenate(list(blocks), axis=1)
-    size = float((np.linalg.norm(matrix, axis=0) if scale is None else scale).max(initial=0.0))
-    if size == 0:
-        return np.empty((len(matrix), 0))
-    basis, triangle, _ = qr(matrix, mode="economic", pivoting=True)
-    rank = int((np.abs(np.diag(triangle)) > TOLERANCE * size).sum())
-    return np.asarray(basis[:, :rank])
+        left = self._left.copy()
+        right = -self._all
+        for term in dropped:
+            left += self._projection(term)
+            right = right + self._effects[term]
+        factor, order, rank, _ = lapack.dpstrf(left, tol=TOLERANCE, lower=1)
+        order = order[:rank] - 1
+        solved = solve_triangular(factor[:rank, :rank], right[order], lower=True)
+        return _Kept(solved.T @ solved, len(left) - int(rank))
+
+    def _projection(self, term: tuple[int, ...]) -> Array:
+        """Return the complete design's projection on a term, between the holes."""
+        entry: Array | float = 1.0
+        for axis, (place, size) in enumerate(zip(self._place, self._sizes, strict=True)):
+            same = place[:, None] == place
+            entry = entry * (same - 1 / size if axis in term else 1 / size)
+        return np.asarray(entry)
 
 
 def main_effects(design: Design) -> list[Array]:
     """Return each factor's main effects in the additive model, a factor a [levels, S] array."""
-    main = {term[0]: own for term, own in _columns(design).items() if len(term) == 1}
+    place = np.nonzero(design.there)
+    coded = [
+        np.vstack([np.eye(len(levels) - 1), -np.ones(len(levels) - 1)])[of]
+        for levels, of in zip(design.levels, place, strict=True)
+    ]
     values = design.values[design.there]
-    matrix = np.concatenate([np.ones((len(values), 1)), *main.values()], axis=1)
+    matrix = np.concatenate([np.ones((len(values), 1)), *coded], axis=1)
     solved = np.linalg.lstsq(matrix, values, rcond=None)[0][1:]
     effects, start = [], 0
-    for axis, levels in enumerate(design.levels):
-        width = len(levels) - 1 if axis in main else 0
-        free = solved[start : start + width]
+    for levels in design.levels:
+        free = solved[start : start + len(levels) - 1]
         effects.append(np.concatenate([free, -free.sum(axis=0, keepdims=True)]))
-        start += width
+        start += len(levels) - 1
     return effects

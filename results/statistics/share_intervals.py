@@ -6,28 +6,30 @@ parts: one *along* the effect, :math:`2\langle m, \bar e - m\rangle`, which grow
 of noise alone, of variance :math:`2 \operatorname{tr}\Sigma^2 / (S (S - 1))`, which is all there
 is where the effect is absent. An interval reaches to where the estimate would be out of the
 ordinary, with the error that such a true value would itself bring, as Wilson's (1927) interval of a
-proportion does: the first part by Student's *t* with :math:`S - 1` degrees of freedom, from how the
-seeds themselves scatter along the effect; the second by *F*, with Box's (1954) effective degrees of
-freedom. The seed is the block: nothing but differences between seeds counts as error.
+proportion does: the first part by Student's *t*, from how the seeds themselves scatter along the
+effect; the second by *F*, with Box's (1954) effective degrees of freedom. The two add as Banerjee's
+(1961) intervals for sums of estimates of unequal variances do.
+
+A share is a quotient. Whether it is :math:`\theta` is whether :math:`V_T - \theta V` is zero
+(Fieller, 1954): the error of the whole counts with weight :math:`\theta`, along the effects and in
+noise, term by term. Where images are a factor too, their errors are added; see
+`results.statistics.images`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from results.statistics.design import Array
-from results.statistics.intervals import t_quantile
+from results.statistics.intervals import NO_ESTIMATE, Estimate, t_quantile
 
-MOST_STEPS = 1000
-"""More than ever were needed; where two distances nearly touch the error, steps are short."""
-PRECISE = 1e-9
-NOISE_MISSES = 1.4
-"""How much more often than an interval the noise alone of a difference may go beyond its reach."""
+STEPS, SEARCHES = 16, 3
+"""An end is searched in as many steps, and as often within the one found; then all is straight."""
 
 
 class Term(NamedTuple):
@@ -39,6 +41,17 @@ class Term(NamedTuple):
     """Its degrees of freedom: in how many directions its effects can lie."""
 
 
+class ImageScatter(NamedTuple):
+    """What the choice of test images adds to the errors of some parts of the variance."""
+
+    noise: Array
+    """The variance of each part's mean effect, [parts]: it is in the effect's square as well."""
+    directions: Array
+    """In how many directions that lies (Box, 1954), [parts]."""
+    along: Array
+    """The covariance of the parts' errors along their effects, [parts, parts]."""
+
+
 def variances(grams: Array) -> Array:
     """Return the unbiased variance between cells of each of a stack of grams [..., S, S]."""
     seeds = grams.shape[-1]
@@ -47,146 +60,233 @@ def variances(grams: Array) -> Array:
 
 
 def share_interval(
-    terms: Sequence[Term], total: Array, confidence: float = 0.95
+    terms: Sequence[Term], total: Array, confidence: float = 0.95, degrees: float | None = None
 ) -> tuple[Array, Array]:
     """Return the lower and the upper ends of the terms' shares; NaN below three seeds.
-
-    The two parts of the error add as independent ones do.
 
     Args:
         terms: what the decomposition keeps of each.
         total: inner products of all cells' deviations between seeds, [S, S].
         confidence: of the intervals.
+        degrees: of freedom of the seeds; one less than there are where left out.
     """
-    if len(total) < 3:
-        return np.full(len(terms), np.nan), np.full(len(terms), np.nan)
-    measured = [_Measured.of(term, total) for term in terms]
-    share = np.array([one.share for one in measured])
-    slope = np.array([one.along(1.0).var(ddof=1) for one in measured]) / len(total)
-    half = t_quantile(confidence, len(total) - 1) ** 2 * slope / 2
-    above, below = np.array([_noise_reach([one], confidence) for one in measured]).T
-    # With an error of t² slope · (true share) + noise², both ends are roots of a quadratic; a true
-    # share below zero is none, and has the noise alone.
-    low = np.sqrt(half**2 + np.maximum(2 * half * share + above**2, 0)) - half
-    high = np.sqrt(np.maximum(half**2 + 2 * half * share + below**2, 0)) + half
-    return (
-        share - np.where(share > above, low, above),
-        share + np.where(share > -below, high, below),
-    )
+    found = [
+        _estimate(_parts([term], total), (1, 0), confidence, degrees, bounds=(0, 1))
+        for term in terms
+    ]
+    return np.array([one.low for one in found]), np.array([one.high for one in found])
 
 
 def gap_interval(
-    first: Term, second: Term, total: Array, confidence: float = 0.95
+    first: Term,
+    second: Term,
+    total: Array,
+    confidence: float = 0.95,
+    degrees: float | None = None,
 ) -> tuple[float, float]:
     """Return the interval of the first term's share less the second's; NaN below three seeds.
 
-    A difference leaves open how large the two shares are; they are taken where they lie closest to
-    the estimates. Since that varies as well, the larger part of the error is taken instead of their
-    sum, the shares are thought smaller by a part of their noise, and the noise reaches less far;
-    this is what keeps the coverage (docs/statistics.md).
+    Args:
+        first: what the decomposition keeps of a term.
+        second: of the other.
+        total: inner products of all cells' deviations between seeds, [S, S].
+        confidence: of the interval.
+        degrees: of freedom of the seeds; one less than there are where left out.
     """
-    seeds = len(total)
-    if seeds < 3:
-        return float("nan"), float("nan")
-    pair, signs = [_Measured.of(term, total) for term in (first, second)], (1, -1)
-    t = t_quantile(confidence, seeds - 1)
-    part = np.sqrt([one.deviation2 for one in pair])
-    part = part / part.sum() if part.sum() else np.full(2, 0.5)  # no noise: any split does
+    parts = _parts([first, second], total)
+    gap = _estimate(parts, (1, -1, 0), confidence, degrees, bounds=(-1, 1))
+    return gap.low, gap.high
 
-    def error(away: float, direction: int, noise: float) -> float:
-        """Return how far the estimate may lie from a true difference that is ``away`` from it."""
-        along = np.zeros(seeds)
-        for one, sign, weight in zip(pair, signs, part, strict=True):
-            true = one.share + direction * sign * weight * away
-            along += sign * one.along(true - one.noise / (seeds * (seeds - 1)))
-        return max(t * float(along.std(ddof=1)) / math.sqrt(seeds), noise)
 
-    above, below = _noise_reach(pair, 1 - NOISE_MISSES * (1 - confidence), signs)
-    difference = pair[0].share - pair[1].share
+def compared_shares(
+    pair: Sequence[Term],
+    total: Array,
+    images: ImageScatter | None,
+    confidence: float = 0.95,
+    degrees: float | None = None,
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Return the first share less the second, and both, with intervals; NaN below three seeds.
+
+    Args:
+        pair: what the decomposition keeps of two terms.
+        total: inner products of all cells' deviations between seeds, [S, S].
+        images: what images add to the first, the second, and all other terms together.
+        confidence: of the intervals.
+        degrees: of freedom of the seeds; one less than there are where left out.
+    """
+    parts = _parts(pair, total, images)
     return (
-        difference - _first_beyond(lambda away: error(away, -1, above)),
-        difference + _first_beyond(lambda away: error(away, 1, below)),
+        _estimate(parts, (1, -1, 0), confidence, degrees, bounds=(-1, 1)),
+        _estimate(parts, (1, 0, 0), confidence, degrees, bounds=(0, 1)),
+        _estimate(parts, (0, 1, 0), confidence, degrees, bounds=(0, 1)),
     )
 
 
-def _first_beyond(error: Callable[[float], float]) -> float:
-    """Return the nearest distance that is as large as the error there.
+def _parts(terms: Sequence[Term], total: Array, images: ImageScatter | None = None) -> list[_Part]:
+    """Return the terms, and all others together, as parts of the whole."""
+    rest = Term(total - sum(term.gram for term in terms), np.iinfo(np.int32).max)
+    every = [*terms, rest]
+    extra = images.noise if images is not None else np.zeros(len(every))
+    whole = float(variances(total) - extra.sum())
+    parts = [_Part.of(term, whole, len(every)) for term in every]
+    if images is None:
+        return parts
+    along = images.along / whole**2
+    return [
+        part.with_images(noise / whole, directions, row)
+        for part, noise, directions, row in zip(
+            parts, images.noise, images.directions, along, strict=True
+        )
+    ]
 
-    A step to the error just found passes over none while the error grows; where it fell below the
-    distance on the way, the way is halved. (A dip between two steps is passed over.)
+
+def _estimate(
+    parts: Sequence[_Part],
+    weights: Sequence[int],
+    confidence: float,
+    degrees: float | None,
+    bounds: tuple[float, float],
+) -> Estimate:
+    """Return the weighted sum of the parts' shares with its interval.
+
+    A difference leaves open how large its shares are: they are taken where they lie closest to the
+    estimates. Nothing is cut off that holds the estimate.
     """
-    near, beyond, ahead = 0.0, float("inf"), 0.0
-    for _ in range(MOST_STEPS):
-        ahead = min(error(near), (near + beyond) / 2)
-        if ahead - near <= PRECISE * ahead:
-            break
-        near, beyond = (ahead, beyond) if error(ahead) >= ahead else (near, ahead)
-    return ahead
+    seeds = len(parts[0].slopes)
+    estimate = sum(w * part.share for w, part in zip(weights, parts, strict=True))
+    if seeds < 3:
+        return NO_ESTIMATE._replace(value=estimate)
+    t = t_quantile(confidence, seeds - 1 if degrees is None else degrees)
+    z = t_quantile(confidence, math.inf)
+    uncertain = np.array([abs(w) * part.noise / math.sqrt(part.directions)
+                          for w, part in zip(weights, parts, strict=True)])  # fmt: skip
+    even = np.abs(weights) / np.abs(weights).sum()  # without noise any split does
+    split = uncertain / uncertain.sum() if uncertain.sum() > 0 else even
+
+    slopes = np.stack([part.slopes for part in parts])
+    covariance = np.stack([part.images for part in parts])
+
+    def error(away: Array, direction: int) -> Array:
+        """Return how far the estimate may lie from truths that are ``away`` from it, [truths]."""
+        pull = np.array(weights) - (estimate + direction * away)[:, None]
+        moved = direction * away[:, None] * split * weights
+        sizes = (
+            pull * np.stack([p.scale(p.share + m) for p, m in zip(parts, moved.T, strict=True)]).T
+        )
+        by_seed = np.var(sizes @ slopes, axis=1, ddof=1) / seeds
+        by_image = np.einsum("tp,pq,tq->t", sizes, covariance, sizes)
+        noise = _noise_reach(parts, direction * pull, confidence)
+        return np.asarray(np.sqrt(t**2 * by_seed + z**2 * np.maximum(by_image, 0) + noise**2))
+
+    lowest, highest = min(bounds[0], estimate), max(bounds[1], estimate)
+    low = estimate - _first_beyond(lambda away: error(away, -1), estimate - lowest)
+    high = estimate + _first_beyond(lambda away: error(away, 1), highest - estimate)
+    return Estimate(estimate, float(low), float(high))
+
+
+def _first_beyond(error: Callable[[Array], Array], limit: float) -> float:
+    """Return the nearest distance beyond the error there; the limit where all are within it.
+
+    (A dip between two steps of the first search is passed over.)
+    """
+    tried = limit * np.linspace(0, 1, STEPS + 1) ** 3
+    for _ in range(SEARCHES):
+        over = tried - error(tried)
+        over[0] = min(over[0], 0.0)
+        beyond = np.flatnonzero(over > 0)
+        if not len(beyond):
+            return float(tried[-1])
+        (near, far), (short, past) = (of[beyond[0] - 1 : beyond[0] + 1] for of in (tried, over))
+        tried = np.linspace(near, far, STEPS + 1)
+    return float(near - short * (far - near) / (past - short))
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """A term's share and what it is uncertain by, in units of the variance between all cells."""
+class _Part:
+    """A part of the whole and what it is uncertain by, in units of the variance between cells."""
 
     share: float
     seen: float
     """The squared length of the mean effect: the share and what noise adds to it."""
     noise: float
-    """The trace of the seeds' covariance."""
-    degrees: float
-    """In how many directions the noise effectively lies (Box, 1954): one to the term's own."""
+    """The trace of the mean effect's covariance."""
+    directions: float
+    """In how many directions that lies effectively (Box, 1954): one to the term's own."""
+    per_direction: float
+    """Degrees of freedom by which the noise is known, a direction: of seeds, one less."""
     slopes: Array
-    """What each seed adds to the share's error along the mean effect, [S]."""
+    """What each seed adds to the error along the mean effect, [S]."""
+    images: Array
+    """The covariance of the images' error along it with that of every part, [parts]."""
 
     @classmethod
-    def of(cls, term: Term, total: Array) -> _Measured:
-        whole, seeds = float(variances(total)), len(total)
-        gram = term.gram / whole
-        share = float(variances(gram))
+    def of(cls, term: Term, whole: float, parts: int) -> _Part:
+        gram, seeds = term.gram / whole, len(term.gram)
         centred = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
-        noise = float(np.trace(centred)) / (seeds - 1)
+        trace = max(0.0, float(np.trace(centred)) / (seeds - 1))
         # Unbiased for the trace of the squared covariance, of normal effects.
-        squared = ((centred**2).sum() / (seeds - 1) ** 2 - noise**2 / (seeds - 1)) * (
-            (seeds - 1) ** 2 / ((seeds - 2) * (seeds + 1))
+        squared = (centred**2).sum() / (seeds - 1) ** 2 - trace**2 / (seeds - 1)
+        squared *= (seeds - 1) ** 2 / (max(seeds - 2, 1) * (seeds + 1))
+        directions = trace**2 / squared if squared * term.degrees > trace**2 else term.degrees
+        return cls(
+            share=float(variances(gram)),
+            seen=float(gram.mean()),
+            noise=trace / seeds,
+            directions=float(max(directions, 1)),
+            per_direction=seeds - 1,
+            slopes=2 * gram.mean(1),
+            images=np.zeros(parts),
         )
-        effective = noise**2 / squared if squared * term.degrees > noise**2 else term.degrees
-        slopes = 2 * (gram.mean(1) - share * total.mean(1) / whole)
-        return cls(share, float(gram.mean()), noise, float(max(effective, 1)), slopes)
 
-    @property
-    def deviation2(self) -> float:
-        """The variance of the share's error that noise alone makes."""
-        seeds = len(self.slopes)
-        return 2 * self.noise**2 / self.degrees / (seeds * (seeds - 1))
+    def with_images(self, noise: float, directions: float, along: Array) -> _Part:
+        """Return the part with what images add to its error; theirs are many."""
+        both = self.noise + noise
+        if both == 0:
+            return replace(self, images=along)
+        squares = self.noise**2 / self.directions + noise**2 / directions
+        squares += 2 * self.noise * noise / max(self.directions, directions)
+        known = self.noise**2 / (self.directions * self.per_direction)
+        wide = both**2 / squares
+        per_direction = both**2 / known / wide if known > 0 else math.inf
+        return replace(
+            self,
+            share=self.share - noise,
+            noise=both,
+            directions=wide,
+            per_direction=min(per_direction, 1e6),
+            images=along,
+        )
 
-    def along(self, true: float) -> Array:
-        """Return each seed's error along the effect if the share were ``true``, [S]."""
-        if self.seen <= 0:  # no effect at any seed
-            return np.zeros_like(self.slopes)
-        return np.asarray(self.slopes * np.sqrt(max(true, 0.0) / self.seen))
+    def scale(self, true: Array) -> Array:
+        """Return by how much errors along the effect are larger than seen, were these the share."""
+        seen = self.seen if self.seen > 0 else math.inf  # no effect at any seed
+        return np.sqrt(np.maximum(true, 0.0) / seen)
 
 
-def _noise_reach(
-    terms: Sequence[_Measured], confidence: float, signs: Sequence[int] = (1,)
-) -> tuple[float, float]:
-    """Return how far noise alone takes a sum of absent shares above and below the truth.
+def _noise_reach(parts: Sequence[_Part], pull: Array, confidence: float) -> Array:
+    """Return how far noise alone takes the estimate, against the direction of ``pull``.
 
-    The noise of one term is that of *F*, which is skewed; that of a sum has the terms' joint
-    degrees of freedom (Satterthwaite, 1946), and the terms' reaches add as independent ones do.
+    The noise of one part is that of *F*, which is skewed: upwards it goes further. That of a sum
+    has the parts' joint degrees of freedom (Satterthwaite, 1946), and the parts' reaches add as
+    independent ones do.
+
+    Args:
+        parts: of the whole.
+        pull: by what the parts' errors count, [truths, parts].
+        confidence: of the interval.
     """
     from scipy.special import fdtri  # a quarter of a second to import
 
-    seeds = len(terms[0].slopes)
-    parts = np.array([one.deviation2 for one in terms])
-    if not parts.sum():
-        return 0.0, 0.0
-    degrees = parts.sum() ** 2 / sum(parts**2 / [one.degrees for one in terms])
-    scale = np.sqrt(degrees * (seeds - 1) / (2 * seeds))  # of F, in standard deviations
+    own, known = (np.array([getattr(part, name) for part in parts], dtype=float)
+                  for name in ("directions", "per_direction"))  # fmt: skip
+    squares = (pull * [part.noise for part in parts]) ** 2 / own
+    total = squares.sum(axis=1, keepdims=True)
+    squares = np.where(total > 0, squares, 1.0)  # any degrees do where there is no noise
+    joint = squares.sum(axis=1, keepdims=True) ** 2 / (squares**2 / own).sum(axis=1, keepdims=True)
+    second = joint * squares.sum(axis=1, keepdims=True) / (squares / known).sum(1, keepdims=True)
     upper, lower = (
-        scale * abs(fdtri(degrees, degrees * (seeds - 1), p) - 1)
-        for p in ((1 + confidence) / 2, (1 - confidence) / 2)
+        abs(fdtri(joint, second, p) - 1) for p in ((1 + confidence) / 2, (1 - confidence) / 2)
     )
-    upwards = np.array(signs) > 0
-    above = np.sqrt((parts * np.where(upwards, upper, lower) ** 2).sum())
-    below = np.sqrt((parts * np.where(upwards, lower, upper) ** 2).sum())
-    return float(above), float(below)
+    # A truth further up (pull > 0) is missed by noise that went down.
+    reach = np.where(pull > 0, lower, upper)
+    return np.asarray(np.sqrt(np.where(total > 0, joint * squares * reach**2, 0).sum(axis=1)))
