@@ -1,32 +1,35 @@
 """Do 95 % intervals cover the truth 95 % of the time? Simulated sweeps with known shares.
 
-Seed blocks, seed x factor noise and residual noise, as sweeps have them; a balanced design of 96
-cells, as in the demo. Run: python benchmarks/calibration.py; with `holes` for designs with excluded
-cells and trials that failed, with `small` for all pairs of effects from none to five points and for
-noise that differs between levels, with `stopping` for seeds that are added until the interval is
-narrow enough.
+    python benchmarks/calibration.py [settings] [holes] [small] [images] [ranks] [stopping]
+
+`settings`: kind data and unkind; `holes`: an excluded combination and lost trials; `small`: all
+pairs of effects from none to five points; `images`: the truth is over images as well as seeds;
+`ranks`: the agreement of rankings; `stopping`: seeds are added until the interval is narrow
+enough. `tries=N`: sweeps a row.
 """
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
+from simulated_sweeps import LEVELS, NAMES, UNLIKE, Setting, cells, noise, pictured, sweep
 
 from orchestrator.driver.replication import seeds_for
 from orchestrator.sweepfile.resources import Replication, Until
 from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import measured_terms, total_gram
-from results.statistics.design import Array, Design, make_design
-from results.statistics.share_intervals import share_interval, variances
+from results.statistics.design import Array, Design
+from results.statistics.images import Pictures
+from results.statistics.intervals import Estimate, jackknife_estimate
+from results.statistics.missing import completed
+from results.statistics.ranks import agreement
+from results.statistics.share_intervals import variances
 
-NAMES = ("architecture", "criterion", "sparsity", "allocation", "finetuning")
-SIZES = (2, 4, 2, 2, 3)
-LEVELS = tuple(tuple(range(size)) for size in SIZES)
-TRUTHS = {  # effects of criterion, fine-tuning and their interaction, root mean square
+TRUTHS = {
     "fine-tuning dominates": (0.02, 0.10, 0.03),
     "criterion without effect": (0.0, 0.10, 0.03),
     "equal effects": (0.08, 0.08, 0.03),
@@ -34,183 +37,220 @@ TRUTHS = {  # effects of criterion, fine-tuning and their interaction, root mean
     "effects near zero": (0.003, 0.006, 0.002),
     "interaction alone": (0.0, 0.0, 0.06),
 }
+EQUAL = Setting(TRUTHS["equal effects"])
+SETTINGS = {
+    **{name: Setting(truth) for name, truth in TRUTHS.items()},
+    "equal, 5 % missing": replace(EQUAL, missing=0.05),
+    "equal, 15 % missing": replace(EQUAL, missing=0.15),
+    "equal, 30 % missing": replace(EQUAL, missing=0.3),
+    "equal, 50 % missing": replace(EQUAL, missing=0.5),
+    "equal, last seed half done": replace(EQUAL, half=True),
+    "equal, criterion noisy": replace(EQUAL, criterion=0.06, finetuning=0.005),
+    "equal, fine-tuning noisy": replace(EQUAL, criterion=0.005, finetuning=0.06),
+    "equal and small, criterion noisy": Setting((0.03, 0.03, 0.03), 0.06, 0.005),
+    "criterion's noise alone, 0 against 8": Setting((0.0, 0.08, 0.03), 0.03, 0.0, 0.0),
+    "fine-tuning's noise alone, 8 against 0": Setting((0.08, 0.0, 0.03), 0.0, 0.03, 0.0),
+    "equal, levels' noise unlike": replace(EQUAL, levels=UNLIKE),
+    "a criterion collapses at 20 % of seeds": Setting((0.05, 0.08, 0.03), collapse=0.2),
+    "a criterion collapses at 40 % of seeds": Setting((0.05, 0.08, 0.03), collapse=0.4),
+}
 SMALL = (0.0, 0.003, 0.006, 0.01, 0.02, 0.05)
 PAIR = ("criterion", "finetuning")
-TRIES = 2000
-"""The standard error of a coverage near 95 % is then half a point."""
+SEEDS = (3, 5, 10)
+TRIES = 1000
+"""The standard error of a coverage near 95 % is then 0.7 points."""
 
 
-def effect(rng: np.random.Generator, scale: float, shape: tuple[int, ...]) -> Array:
-    """Return a random effect of zero marginal means and a given root mean square."""
-    values = rng.standard_normal(shape)
-    for axis in range(len(shape)):
-        if shape[axis] > 1:
-            values = values - values.mean(axis=axis, keepdims=True)
-    return np.asarray(scale * values / np.sqrt(np.mean(values**2)))
+class Count:
+    """How often intervals cover, how wide they are, and how often their verdict is false."""
+
+    def __init__(self) -> None:
+        self.hits: list[list[float]] = []
+
+    def add(self, found: Estimate, true: float, *more: bool) -> None:
+        """Count an interval of the difference, and whether others covered."""
+        decided = found.low > 0 or found.high < 0
+        false = decided and (abs(true) < 1e-9 or (found.value > 0) != (true > 0))
+        covers = found.low - 1e-9 <= true <= found.high + 1e-9
+        self.hits.append([covers, *more, false, found.high - found.low])
+
+    def cells(self) -> str:
+        """Return percentages, the last but the width, in points."""
+        mean = 100 * np.mean(self.hits, axis=0)
+        return " | ".join([*(f"{value:.1f}" for value in mean[:-1]), f"{mean[-1]:.0f}"])
 
 
-def cells(rng: np.random.Generator, truth: tuple[float, float, float]) -> Array:
-    """Return the expected value of every cell."""
-    criterion, finetuning, both = truth
-    return (
-        effect(rng, 0.05, (2, 1, 1, 1, 1))
-        + effect(rng, 0.06, (1, 1, 2, 1, 1))
-        + effect(rng, criterion, (1, 4, 1, 1, 1))
-        + effect(rng, finetuning, (1, 1, 1, 1, 3))
-        + effect(rng, both, (1, 4, 1, 1, 3))
-    )
+def count(
+    tally: Count, design: Design, true: tuple[float, float], pictures: Pictures | None = None
+) -> None:
+    """Count what the package's intervals make of a sweep."""
+    found = compare_main_effects(design, pictures=pictures)
+    inside = [found.shares[name].low - 1e-9 <= one <= found.shares[name].high + 1e-9
+              for name, one in zip(PAIR, true, strict=True)]  # fmt: skip
+    tally.add(found.difference, true[1] - true[0], *inside)
 
 
-def shares(values: Array) -> tuple[float, float]:
-    """Return the true main-effect shares of criterion and fine-tuning."""
-    total = values.var()
-    criterion = values.mean(axis=(0, 2, 3, 4)).var()
-    return criterion / total, values.mean(axis=(0, 1, 2, 3)).var() / total
+def jackknife(design: Design) -> Estimate:
+    """Return the difference with the seed-jackknife's interval on Student's t, the usual one."""
+    terms, total = measured_terms(design, PAIR), total_gram(design)
+    gap = terms["finetuning"].gram - terms["criterion"].gram
+
+    def difference(keep: Array) -> float:
+        chosen = np.ix_(keep, keep)
+        return float(variances(gap[chosen]) / variances(total[chosen]))
+
+    return jackknife_estimate(difference, len(total))
 
 
-def sweeps(rng: np.random.Generator, base: Array, seeds: int, unlike: bool = False) -> Design:
-    """Return one simulated sweep; its levels' noise is ``unlike`` where some have much more."""
-    criterion = np.array([0.2, 0.5, 1.0, 2.0]) / 1.15 if unlike else np.ones(4)
-    finetuning = np.array([0.0, 1.0, 2.0]) / 1.29 if unlike else np.ones(3)
-    noise = (
-        rng.normal(0, 0.02, (1, 1, 1, 1, 1, seeds))
-        + rng.normal(0, 0.012, (1, 4, 1, 1, 1, seeds)) * criterion[:, None, None, None, None]
-        + rng.normal(0, 0.012, (2, 1, 1, 1, 3, seeds)) * finetuning[:, None]
-        + rng.normal(0, 0.02, (*SIZES, seeds))
-    )
-    return Design(NAMES, LEVELS, tuple(range(seeds)), base[..., None] + noise, ())
+def bootstrap(design: Design, rng: np.random.Generator) -> Estimate:
+    """Return the difference of eta squared with the percentiles of 200 resamplings of the seeds."""
+    terms, total = measured_terms(design, PAIR), total_gram(design)
+    gap = terms["finetuning"].gram - terms["criterion"].gram
+    weights = rng.multinomial(len(total), np.full(len(total), 1 / len(total)), 200) / len(total)
+    drawn = [np.einsum("bs,st,bt->b", weights, gram, weights) for gram in (gap, total)]
+    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    return Estimate(float(gap.sum() / total.sum()), float(low), float(high))
 
 
-def holed(rng: np.random.Generator, design: Design) -> Design:
-    """Return a design that excludes one criterion under one allocation, and lost trials in 20."""
-    frame = pd.DataFrame(
-        list(itertools.product(*design.levels, design.seeds)), columns=[*NAMES, "seed"]
-    )
-    frame["dataset"], frame["finetuned_clean"] = "simulated", design.values.reshape(-1)
-    frame["status"] = np.where(rng.random(len(frame)) < 0.05, "failed", "done")
-    return make_design(
-        frame[(frame["criterion"] > 0) | (frame["allocation"] > 0)], "finetuned_clean", NAMES
-    )
+def settings() -> Iterator[str]:
+    """Yield the rows of kind data and unkind, the usual intervals beside ours."""
+    yield from head("seeds", "setting", *OURS, "jackknife: difference", "false", "width",
+                    "bootstrap: difference", "false", "width")  # fmt: skip
+    for (name, setting), seeds in itertools.product(SETTINGS.items(), SEEDS):
+        rng = np.random.default_rng(seeds)
+        ours, jack, boot, seen = Count(), Count(), Count(), Count()
+        for _ in range(TRIES):
+            design, true, some = sweep(rng, setting, seeds)
+            count(ours, design, true)
+            jack.add(jackknife(design), true[1] - true[0])
+            boot.add(bootstrap(design, rng), true[1] - true[0])
+            seen.hits += ours.hits[-1:] if some else []
+        yield f"| {seeds} | {name} | {ours.cells()} | {jack.cells()} | {boot.cells()} |"
+        if setting.collapse:
+            named = f"the same, {len(seen.hits) / TRIES:.0%} in which some seeds show it"
+            yield f"| {seeds} | {named} | {seen.cells()} | | | | | | |"
 
 
-def least_squares(base: Array) -> tuple[float, float]:
-    """Return the true shares in a design with holes, by `holed`'s own cells without noise."""
-    exact = Design(
-        NAMES, LEVELS, (0, 1), np.array(np.broadcast_to(base[..., None], (*SIZES, 2))), ()
-    )
-    exact.values[:, 0, :, 0] = np.nan
-    terms = measured_terms(exact, PAIR)
-    total = variances(total_gram(exact))
-    criterion, finetuning = (float(variances(term.gram) / total) for term in terms.values())
-    return criterion, finetuning
-
-
-def covered(design: Design, criterion: float, finetuning: float) -> tuple[Array, str]:
-    """Return whether difference, criterion and fine-tuning are in their intervals; the winner."""
-    comparison = compare_main_effects(design, 0.95)
-    _, low, high = comparison.difference
-    terms = measured_terms(design, PAIR)
-    lows, highs = share_interval([terms[name] for name in PAIR], total_gram(design))
-    true = np.array([criterion, finetuning])
-    inside = (lows <= true) & (true <= highs)
-    return np.array([low <= finetuning - criterion <= high, *inside]), comparison.winner
-
-
-def rows(holes: bool = False) -> Iterator[str]:
-    """Yield the rows of the table."""
-    for seeds in (3, 5, 10):
-        for name, truth in TRUTHS.items():
-            rng = np.random.default_rng(seeds)
-            hits = np.zeros(3)
-            wrong = 0.0
-            for _ in range(TRIES):
-                base = cells(rng, truth)
-                criterion, finetuning = least_squares(base) if holes else shares(base)
-                design = sweeps(rng, base, seeds)
-                design = holed(rng, design) if holes else design
-                inside, winner = covered(design, criterion, finetuning)
-                hits += inside
-                larger = "finetuning" if finetuning > criterion else "criterion"
-                wrong += winner not in ("undecided", larger)
-                if abs(finetuning - criterion) < 1e-9:
-                    wrong += winner == larger
-            if holes and name == "equal effects":
-                wrong = np.nan  # least squares parts them a little where cells are missing
-            cover = " | ".join(f"{100 * hit / TRIES:.1f}" for hit in hits)
-            yield f"| {seeds} | {name} | {cover} | {100 * wrong / TRIES:.1f} |"
+def holes() -> Iterator[str]:
+    """Yield rows for an excluded combination and one trial in twenty lost."""
+    yield from head("seeds", "truth", *OURS)
+    for seeds, (name, truth) in itertools.product(SEEDS, TRUTHS.items()):
+        rng, setting, ours = np.random.default_rng(seeds), Setting(truth, missing=0.05), Count()
+        for _ in range(TRIES):
+            base = cells(rng, truth)
+            base[:, 0, :, 0] = np.nan
+            exact = Design(NAMES, LEVELS, (0, 1), np.stack([base, base], axis=-1), ())
+            terms, total = measured_terms(exact, PAIR), variances(total_gram(exact))
+            criterion, finetuning = (float(variances(terms[one].gram) / total) for one in PAIR)
+            values = base[..., None] + noise(rng, seeds, setting)
+            values[rng.random(values.shape) < setting.missing] = np.nan
+            values, degrees = completed(values)
+            design = Design(NAMES, LEVELS, tuple(range(seeds)), values, (), degrees)
+            count(ours, design, (criterion, finetuning))
+        yield f"| {seeds} | {name} | {ours.cells()} |"
 
 
 def small() -> Iterator[str]:
     """Yield rows of the smallest and largest coverage over pairs of effects of 0 to 5 points."""
-    for seeds, unlike in itertools.product((3, 5, 10), (False, True)):
-        coverages = []
+    yield from head("seeds", "levels' noise", *OURS[:4], "difference where both are absent")
+    for seeds, levels in itertools.product(SEEDS, (EQUAL.levels, UNLIKE)):
+        found = []
         for pair in itertools.product(SMALL, SMALL):
-            rng = np.random.default_rng(seeds)
-            hits = np.zeros(3)
-            for _ in range(TRIES // 2):
-                base = cells(rng, (*pair, 0.02))
-                hits += covered(sweeps(rng, base, seeds, unlike), *shares(base))[0]
-            coverages.append(200 * hits / TRIES)
-        ends = np.stack([np.min(coverages, axis=0), np.max(coverages, axis=0)], axis=1)
-        cover = " | ".join(f"{low:.1f} to {high:.1f}" for low, high in ends)
-        absent = coverages[0][0]
-        noise = "unlike" if unlike else "alike"
-        yield f"| {seeds} | {noise} | {cover} | {absent:.1f} |"
-
-
-def stopped() -> Iterator[str]:
-    """Yield rows for sweeps that add seeds, 3 to 20, until the interval has a half-width."""
-    for half_width in (0.10, 0.05, 0.02):
-        rule = Replication(min=3, max=20, until=Until(half_width=half_width))
-        for name, truth in TRUTHS.items():
-            rng = np.random.default_rng(7)
-            hits, used, wrong = 0, [], 0
+            rng, ours = np.random.default_rng(seeds), Count()
             for _ in range(TRIES):
-                base = cells(rng, truth)
-                criterion, finetuning = shares(base)
-                whole, count = sweeps(rng, base, rule.max), rule.min
-                while True:
-                    design = Design(
-                        NAMES, LEVELS, tuple(range(count)), whole.values[..., :count], ()
-                    )
-                    comparison = compare_main_effects(design, 0.95)
-                    _, low, high = comparison.difference
-                    width = (high - low) / 2
-                    if width <= half_width or count >= rule.max:
-                        break
-                    count = seeds_for(rule, count, width)
-                hits += low <= finetuning - criterion <= high
-                used.append(count)
-                larger = "finetuning" if finetuning > criterion else "criterion"
-                equal = abs(finetuning - criterion) < 1e-9
-                winner = comparison.winner
-                wrong += winner != "undecided" and (equal or winner != larger)
-            yield (
-                f"| {half_width:.2f} | {name} | {100 * hits / TRIES:.1f} | "
-                f"{100 * wrong / TRIES:.1f} | {np.mean(used):.1f} |"
-            )
+                design, true, _ = sweep(rng, Setting((*pair, 0.02), levels=levels), seeds)
+                count(ours, design, true)
+            found.append(100 * np.mean(ours.hits, axis=0)[:4])
+        ends = zip(np.min(found, axis=0), np.max(found, axis=0), strict=True)
+        cover = " | ".join(f"{low:.1f} to {high:.1f}" for low, high in ends)
+        named = "unlike" if levels == UNLIKE else "alike"
+        yield f"| {seeds} | {named} | {cover} | {found[0][0]:.1f} |"
+
+
+def images() -> Iterator[str]:
+    """Yield rows for truths over all images, of which some were tested."""
+    yield from head("seeds", "images", "truth", *OURS, "these images: difference", "criterion",
+                    "fine-tuning", "false", "width")  # fmt: skip
+    truths = {"equal": (0.06, 0.06, 0.02), "criterion absent": (0.0, 0.08, 0.02)}
+    for seeds, many, name in itertools.product(SEEDS, (50, 360, 1000), truths):
+        rng, ours, these = np.random.default_rng(seeds), Count(), Count()
+        for _ in range(TRIES // 2):
+            design, true, seen = pictured(rng, truths[name], seeds, many)
+            count(ours, design, true, seen)
+            count(these, design, true)
+        yield f"| {seeds} | {many} | {name} | {ours.cells()} | {these.cells()} |"
+
+
+def ranks() -> Iterator[str]:
+    """Yield rows for the agreement of the rankings of criteria under three fine-tunings."""
+    yield from head("seeds", "criteria", "apart by, points", "interaction", "covers", "width",
+                    "of no width", "jackknife: covers", "width", "of no width")  # fmt: skip
+    cases = ((0.02, 0.01), (0.01, 0.01), (0.05, 0.02), (0.05, 0.0))
+    for seeds, many, (apart, mixed) in itertools.product(SEEDS, (4, 8), cases):
+        rng, hits = np.random.default_rng(seeds), []
+        for _ in range(TRIES):
+            mean = rng.normal(0, apart, (many, 1)) + rng.normal(0, mixed, (many, 3))
+            true = agreement(np.stack([mean] * 2, axis=-1)).value
+            table = mean[..., None] + rng.normal(0, 0.012, (many, 1, seeds))
+            table += rng.normal(0, 0.01, (many, 3, seeds))
+            usual = jackknife_estimate(lambda keep, t=table: agreement(t[..., keep]).value, seeds)
+            for one in (agreement(table), usual):
+                low, high = max(-1.0, one.low), min(1.0, one.high)
+                hits.append(
+                    (low - 1e-9 <= true <= high + 1e-9, (high - low) / 100, high - low < 1e-9)
+                )
+        shown = 100 * np.reshape(hits, (TRIES, 6)).mean(axis=0)
+        cover = " | ".join(
+            f"{value:.{digits}f}" for value, digits in zip(shown, (1, 2, 1) * 2, strict=True)
+        )
+        yield f"| {seeds} | {many} | {100 * apart:.0f} | {100 * mixed:.0f} | {cover} |"
+
+
+def stopping() -> Iterator[str]:
+    """Yield rows for sweeps that add seeds, 3 to 20, until the interval has a half-width."""
+    yield from head("half-width wanted", "truth", "difference", "false verdicts", "mean seeds")
+    for half_width, (name, truth) in itertools.product((0.10, 0.05, 0.02), TRUTHS.items()):
+        rule = Replication(min=3, max=20, until=Until(half_width=half_width))
+        rng, ours, used = np.random.default_rng(7), Count(), []
+        for _ in range(TRIES):
+            whole, true, _ = sweep(rng, Setting(truth), rule.max)
+            seeds = rule.min
+            while True:
+                values = whole.values[..., :seeds]
+                design = Design(NAMES, LEVELS, tuple(range(seeds)), values, ())
+                found = compare_main_effects(design).difference
+                width = (found.high - found.low) / 2
+                if width <= half_width or seeds >= rule.max:
+                    break
+                seeds = seeds_for(rule, seeds, width)
+            ours.add(found, true[1] - true[0])
+            used.append(seeds)
+        cover, false, _ = 100 * np.mean(ours.hits, axis=0)
+        yield f"| {half_width:.2f} | {name} | {cover:.1f} | {false:.1f} | {np.mean(used):.1f} |"
+
+
+OURS = ("difference", "criterion", "fine-tuning", "false verdicts", "width")
+"""Percentages of sweeps whose intervals cover, and the mean width of the difference's in points."""
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "settings": settings, "holes": holes, "small": small, "images": images, "ranks": ranks,
+    "stopping": stopping,
+}  # fmt: skip
+
+
+def head(*names: str) -> Iterator[str]:
+    """Yield the head of a table."""
+    yield f"| {' | '.join(names)} |"
+    yield "| --- " * len(names) + "|"
 
 
 def main() -> None:
-    """Print the table."""
-    if "stopping" in sys.argv[1:]:
-        print("| half-width wanted | truth | difference, % | false verdicts, % | mean seeds |")
-        print("| --- | --- | --- | --- | --- |")
-        for row in stopped():
+    """Print the tables that are asked for."""
+    global TRIES
+    asked = sys.argv[1:]
+    TRIES = next((int(one[6:]) for one in asked if one.startswith("tries=")), TRIES)
+    for name in [one for one in asked if not one.startswith("tries=")] or ["settings"]:
+        for row in PARTS[name]():
             print(row, flush=True)
-        return
-    if "small" in sys.argv[1:]:
-        print("| seeds | levels' noise | difference, % | criterion, % | fine-tuning, % | "
-              "difference where both are absent, % |")  # fmt: skip
-        print("| --- | --- | --- | --- | --- | --- |")
-        for row in small():
-            print(row, flush=True)
-        return
-    holes = "holes" in sys.argv[1:]
-    print("| seeds | truth | difference, % | criterion, % | fine-tuning, % | false verdicts, % |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for row in rows(holes):
-        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ def compare_main_effects(
     if absent := [name for name in pair if name not in terms]:
         raise AnalysisError(f"{' and '.join(absent)} has one level left: nothing to compare")
     total = total_gram(design)
-    between_cells(total)
     both = [terms[name] for name in pair]
     images = image_scatter(design, pictures, pair) if pictures is not None else None
+    between_cells(total, float(images.noise.sum()) if images else 0.0)
     gap, *shares = compared_shares(both, total, images, confidence, design.degrees)
     winner = pair[0] if gap.low > 0 else pair[1] if gap.high < 0 else UNDECIDED
     return Comparison(winner, gap, dict(zip(pair, shares, strict=True)))

@@ -153,13 +153,17 @@ def sums_of_squares(design: Design) -> dict[str, float]:
     return {name: float(term.gram.sum() * size) for name, term in measured.items()}
 
 
-def between_cells(total: Array) -> float:
+def between_cells(total: Array, by_image: float = 0.0) -> float:
     """Return the unbiased variance between all cells, of which shares are.
+
+    Args:
+        total: inner products of the cells' deviations between seeds.
+        by_image: what the choice of test images adds to it.
 
     Raises:
         AnalysisError: where there is none: shares of noise mean nothing.
     """
-    whole = float(variances(total))
+    whole = float(variances(total)) - by_image
     if whole <= 0:
         raise AnalysisError("the cells do not differ by more than noise: there is nothing to share")
     return whole

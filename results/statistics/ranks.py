@@ -10,9 +10,12 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design import Array, make_design
-from results.statistics.intervals import Index, jackknife_estimate
+from results.statistics.intervals import NO_ESTIMATE, Estimate
 from results.statistics.subfactors import trained
 from results.tables.schema import STAGES
+
+DRAWS = 1000
+"""Of expected values, for an interval: its ends are then exact to a percent of the draws."""
 
 
 def rank_agreement(
@@ -37,9 +40,9 @@ def rank_agreement(
         confidence: of the intervals.
 
     Returns:
-        A row a factor: ``factor``, ``tau`` with ``low`` and ``high`` (jackknife over seeds),
-        ``pairs``. The row of the seed is the agreement of single seeds with one another: noise
-        alone keeps the others from reaching 1.
+        A row a factor: ``factor``, ``tau`` with ``low`` and ``high`` (see `agreement`), ``pairs``.
+        The row of the seed is the agreement of single seeds with one another: noise alone keeps
+        the others from reaching 1.
 
     Raises:
         AnalysisError: where there is one level to rank.
@@ -53,18 +56,50 @@ def rank_agreement(
         if other == axis or (across is not None and factor not in across):
             continue
         table = _two_way(design.values, axis, other)
-
-        def mean_tau(keep: Index, table: Array = table) -> float:
-            return _mean_tau(table[..., keep].mean(axis=-1))
-
-        tau = jackknife_estimate(mean_tau, count, confidence)
         pairs = table.shape[1] * (table.shape[1] - 1) // 2
-        rows.append((factor, tau.value, max(-1.0, tau.low), min(1.0, tau.high), pairs))
+        rows.append((factor, *agreement(table, confidence, design.degrees), pairs))
     single = np.nanmean(
         np.moveaxis(design.values, axis, 0), axis=tuple(range(1, len(design.factors)))
     )
     rows.append((block, _mean_tau(single), np.nan, np.nan, count * (count - 1) // 2))
     return pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
+
+
+def agreement(table: Array, confidence: float = 0.95, degrees: float | None = None) -> Estimate:
+    """Return how far columns rank alike, Kendall's tau-b, the mean over pairs of columns.
+
+    The interval is of what the columns' expected values may be: they are drawn as Student's *t* has
+    them, with the scatter of the seeds. Noise takes agreement away and never adds to it, from the
+    estimate as from the draws; so the interval goes as far up as the draws lie below the estimate.
+
+    Args:
+        table: what is ranked, [levels, columns, S]; NaN where it was not run.
+        confidence: of the interval; none below three seeds.
+        degrees: of freedom of the seeds; one less than there are where left out.
+    """
+    whole = table[:, ~np.isnan(table).any(axis=(0, 2))]
+    seeds, mean = table.shape[-1], whole.mean(axis=-1)
+    tau = _mean_tau(table.mean(axis=-1))
+    if seeds < 3 or whole.shape[1] < 2:
+        return NO_ESTIMATE._replace(value=tau)
+    degrees = seeds - 1 if degrees is None else degrees
+    random = np.random.default_rng(0)
+    normal = random.standard_normal((DRAWS, seeds)) / np.sqrt(seeds * (seeds - 1))
+    scale = np.sqrt(random.chisquare(degrees, (DRAWS, 1)) / degrees)
+    apart = whole - mean[..., None]
+    drawn = mean + np.einsum("ds,lcs->dlc", normal / scale, apart)
+    low, high = np.quantile(_concordance(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = min(low, tau), max(high, 2 * tau - low, tau)
+    return Estimate(tau, float(max(low, -1.0)), float(min(high, 1.0)))
+
+
+def _concordance(tables: Array) -> Array:
+    """Return Kendall's tau between columns, the pairs' mean, of [n, levels, columns]; no ties."""
+    first, second = np.triu_indices(tables.shape[1], 1)
+    order = np.sign(tables[:, first] - tables[:, second])  # [n, pairs of levels, columns]
+    columns = order.shape[-1]
+    alike = order.sum(axis=-1) ** 2 - (order**2).sum(axis=-1)
+    return np.asarray(alike.mean(axis=1) / (columns * (columns - 1)))
 
 
 def rank_flow(
