@@ -31,7 +31,9 @@ ARGUMENTS: dict[str, tuple[type[Any], str]] = {
     "revision": (int, "an integer above 1"),
 }
 """The arguments of a declaration besides the name: their types, and the types in words."""
-FORM = '@method("name", source="", needs=(), traits=(), settings={}, fixed={}, revision=2)'
+FORM = (
+    '@method("name", source="", needs=(), traits=(), settings={}, fixed={}, wrapped={}, revision=2)'
+)
 
 
 @dataclass(frozen=True)
