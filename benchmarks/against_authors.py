@@ -15,13 +15,14 @@ from pathlib import Path
 
 from authors import Row, SkippedError
 from authors.corruptions import corruptions
+from authors.hydra import hydra
 from authors.loops import attacks, averages
 from authors.objectives import ard, awp, mart, trades
 from authors.scores import grasp
 
 COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "corruptions": corruptions, "trades": trades, "mart": mart, "awp": awp, "ard": ard,
-    "attacks": attacks, "averages": averages, "grasp": grasp,
+    "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra,
 }  # fmt: skip
 
 

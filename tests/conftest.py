@@ -15,11 +15,14 @@ from orchestrator.planning.plan import Job, make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data import datasets
 from prune_core.models import architectures
+from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.settings import Calibration, Dataset, Threat
 from prune_core.specs.stages import Dense, Pruned, Scores
 from prune_core.training import loop as training
+from prune_core.training.hydra import Learner
 from results.tables.storage import Storage
 
 # The tests run side by side, a process a core.
@@ -33,6 +36,8 @@ settings.load_profile("fixed")
 CPU = torch.device("cpu")
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 THREAT = Threat(eps=0.15)
+SHORT = Training(epochs=1, lr=0.1).resolved()
+"""How scores are trained that need to be, where any training does."""
 
 TINY = """
 name: tiny
@@ -125,10 +130,24 @@ def scores_stage(criterion: str = "l1", **changes: object) -> Scores:
         "network": dense_stage(),
         "criterion": criterion,
         "calibration": Calibration(samples=200, batch_size=64, attack_steps=3) if images else None,
+        "training": SHORT if "trained" in needs else None,
         "threat": THREAT if "threat" in needs else None,
         "sparsity": 0.5 if "sparsity" in needs else None,
     }
     return Scores(**(spec | changes))
+
+
+def scored(
+    network: torch.nn.Module, data: datasets.Dataset, stage: Scores
+) -> dict[str, torch.Tensor]:
+    """Scores of a network's units, trained first where the criterion needs that."""
+    modules = prunable_view(network, data.shape, stage.unit).modules
+    trained = None
+    if stage.training is not None:
+        learner = Learner(network, modules, stage)
+        training.fit(learner, data, stage.training, stage.threat, stage.key)
+        trained = learner.scores()
+    return score(network, data, modules, stage, trained)
 
 
 def pruned_stage(criterion: str = "l1", **changes: object) -> Pruned:

@@ -42,7 +42,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-fpgm", "group-norm",
             "lamp", "bn-scale", "taylor", "adv-taylor", "hessian", "fisher", "adv-fisher", "snip",
             "adv-snip", "grasp", "grasp-<k>", "synflow", "synflow-<k>", "hrank", "chip", "apoz",
-            "thinet", "learned",
+            "thinet", "hydra", "learned",
         )
     },
     "allocations": {

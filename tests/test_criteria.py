@@ -19,19 +19,17 @@ from prune_core.pruning.criteria import lamp
 from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.groups import Member
 from prune_core.pruning.layer import Layer
-from prune_core.pruning.scoring import score
 from prune_core.pruning.signals import Signals
 from prune_core.specs.registry import CRITERIA
 
-from conftest import THREAT, blank, scores_stage
+from conftest import THREAT, blank, scored, scores_stage
 from rows import names
 
 
 def scores(
     network: nn.Module, data: Dataset, criterion: str, **changes: object
 ) -> dict[str, Tensor]:
-    stage = scores_stage(criterion, **changes)
-    return score(network, data, prunable_view(network, data.shape, stage.unit).modules, stage)
+    return scored(network, data, scores_stage(criterion, **changes))
 
 
 def units_of(name: str) -> tuple[str, ...]:
@@ -74,8 +72,9 @@ def test_data_driven_criteria_read_training_images_alone(
     trained: nn.Module, digits: Dataset
 ) -> None:
     nothing = Split(torch.empty(0, 1, 8, 8, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
-    blind = replace(digits, test=nothing, validation=nothing)
-    for name in ("taylor", "apoz", "learned", "thinet"):
+    black = Split(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    blind = replace(digits, test=nothing, validation=black)  # a training measures on the latter
+    for name in ("taylor", "apoz", "hydra", "learned", "thinet"):
         seen, unseen = (scores(trained, data, name) for data in (digits, blind))
         assert all(torch.equal(seen[module], unseen[module]) for module in seen)
 

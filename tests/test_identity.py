@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["51e9c36c054cdceb1dcc", "f2dc4aa809da25d7199e"]
+GOLDEN_DEMO = ["0691a76bb74e959fbf34", "5fb051ec6d3e6ef04245"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

@@ -25,10 +25,10 @@ def test_learned_scores_prune_better_than_they_start(
     modules = prunable_view(trained, digits.shape, unit).modules
     signals = Signals(trained, digits, modules, stage)
     attacked = Signals(trained, digits, modules, stage).batches
-    share = 0.5**0.5 if unit == "channel" else 0.5
+    removed = 1 - 0.5**0.5 if unit == "channel" else 0.5
 
     def loss(scores: dict[str, Tensor]) -> float:
-        gated = Gated(trained, modules, scores, share)
+        gated = Gated(trained, modules, scores, removed)
         with torch.no_grad():
             return sum(float(F.cross_entropy(gated(x), y)) for x, y in attacked)
 

@@ -24,7 +24,7 @@ from prune_core.specs.registry import ALLOCATIONS, CRITERIA, SENSITIVITIES
 from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sensitivity
 
-from conftest import THREAT, blank, dense_stage, pruned_stage, scores_stage
+from conftest import THREAT, blank, dense_stage, pruned_stage, scored, scores_stage
 from rows import names
 
 Scored = Callable[[str, str], dict[str, Tensor]]
@@ -48,13 +48,12 @@ def scores(trained: nn.Module, digits: Dataset) -> Iterator[Scored]:
     """The scores of a criterion and unit, computed once; learned in few passes."""
 
     @functools.cache
-    def scored(criterion: str, unit: str) -> dict[str, Tensor]:
-        modules = prunable_view(trained, digits.shape, unit).modules
-        return score(trained, digits, modules, scores_stage(criterion, unit=unit))
+    def of_unit(criterion: str, unit: str) -> dict[str, Tensor]:
+        return scored(trained, digits, scores_stage(criterion, unit=unit))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning, "EPOCHS", 2)
-        yield scored
+        yield of_unit
 
 
 def sensitivity_stage(allocation: str, granularity: str) -> Sensitivity | None:

@@ -180,6 +180,11 @@ class Paths:
         needs = CRITERIA[criterion].needs
         at = sparsity if "sparsity" in needs else None
         calibration = rules.calibration if IMAGES.intersection(needs) else None
+        training = rules.score_training if "trained" in needs else None
+        attacked = "threat" in needs or (training is not None and training.adversarial)
+        trained_by = (
+            {"objectives": training.objective, "schedules": training.schedule} if training else {}
+        )
 
         def make() -> Scores:
             return Scores(
@@ -187,12 +192,14 @@ class Paths:
                 criterion=criterion,
                 unit=unit,
                 calibration=calibration,
-                threat=self._sweep.threat if "threat" in needs else None,
+                training=training,
+                threat=self._sweep.threat if attacked else None,
                 sparsity=at,
-                outside=self._digests(criteria=criterion),
+                outside=self._digests(criteria=criterion, **trained_by),
             )
 
-        return self._once(("scores", network.key, criterion, unit, at, calibration), make)
+        key = ("scores", network.key, criterion, unit, at, calibration, training)
+        return self._once(key, make)
 
     def _sensitivity(
         self,

@@ -12,7 +12,16 @@ import numpy as np
 from orchestrator.planning.attempt import Order
 from prune_core import __version__
 from prune_core.specs.registry import ATTACKS
-from prune_core.specs.stages import Dense, Evaluation, Finetuned, Pruned, Sanity, Trial, dense_of
+from prune_core.specs.stages import (
+    Dense,
+    Evaluation,
+    Finetuned,
+    Pruned,
+    Sanity,
+    Scores,
+    Trial,
+    dense_of,
+)
 from results.tables.schema import metric_name
 
 Row = dict[str, Any]
@@ -120,7 +129,7 @@ def check_rows(stage: Sanity, checks: Iterable[Row]) -> list[Row]:
     return [{**named, **check} for check in checks]
 
 
-def epoch_rows(network: Dense | Finetuned, history: Iterable[Row]) -> list[Row]:
+def epoch_rows(network: Dense | Finetuned | Scores, history: Iterable[Row]) -> list[Row]:
     """Return the rows of a training."""
     named = {"network": network.key, "stage": network.network_word}
     return [{**named, **epoch} for epoch in history]

@@ -21,8 +21,9 @@ from prune_core.pruning import masks, scoring, sensitivities
 from prune_core.pruning import prune as pruning
 from prune_core.pruning.counting import origin_of
 from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import Structure
+from prune_core.pruning.groups import PrunableModule, Structure
 from prune_core.specs.keys import derive_seed
+from prune_core.specs.recipes import Training
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.stage import NETWORK, SCORES, Stage
 from prune_core.specs.stages import (
@@ -37,6 +38,7 @@ from prune_core.specs.stages import (
 )
 from prune_core.training import loop as training
 from prune_core.training.history import Checkpoint
+from prune_core.training.hydra import Learner
 from prune_core.training.policies import Start
 from results.tables.storage import Storage
 from results.tables.store import Tables
@@ -116,7 +118,7 @@ class Materializer:
             if epoch in by_epoch:
                 self._save(by_epoch[epoch], network, None)
 
-        self._fit(stage, network, after_epoch=keep_rewound)
+        self._fit(stage, network, stage.training, after_epoch=keep_rewound)
         self._save(stage, network, None)
         self.drop_checkpoint(stage)
         return network
@@ -164,7 +166,7 @@ class Materializer:
         policy(network, self._start(stage))
         masks.hold(masks.masked(network))
         teacher = self.network(dense_of(stage)) if stage.training.taught else None
-        self._fit(stage, network, teacher)
+        self._fit(stage, network, stage.training, teacher)
         if "finetune" in self.keep:
             self._save(stage, network, self.pruning_facts(stage.pruned)["structure"])
         return network
@@ -187,8 +189,9 @@ class Materializer:
 
     def _fit(
         self,
-        stage: Dense | Finetuned,
+        stage: Dense | Finetuned | Scores,
         network: nn.Module,
+        recipe: Training,
         teacher: nn.Module | None = None,
         after_epoch: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -203,7 +206,7 @@ class Materializer:
         history = training.fit(
             network,
             data,
-            stage.training,
+            recipe,
             stage.threat,
             stage.key,
             checkpoint,
@@ -259,10 +262,21 @@ class Materializer:
         network = self.network(stage.network) if network is None else network
         data = self.data(stage)
         modules = prunable_view(network, data.shape, stage.unit).modules
-        scores = scoring.score(network, data, modules, stage)
+        trained = self._trained_scores(stage, network, modules)
+        scores = scoring.score(network, data, modules, stage, trained)
         if stage.needs_data:
             self.artifacts.save(stage.kind, stage.key, SCORES, scores, {})
+            self.drop_checkpoint(stage)
         return scores
+
+    def _trained_scores(
+        self, stage: Scores, network: nn.Module, modules: Sequence[PrunableModule]
+    ) -> dict[str, Tensor] | None:
+        if stage.training is None:
+            return None
+        learner = Learner(network, modules, stage)
+        self._fit(stage, learner, stage.training, network if stage.training.taught else None)
+        return learner.scores()
 
     def pruning_facts(self, stage: Pruned) -> dict[str, Any]:
         """Return what the pruning reported, pruning again where that is gone."""
@@ -298,8 +312,8 @@ class Materializer:
         )
 
 
-def _trainings(stage: Stage) -> Sequence[Dense | Finetuned]:
+def _trainings(stage: Stage) -> Sequence[Dense | Finetuned | Scores]:
     """Return the trainings of a stage's own job, the last first."""
     if isinstance(stage, Trial):
         return stage.trainings
-    return [stage] if isinstance(stage, Dense) else []
+    return [stage] if isinstance(stage, Dense | Scores) else []

@@ -71,6 +71,11 @@ class Layer:
         return self.signals.learned[self.module]
 
     @property
+    def trained(self) -> Tensor:
+        """A score that was trained before scoring, as a network is [units]."""
+        return self.signals.trained[self.module]
+
+    @property
     def maps(self) -> Tensor:
         """Feature maps after the activation [images, units, height, width]."""
         return self._shown()

@@ -1,6 +1,12 @@
 """Learned scores: trained by gradient descent on the loss of the network that they prune.
 
-In the manner of HYDRA (Sehwag et al., 2020, arXiv 2002.10509): the weights stay as they are.
+The weights stay as they are; of every module the units with the highest scores are kept, and the
+gradient passes straight through to the scores of all units. `learned_scores` is a cheap form of our
+own, on the calibration images alone. HYDRA itself, which trains for epochs over all images, is
+`prune_core.training.hydra`, for it is a training.
+
+Source:
+    Sehwag et al., 2020 (HYDRA, arXiv 2002.10509).
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from prune_core.attacks.pgd import pgd
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import Member, PrunableModule
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.stages import Scores
+from prune_core.specs.stages import Finetuned, Scores
 
 EPOCHS, LEARNING_RATE = 20, 0.03
 """Passes over the calibration images, and the peak learning rate."""
@@ -31,9 +37,6 @@ def learned_scores(
 ) -> dict[str, Tensor]:
     """Train a score of every unit on the loss of the network that it prunes.
 
-    In every step each module keeps the units with the highest scores, as many as the sparsity
-    leaves; the gradient passes straight through to the scores of all units.
-
     Args:
         network: It is left as it was.
         modules: Those that are to be pruned.
@@ -43,15 +46,8 @@ def learned_scores(
 
     Returns:
         Scores by module [units].
-
-    Raises:
-        ValueError: Where the stage does not say for which sparsity the scores are learned.
     """
-    if stage.sparsity is None:
-        raise ValueError("a learned score needs the sparsity that it is learned for")
-    share = 1 - stage.sparsity
-    if stage.unit == "channel":
-        share = share**0.5  # a channel less is a row less here and a column less there
+    removed = share_removed(stage)
     scores = {module.name: first_scores(network, module) for module in modules}
     steps = EPOCHS * len(batches)
     optimizer = torch.optim.SGD(scores.values(), lr=LEARNING_RATE, momentum=0.9)
@@ -61,7 +57,7 @@ def learned_scores(
     with evaluating(network):
         for step in range(steps):
             images, labels = batches[step % len(batches)]
-            gated = Gated(network, modules, scores, share)
+            gated = Gated(network, modules, scores, removed)
             if stage.threat is not None:
                 images = pgd(gated, images, labels, stage.threat, attack_steps, start)
             with torch.enable_grad():
@@ -77,8 +73,23 @@ def learned_scores(
     return {name: score.detach() for name, score in scores.items()}
 
 
+def share_removed(stage: Scores) -> float:
+    """Return the share of its units that every module is without while scores are learned.
+
+    Raises:
+        ValueError: Where the stage does not say for which sparsity the scores are learned.
+    """
+    if stage.sparsity is None:
+        raise ValueError("a learned score needs the sparsity that it is learned for")
+    if stage.unit == "weight":
+        return stage.sparsity
+    before = stage.network.pruned.sparsity if isinstance(stage.network, Finetuned) else 0.0
+    # A channel less is a row less here and a column less there.
+    return 1 - float(((1 - stage.sparsity) / (1 - before)) ** 0.5)
+
+
 def first_scores(network: nn.Module, module: PrunableModule) -> Tensor:
-    """Return scores to start from: norms of the weights over the largest, as HYDRA does [units]."""
+    """Return scores to start from: norms of the weights over the largest [units]."""
     total = torch.zeros(module.units, device=next(network.parameters()).device)
     for member in module.members:
         if member.side != "norm":
@@ -89,33 +100,48 @@ def first_scores(network: nn.Module, module: PrunableModule) -> Tensor:
 
 
 class Gated(nn.Module):
-    """A network in which every module keeps a share of its units: those with the highest scores."""
+    """A network in which every module is without a share of its units: those of lowest scores."""
 
     def __init__(
         self,
         network: nn.Module,
         modules: Sequence[PrunableModule],
         scores: Mapping[str, Tensor],
-        share: float,
+        removed: float,
     ):
         super().__init__()
         self.__dict__["network"] = network  # not a child: its mode is not this module's
-        self._modules_, self._scores, self._share = modules, scores, share
+        self._modules_, self._scores, self._removed = modules, scores, removed
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [n, classes] of the network without the units that are gated off."""
-        network: nn.Module = self.__dict__["network"]
-        weights: dict[str, Tensor] = {}
-        for module in self._modules_:
-            gate = _Straight.apply(self._scores[module.name], self._share)
-            for member in module.members:
-                # Closing what reads a channel removes it; a weight is closed itself.
-                if member.side in ("in", "weight"):
-                    name = f"{member.layer}.weight"
-                    weight = weights.get(name, network.get_parameter(name).detach())
-                    weights[name] = _close(weight, member, gate)
-        logits: Tensor = functional_call(network, weights, (images,))
-        return logits
+        return gated_logits(
+            self.__dict__["network"], self._modules_, self._scores, self._removed, images
+        )
+
+
+def gated_logits(
+    network: nn.Module,
+    modules: Sequence[PrunableModule],
+    scores: Mapping[str, Tensor],
+    removed: float,
+    images: Tensor,
+) -> Tensor:
+    """Return the logits of a network without the units of lowest scores; see `Gated`.
+
+    Gradients reach the scores alone, and what of the network holds no weight that is gated.
+    """
+    weights: dict[str, Tensor] = {}
+    for module in modules:
+        gate = _Straight.apply(scores[module.name], removed)
+        for member in module.members:
+            # Closing what reads a channel removes it; a weight is closed itself.
+            if member.side in ("in", "weight"):
+                name = f"{member.layer}.weight"
+                weight = weights.get(name, network.get_parameter(name).detach())
+                weights[name] = _close(weight, member, gate)
+    logits: Tensor = functional_call(network, weights, (images,))
+    return logits
 
 
 def _close(weight: Tensor, member: Member, gate: Tensor) -> Tensor:
@@ -129,14 +155,14 @@ def _close(weight: Tensor, member: Member, gate: Tensor) -> Tensor:
 
 
 class _Straight(torch.autograd.Function):
-    """One for the highest scores, zero for the others; the gradient passes as through identity."""
+    """Zero for the lowest scores, one for the others; the gradient passes as through identity."""
 
     @staticmethod
-    def forward(ctx: object, scores: Tensor, share: float) -> Tensor:
+    def forward(ctx: object, scores: Tensor, removed: float) -> Tensor:
         del ctx
-        count = max(1, round(share * scores.numel()))
+        count = max(1, scores.numel() - int(removed * scores.numel()))
         gate = torch.zeros_like(scores)
-        gate[scores.argsort(descending=True, stable=True)[:count]] = 1
+        gate[scores.topk(count, sorted=False).indices] = 1
         return gate
 
     @staticmethod

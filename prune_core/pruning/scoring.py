@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +28,23 @@ SIDES: dict[str, tuple[Side, ...]] = {
 
 
 def score(
-    network: nn.Module, data: Dataset, modules: Sequence[PrunableModule], stage: Scores
+    network: nn.Module,
+    data: Dataset,
+    modules: Sequence[PrunableModule],
+    stage: Scores,
+    trained: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Score every unit of every module; the lowest are pruned first.
 
     Where a module has no layer of the kind that the criterion reads (no normalisation, say), the
     l2 norm of its filters decides.
+
+    Args:
+        network: It is left as it was.
+        data: Training images are read, and no others.
+        modules: The prunable modules.
+        stage: The criterion, and what it is given.
+        trained: Scores by module [units] that were trained before, for a criterion that needs them.
 
     Returns:
         Scores by module [units].
@@ -41,20 +52,24 @@ def score(
     Raises:
         ValueError: Where a criterion returns another shape, or what is not finite.
     """
-    scorer = _Scorer(network, data, modules, stage)
+    scorer = _Scorer(network, modules, stage, Signals(network, data, modules, stage, trained))
     return {module.name: scorer.module_scores(module) for module in modules}
 
 
 class _Scorer:
     def __init__(
-        self, network: nn.Module, data: Dataset, modules: Sequence[PrunableModule], stage: Scores
+        self,
+        network: nn.Module,
+        modules: Sequence[PrunableModule],
+        stage: Scores,
+        signals: Signals,
     ):
         self._network = network
         self._parameters = dict(network.named_parameters())
         self._stage = stage
         self._method = CRITERIA[stage.criterion]
         self._criterion: Criterion = CRITERIA.load(stage.criterion)
-        self._signals = Signals(network, data, modules, stage)
+        self._signals = signals
         self._shown: dict[tuple[str, Member], Tensor] = {}
         if {"maps", "inputs"} & set(self._method.needs):
             self._watch(modules)

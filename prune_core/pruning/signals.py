@@ -43,6 +43,7 @@ class Signals:
         data: Only its training images are read.
         modules: The prunable modules.
         stage: The criterion, its calibration and its threat.
+        trained: Scores by module [units] that were trained before; None where there are none.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Signals:
         data: Dataset,
         modules: Sequence[PrunableModule],
         stage: Scores,
+        trained: Mapping[str, Tensor] | None = None,
     ):
         self.network = network
         self.data = data
         self.modules = modules
         self.stage = stage
+        self._trained = trained
         self.calibration = stage.calibration or Calibration()
         self.weights = {n: m.get_parameter("weight") for n, m in maskable(network).items()}
         self._hessian_gradients: dict[float, ByLayer] = {}
@@ -206,6 +209,16 @@ class Signals:
         clean = Signals(self.network, self.data, self.modules, unattacked).batches
         attack_steps = self.calibration.attack_steps
         return learned_scores(self.network, self.modules, clean, self.stage, attack_steps)
+
+    @property
+    def trained(self) -> Mapping[str, Tensor]:
+        """By module, a score of every unit that was trained before scoring."""
+        if self._trained is None:
+            raise ValueError(
+                f"criterion {self.stage.criterion!r} reads scores that were trained: see "
+                "prune_core.training.hydra"
+            )
+        return self._trained
 
     def _gradients(self, images: Tensor, labels: Tensor) -> ByLayer:
         return self._by_weight(F.cross_entropy(self.network(images), labels, reduction="sum"))

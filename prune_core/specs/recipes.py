@@ -139,6 +139,16 @@ class Training(Spec):
 SETTINGS = tuple(name for name, field in Training.model_fields.items() if field.default is None)
 """The fields that only some objectives, schedules or averagings read."""
 
+
+class ScoreTraining(Training):
+    """How scores are trained, as a network is: HYDRA's authors' recipe where nothing is said."""
+
+    objective: ObjectiveName = "trades"
+    epochs: int = Field(20, ge=1, le=100_000)
+    lr: Annotated[Number, Field(gt=0)] = Field(0.1, description="peak learning rate")
+    weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
+
+
 RATE = (
     "optimizer", "lr", "momentum", "schedule", "milestones", "lr_drop", "warmup", "schedule_start",
 )  # fmt: skip

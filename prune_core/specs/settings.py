@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prune_core.specs.fields import DatasetName, Number, Share, Spec
+from prune_core.specs.recipes import ScoreTraining, Training
 from prune_core.specs.registry import DATASETS
 
 
@@ -111,6 +113,7 @@ class PruningRules(Spec):
         "sensitivity to this power",
     )
     calibration: Calibration = Calibration()
+    hydra: ScoreTraining = ScoreTraining()
     ratios: Annotated[
         dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
     ] = Field(
@@ -118,6 +121,11 @@ class PruningRules(Spec):
         description="allocation fixed: for each architecture the share that each module keeps, "
         "or the name of a YAML or JSON file with these",
     )
+
+    @cached_property
+    def score_training(self) -> Training:
+        """How the scores of criterion hydra are trained, every default written out."""
+        return Training(**self.hydra.model_dump()).resolved()
 
 
 def _ascending(shares: tuple[float, ...]) -> tuple[float, ...]:

@@ -75,17 +75,20 @@ class Sensitivity(Stage):
 class Scores(Stage):
     """A criterion's score of every unit of a network; all sparsities and allocations share it.
 
-    ``calibration``, ``threat`` and ``sparsity`` are there where the criterion reads them.
+    ``calibration``, ``training``, ``threat`` and ``sparsity`` are there where the criterion reads
+    them.
     """
 
     kind: ClassVar[str] = "scores"
     version: ClassVar[int] = 2
     result: ClassVar[str | None] = SCORES
     keepable: ClassVar[bool] = True
+    network_word: ClassVar[str | None] = "scores"
     network: Dense | Finetuned
     criterion: CriterionName
     unit: Literal["channel", "weight"] = "channel"
     calibration: Calibration | None = None
+    training: Training | None = Field(None, description="of scores that are trained, as hydra's")
     threat: Threat | None = None
     sparsity: Share | None = None
 
@@ -93,6 +96,16 @@ class Scores(Stage):
     def needs_data(self) -> bool:
         """Whether it costs more than one look at the weights, and is kept in storage."""
         return self.calibration is not None or self.sparsity is not None
+
+    @property
+    def compute(self) -> Compute:
+        """The precision of what is measured, in which scores are trained too."""
+        return Compute()
+
+    @property
+    def passes(self) -> float:
+        """Those of its training, where scores are trained."""
+        return super().passes if self.training is None else _training_passes(self.training)
 
 
 class Pruned(Stage):
@@ -220,8 +233,9 @@ class Trial(Stage):
 
     @property
     def passes(self) -> float:
-        """Those of its fine-tunings, and at least one for its evaluations."""
-        return max(1.0, sum(stage.passes for stage in self.trainings))
+        """Those of its fine-tunings and later rounds' scores, at least one for its evaluations."""
+        scored = (stage.pruned.scores.passes for stage in self.trainings[:-1])
+        return max(1.0, sum(stage.passes for stage in self.trainings) + sum(scored))
 
     @property
     def sanity(self) -> Sanity | None:

@@ -133,8 +133,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("seconds", REAL, "s", "time it took"),
     ),
     "epochs": (
-        Column("network", TEXT, "", "key of the network in training"),
-        Column("stage", TEXT, "", "dense or finetuned"),
+        Column("network", TEXT, "", "key of the network, or of the scores, in training"),
+        Column("stage", TEXT, "", "dense, scores or finetuned"),
         Column("epoch", INT, "epochs", "counted from 1"),
         Column("loss", REAL, "nats", "mean loss on the training images as trained on"),
         Column("train_accuracy", REAL, "share", "on the training images as trained on"),
