@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["0691a76bb74e959fbf34", "5fb051ec6d3e6ef04245"]
+GOLDEN_DEMO = ["df8357e908e4fe9c796c", "7a46cbddffe1886d2f04"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

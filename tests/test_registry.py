@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.errors import DeclarationError, UnknownMethodError
 from prune_core.specs.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, OBJECTIVES, Axis
@@ -68,6 +69,18 @@ def test_an_edited_method_is_a_new_method(tmp_path: Path, monkeypatch: pytest.Mo
     before = CRITERIA["mine:f"].digest
     (tmp_path / "mine.py").write_text("def f(layer):\n    return 2\n")
     assert CRITERIA["mine:f"].digest != before
+
+
+def test_a_trial_measured_by_an_edited_attack_is_a_new_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relaunch would take the numbers of the old attack for those of the new one."""
+    text = "def f(network, images, labels, threat):\n    return images\n"
+    module(tmp_path, monkeypatch, "mine", text)
+    sweep = parse_sweep(sweep_text(evaluation="{attacks: ['mine:f'], sanity_images: 0}"))
+    before = make_plan(sweep).trials
+    (tmp_path / "mine.py").write_text(text.replace("images\n", "images + 0\n"))
+    assert not set(before) & set(make_plan(sweep).trials)
 
 
 def test_a_method_registered_through_an_entry_point_is_known_by_its_name(

@@ -25,6 +25,7 @@ from prune_core.specs.stages import (
     Scores,
     Sensitivity,
     Trial,
+    attack_digests,
     dense_of,
     digests,
 )
@@ -47,6 +48,7 @@ class Paths:
         self._sweep = cells.sweep
         self._made: dict[tuple[object, ...], Stage] = {}
         self._digests = cache(digests)
+        self._attack_digests = attack_digests(cells.sweep.evaluation.attacks)
 
     def trial(self, labels: Labels) -> Trial:
         """Return the trial of one cell at one seed."""
@@ -57,6 +59,7 @@ class Paths:
             attacks=evaluation.attacks,
             threat=self._sweep.threat,
             sanity_images=evaluation.sanity_images,
+            outside=self._attack_digests,
         )
 
     def _once(self, key: tuple[object, ...], make: Callable[[], S]) -> S:

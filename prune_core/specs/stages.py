@@ -202,7 +202,7 @@ class Trial(Stage):
     """A cell at one seed: a path through the stages, measured at each. One row of ``trials``."""
 
     kind: ClassVar[str] = "trial"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     network: Pruned | Finetuned
     attacks: tuple[AttackName, ...]
     threat: Threat
@@ -290,6 +290,11 @@ def dense_of(stage: Stage) -> Dense:
 def _digest(axis: Axis, name: str) -> dict[str, str]:
     method = axis[name]
     return {} if method.digest is None else {axis.axis: method.digest}
+
+
+def attack_digests(attacks: tuple[str, ...]) -> dict[str, str]:
+    """Return the digests of those attacks that have one, by attack: a trial has several."""
+    return {name: digest for name in attacks if (digest := ATTACKS[name].digest) is not None}
 
 
 def digests(**names: str) -> dict[str, str]:
