@@ -35,15 +35,20 @@ def divergence(logits: Tensor, probabilities: Tensor) -> Tensor:
     return F.kl_div(logits.log_softmax(1), probabilities, reduction="sum")
 
 
+def gaps(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return each image's best wrong logit minus the correct one, [n]."""
+    right = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    wrong = logits.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
+    return wrong - right
+
+
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the best wrong logit minus the correct one, at most 0, summed.
+    """Return the images' gaps, each at most 0, summed.
 
     Source:
         Carlini and Wagner, 2017 (arXiv 1608.04644), with confidence 0.
     """
-    right = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-    wrong = logits.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
-    return (wrong - right).clamp(max=0).sum()
+    return gaps(logits, labels).clamp(max=0).sum()
 
 
 def step_size(threat: Threat, steps: int) -> float:
