@@ -238,3 +238,11 @@ def test_scores_of_many_scales_ranked_together_are_said_to_be(storage: Storage) 
     assert "scores of fpgm, outside:smallest_first have another scale" in shown.getvalue()
     assert cautions(plan_of(criteria="[fpgm]", allocations="[global-normalised]")) == []
     assert cautions(plan_of(criteria="[l1, random]", allocations="[global]")) == []
+
+
+def test_cells_that_are_one_network_by_definition_are_named_with_a_way_out() -> None:
+    both = {"criteria": "[lamp, l1]", "allocations": "[global, lamp]"}
+    (caution,) = cautions(plan_of(**both))
+    assert caution.startswith("with criterion lamp allocations global and lamp give one network")
+    assert cautions(plan_of(**both, exclude=caution.partition("exclude: ")[2])) == []
+    assert cautions(plan_of(criteria="[lamp]", allocations="[uniform, lamp]")) == []

@@ -100,7 +100,7 @@ def _network_faults(plan: Plan, data: Dataset, console: Console) -> list[str]:
         faults += rehearsal.faults
         if len(plan.sweep.allocations) > 1:
             for note in rehearsal.notes:
-                console.print(note, markup=False, highlight=False)
+                console.print(f"Note: {note}.", markup=False, highlight=False)
     return faults
 
 

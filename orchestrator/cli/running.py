@@ -14,7 +14,7 @@ from orchestrator.cli.maintenance import tidy
 from orchestrator.cli.progress import Display
 from orchestrator.cli.reporting import write_report
 from orchestrator.cli.request import check_methods, open_sweep
-from orchestrator.cli.status import show_allotments, show_plan
+from orchestrator.cli.status import show_allotments, show_cautions, show_plan
 from orchestrator.driver import executors
 from orchestrator.driver.executors import Executor
 from orchestrator.driver.launch import Launch, Progress
@@ -88,6 +88,7 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
         device = how.device
         if state.needed:
             check_methods(plan, how.address, console)
+            show_cautions(plan, console)
             device = _device(how)
         executors.record_plan(plan, root, file.read_text(encoding="utf-8"))
         console.print(

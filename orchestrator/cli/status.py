@@ -51,12 +51,17 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
             "No job of these kinds has run in this storage yet, so their hours are unknown."
         )  # fmt: skip
     _show_disk(plan, storage, total, console)
-    for caution in cautions(plan):
-        console.print(f"Note: {caution}.", highlight=False)
+    show_cautions(plan, console)
     if state.failed:
         console.print(
             f"Trials failed before: {len(state.failed)}. To try them again: --retry-failed"
         )
+
+
+def show_cautions(plan: Plan, console: Console) -> None:
+    """Show what a plan does as it is asked to, and may not be meant."""
+    for caution in cautions(plan):
+        console.print(f"Note: {caution}.", markup=False, highlight=False)
 
 
 def show_allotments(plan: Plan, state: State, device: str, console: Console) -> None:
