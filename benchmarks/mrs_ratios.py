@@ -3,10 +3,10 @@
     python benchmarks/mrs_ratios.py digits STORAGE
     python benchmarks/mrs_ratios.py cifar10 STORAGE FOLDER   # real images, as Parquet
 
-It runs sweeps/mrs.yaml, by MACs too, and the perturbation form with the spectral norm, into a storage
-root: what is there already is not run again. Then it prints the differences to uniform ratios in
-points, paired by network, sparsity and seed, with 95 % intervals over seeds. `table` instead of a
-data set prints what a root holds. Hours on two cores for CIFAR-10, most of one for digits.
+It runs sweeps/mrs.yaml, by MACs too, and the perturbation form with the spectral norm, into a
+storage root: what is there already is not run again. Then it prints the differences to uniform
+ratios in points, paired by network, sparsity and seed, with 95 % intervals over seeds. `table` for
+the data set prints what a root holds. Hours on two cores for CIFAR-10, most of one for digits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CIFAR10 = {
     },
     "threat": {"norm": "linf", "eps": "8/255"},
 }
-"""What differs from the sweep on digits: 10,000 training images, eight ninths of them trained on."""
+"""What differs from the sweep on digits. A tenth of the training images is for validation."""
 METRICS = ("pruned_clean", "pruned_pgd_20", "finetuned_clean", "finetuned_pgd_20")
 CELL = ["architecture", "sparsity", "seed"]
 

@@ -40,15 +40,15 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         name: {"name": name.replace("<k>", "1")} if "<k>" in name else {}
         for name in (
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-fpgm", "group-norm",
-            "lamp", "bn-scale", "taylor", "adv-taylor", "hessian", "fisher", "adv-fisher", "snip",
-            "adv-snip", "grasp", "grasp-<k>", "synflow", "synflow-<k>", "hrank", "chip", "apoz",
-            "thinet", "hydra", "learned",
+            "lamp", "bn-scale", "taylor", "adv-taylor", "hessian", "adv-hessian", "fisher",
+            "adv-fisher", "snip", "adv-snip", "grasp", "grasp-<k>", "synflow", "synflow-<k>",
+            "hrank", "chip", "apoz", "thinet", "hydra", "learned",
         )
     },
     "allocations": {
         name: {}
         for name in (
-            "uniform", "global", "global-normalised", "lamp", "erk", "fixed",
+            "uniform", "uniform-plus", "global", "global-normalised", "lamp", "erk", "fixed",
             "mrs-curve", "mrs", "mrs-shuffled", "mrs-inverse", "size", "mrs-minmax", "mrs-bounded",
             "mrs-perturbation", "mrs-perturbation-few-step", "mrs-perturbation-first-order",
             "mrs-perturbation-per-cost", "mrs-perturbation-inverse", "scan",
@@ -70,8 +70,8 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "policies": {
         name: {}
         for name in (
-            "none", "finetune", "lr-rewind", "weight-rewind", "iterative", "iterative-rewind",
-            "scratch",
+            "none", "recalibrate", "finetune", "lr-rewind", "weight-rewind", "iterative",
+            "iterative-rewind", "scratch",
         )
     },
     "attacks": {

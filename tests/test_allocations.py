@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from prune_core.data.datasets import Dataset
 from prune_core.pruning.allocations import (
     _propensity,
     erk,
@@ -19,6 +21,7 @@ from prune_core.pruning.allocations import (
 )
 from prune_core.pruning.curves import Curve
 from prune_core.pruning.evidence import Evidence
+from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.solver import Limits, solve
 from prune_core.specs.registry import ALLOCATIONS
 
@@ -127,6 +130,17 @@ def test_modules_of_equal_cost_keep_more_the_more_they_suffer(
         assert abs(kept[-1] - kept[0]) > 0.4
     else:
         assert max(kept) - min(kept) <= 1 / 16
+
+
+def test_uniform_plus_spares_the_first_layer_and_a_fifth_of_the_classifier(
+    trained: nn.Module, digits: Dataset
+) -> None:
+    outputs = prunable_view(trained, digits.shape, "weight").outputs
+    assert outputs == {"network.classifier"}
+    assert not prunable_view(trained, digits.shape, "channel").outputs
+    found = Evidence({"stem": 9, "middle": 9, "network.classifier": 9}, outputs=outputs)
+    shares = ALLOCATIONS.load("uniform-plus")(found, 0.05)
+    assert shares == {"stem": 1.0, "middle": 0.05, "network.classifier": 0.2}
 
 
 def test_mrs_is_the_curve() -> None:

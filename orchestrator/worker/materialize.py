@@ -174,11 +174,14 @@ class Materializer:
     def _start(self, stage: Finetuned) -> Start:
         """Return what the policy of a fine-tuning may use."""
         seed, rewound, fresh = derive_seed(stage.key, "policy"), None, None
+        needs = POLICIES[stage.policy].needs
         if stage.rewound is not None:
             rewound = self._cut_alike(self.network(stage.rewound), stage.pruned)
-        if "fresh" in POLICIES[stage.policy].needs:
+        if "fresh" in needs:
             fresh = self._cut_alike(self._blank(stage, seed).to(self.device), stage.pruned)
-        return Start(seed, rewound, fresh)
+        batches = self.data(stage).train.batches(stage.training.batch_size)
+        images = (each for each, _ in batches) if "images" in needs else ()
+        return Start(seed, rewound, fresh, images)
 
     def _cut_alike(self, network: nn.Module, pruned: Pruned) -> nn.Module:
         """Cut another network of the same architecture as a pruned one was cut; return it."""

@@ -26,6 +26,14 @@ def uniform(evidence: Evidence, dial: float) -> Shares:
     return dict.fromkeys(evidence.units, dial)
 
 
+@method("uniform-plus", source="Gale et al., 2019 (arXiv 1902.09574)", needs=("outputs",))
+def uniform_plus(evidence: Evidence, dial: float) -> Shares:
+    """As uniform, but the first module stays whole, and what makes the logits keeps a fifth."""
+    first = next(iter(evidence.units))
+    least = {name: 0.2 if name in evidence.outputs else 0.0 for name in evidence.units}
+    return {name: 1.0 if name == first else max(dial, least[name]) for name in evidence.units}
+
+
 @method("global", source="Han et al., 2015 (arXiv 1506.02626)", needs=("scores",), revision=2)
 def global_(evidence: Evidence, dial: float) -> Shares:
     """The units with the highest scores are kept, whatever their module: of l1, magnitudes."""

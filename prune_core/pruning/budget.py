@@ -47,6 +47,7 @@ def meet_budget(
     evidence = Evidence(
         units={module.name: module.units for module in view.modules},
         shapes={module.name: module.shape for module in view.modules},
+        outputs=view.outputs if "outputs" in ALLOCATIONS[stage.allocation].needs else frozenset(),
         scores={
             module.name: _ranks(scores[module.name], view.allowed(module))
             for module in view.modules

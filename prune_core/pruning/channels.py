@@ -95,6 +95,11 @@ class Channels:
                     "use granularity weight, or the network of the same name from timm"
                 )
 
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Return none: logits are not pruned."""
+        return frozenset()
+
     def allowed(self, module: PrunableModule) -> Tensor | None:
         """Return None: any channel may be kept."""
         del module

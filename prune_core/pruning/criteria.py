@@ -173,6 +173,17 @@ def hessian(layer: Layer) -> Tensor:
 
 
 @method(
+    "adv-hessian",
+    source="LeCun et al., 1990 (OBD), on adversarial images",
+    needs=("gradients", "threat"),
+    traits=("comparable",),
+)
+def adv_hessian(layer: Layer) -> Tensor:
+    """The second-order change of the adversarial loss if the unit is removed."""
+    return hessian(layer)
+
+
+@method(
     "fisher",
     source="Theis et al., 2018 (arXiv 1801.05787), eq. 9",
     needs=("gradients",),

@@ -26,6 +26,7 @@ class Evidence:
     Attributes:
         units: The number of units.
         shapes: The shape of the root layer's weight: outputs, inputs, kernel.
+        outputs: The modules that make the logits, if the allocation needs them.
         scores: A criterion's score of every unit; -inf for what may not be kept.
         sensitivities: The sensitivity that the allocation needs.
         curves: The damage by the share removed, if the allocation needs it.
@@ -38,6 +39,7 @@ class Evidence:
 
     units: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    outputs: frozenset[str] = frozenset()
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     sensitivities: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)

@@ -116,6 +116,10 @@ class PrunableView(Protocol):
     def costs(self) -> Costs:
         """The costs of the network, by the units that modules keep."""
 
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The names of the modules whose units make the logits."""
+
     def allowed(self, module: PrunableModule) -> Tensor | None:
         """Return which units [units] may be kept; None if all may."""
 

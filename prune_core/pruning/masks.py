@@ -24,6 +24,7 @@ from prune_core.pruning.groups import (
     positions,
     refuse_computed,
 )
+from prune_core.pruning.outputs import output_layers
 
 
 class Weights:
@@ -41,7 +42,7 @@ class Weights:
         shape: Shape,
         pattern: tuple[int, int] | None = None,
     ):
-        self._pattern = pattern
+        self._network, self._shape, self._pattern = network, shape, pattern
         refuse_computed(dict(network.named_modules()))
         layers = maskable(network)
         self._layers = {
@@ -72,6 +73,12 @@ class Weights:
         every = range(count)
         member = Member(name, "weight", every, every)
         return PrunableModule(name, count, (member,), tuple(weight.shape), cap)
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The names of the layers that make the logits."""
+        made = {id(layer) for layer in output_layers(self._network, self._shape)}
+        return frozenset(name for name, layer in self._layers.items() if id(layer) in made)
 
     def allowed(self, module: PrunableModule) -> Tensor | None:
         """Return which weights [units] are not masked yet."""

@@ -185,10 +185,11 @@ class FinetuningLevel(Training):
 
     @model_validator(mode="after")
     def _policy_fits_epochs(self) -> Self:
-        if (self.policy == "none") != (self.epochs == 0):
+        untrained = [name for name, each in POLICIES.methods.items() if "untrained" in each.traits]
+        if ("untrained" in POLICIES[self.policy].traits) != (self.epochs == 0):
             raise ValueError(
-                f"policy {self.policy!r} with epochs {self.epochs}: "
-                "policy 'none' has 0 epochs, every other policy at least 1"
+                f"policy {self.policy!r} with epochs {self.epochs}: {' and '.join(untrained)} have "
+                "0 epochs, every other policy at least 1"
             )
         if prunes_in_rounds(self.policy) != (self.rounds > 1) or self.epochs < self.rounds > 1:
             raise ValueError(

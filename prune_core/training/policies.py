@@ -4,14 +4,17 @@ A policy is a function ``(network, start) -> None`` that prepares the pruned net
 needs ``"rate"``, fine-tuning uses the learning rates of the last epochs of the dense network's
 training. If it needs ``"rewound"``, ``start`` holds the dense network's earlier weights; if it
 needs ``"fresh"``, a network that has learned nothing. With the trait ``rounds`` it prunes in
-several rounds, trains after each, and begins each of these trainings.
+several rounds, trains after each, and begins each of these trainings. With the trait ``untrained``
+nothing is trained after it. If it needs ``"images"``, it gets the clean training images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from prune_core.specs.registry import method
 
@@ -26,17 +29,34 @@ class Start:
             policy does not need it.
         fresh: The network built anew from random numbers, pruned in the same way; None if the
             policy does not need it.
+        images: The clean training images in batches [n, c, h, w] in [0,1], as they are; none if
+            the policy does not need them.
     """
 
     seed: int
     rewound: nn.Module | None = None
     fresh: nn.Module | None = None
+    images: Iterable[Tensor] = ()
 
 
-@method("none")
+@method("none", traits=("untrained",))
 def none(network: nn.Module, start: Start) -> None:
     """No fine-tuning."""
     del network, start
+
+
+@method(
+    "recalibrate",
+    source="Li et al., 2020 (EagleEye, arXiv 2007.02491): adaptive BatchNorm",
+    needs=("images",),
+    traits=("untrained",),
+)
+def recalibrate(network: nn.Module, start: Start) -> None:
+    """No training: BatchNorm's statistics are measured again on the clean training images.
+
+    The difference to none is what a pruned network loses by statistics that are no longer its own.
+    """
+    update_bn(start.images, network)
 
 
 @method("finetune", source="Han et al., 2015 (arXiv 1506.02626)")
