@@ -10,8 +10,15 @@ import pytest
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.errors import DeclarationError, UnknownMethodError
-from prune_core.specs.registry import ATTACKS, AXES, CRITERIA, GRANULARITIES, OBJECTIVES, Axis
-from prune_core.specs.stages import digests
+from prune_core.specs.registry import (
+    ATTACKS,
+    AXES,
+    CRITERIA,
+    GRANULARITIES,
+    OBJECTIVES,
+    Axis,
+    digests,
+)  # fmt: skip
 
 from conftest import sweep_text
 from rows import ROWS, names

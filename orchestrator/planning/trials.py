@@ -14,6 +14,8 @@ from prune_core.specs.registry import (
     GRANULARITIES,
     POLICIES,
     SENSITIVITIES,
+    attack_digests,
+    digests,
 )
 from prune_core.specs.settings import PruningRules
 from prune_core.specs.stage import Stage
@@ -25,9 +27,7 @@ from prune_core.specs.stages import (
     Scores,
     Sensitivity,
     Trial,
-    attack_digests,
     dense_of,
-    digests,
 )
 
 Unit = Literal["channel", "weight"]

@@ -126,15 +126,9 @@ class Materializer:
     def _rewound(self, stage: Rewound) -> nn.Module:
         """Train the dense network again up to the epoch: its own job did not store this state."""
         network, dense = self._blank(stage).to(self.device), stage.network
-        training.fit(
-            network,
-            self.data(stage),
-            dense.training,
-            dense.threat,
-            dense.key,
-            compute=dense.compute,
-            until=stage.epoch,
-        )
+        recipe, compute = dense.training, dense.compute
+        training.fit(network, self.data(stage), recipe, dense.threat, dense.key, compute=compute,
+                     until=stage.epoch)  # fmt: skip
         self._save(stage, network, None)
         return network
 
@@ -206,17 +200,8 @@ class Materializer:
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
 
         data = self.data(stage)
-        history = training.fit(
-            network,
-            data,
-            recipe,
-            stage.threat,
-            stage.key,
-            checkpoint,
-            keep,
-            stage.compute,
-            teacher,
-        )
+        settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher)
+        history = training.fit(network, data, recipe, *settings)
         self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
 
     def epochs(self, stage: Finetuned) -> list[rows.Row]:
@@ -303,15 +288,10 @@ class Materializer:
 
     def _blank(self, stage: Stage, seed: int | None = None) -> nn.Module:
         """Return the architecture as built: with the dense network's seed, or another."""
-        dense = dense_of(stage)
-        data = self.data(stage)
+        dense, data = dense_of(stage), self.data(stage)
+        seed = derive_seed(dense.key, "initialisation") if seed is None else seed
         return architectures.build(
-            dense.architecture,
-            data.shape,
-            data.classes,
-            data.mean,
-            data.std,
-            derive_seed(dense.key, "initialisation") if seed is None else seed,
+            dense.architecture, data.shape, data.classes, data.mean, data.std, seed
         )
 
 

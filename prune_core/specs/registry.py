@@ -232,3 +232,14 @@ AXES = {
         OBJECTIVES, SCHEDULES, POLICIES, ATTACKS, CORRUPTIONS, DATASETS,
     )
 }  # fmt: skip
+
+
+def digests(**names: str) -> dict[str, str]:
+    """Return the digests of those methods that have one; ``criteria="l1"``, and so on."""
+    found = {axis: AXES[axis][name].digest for axis, name in names.items()}
+    return {axis: digest for axis, digest in found.items() if digest is not None}
+
+
+def attack_digests(attacks: tuple[str, ...]) -> dict[str, str]:
+    """Return the digests of those attacks that have one, by attack: a trial has several."""
+    return {name: digest for name in attacks if (digest := ATTACKS[name].digest) is not None}

@@ -24,7 +24,7 @@ from prune_core.specs.fields import (
     Share,
 )
 from prune_core.specs.recipes import Compute, Training
-from prune_core.specs.registry import ATTACKS, AXES, Axis
+from prune_core.specs.registry import ATTACKS, digests
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
 from prune_core.specs.stage import FACTS, NETWORK, SCORES, Stage
 
@@ -269,7 +269,7 @@ def evaluations_of(
             network=network,
             attack=attack,
             threat=threat if "threat" in ATTACKS[attack].needs else None,
-            outside=_digest(ATTACKS, attack),
+            outside=digests(attacks=attack),
         )
         for attack in ("clean", *(name for name in attacks if name != "clean"))
     ]
@@ -285,21 +285,3 @@ def dense_of(stage: Stage) -> Dense:
     while not isinstance(stage, Dense):
         stage = next(iter(stage.parents.values()))
     return stage
-
-
-def _digest(axis: Axis, name: str) -> dict[str, str]:
-    method = axis[name]
-    return {} if method.digest is None else {axis.axis: method.digest}
-
-
-def attack_digests(attacks: tuple[str, ...]) -> dict[str, str]:
-    """Return the digests of those attacks that have one, by attack: a trial has several."""
-    return {name: digest for name in attacks if (digest := ATTACKS[name].digest) is not None}
-
-
-def digests(**names: str) -> dict[str, str]:
-    """Return the digests of those methods that have one; ``criteria="l1"``, and so on."""
-    outside: dict[str, str] = {}
-    for axis, name in names.items():
-        outside |= _digest(AXES[axis], name)
-    return outside
