@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from authors import Row, SkippedError
+from authors.allocations import erk, lamp
 from authors.corruptions import corruptions
 from authors.hydra import hydra
 from authors.loops import attacks, averages
 from authors.objectives import ard, awp, mart, trades
-from authors.scores import grasp
+from authors.scores import filters, grasp, groups, synflow, taylor
 
 COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "corruptions": corruptions, "trades": trades, "mart": mart, "awp": awp, "ard": ard,
-    "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra,
+    "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra, "filters": filters,
+    "groups": groups, "taylor": taylor, "synflow": synflow, "lamp": lamp, "erk": erk,
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["df8357e908e4fe9c796c", "7a46cbddffe1886d2f04"]
+GOLDEN_DEMO = ["897aca1435cdf9d1fd86", "cd043037d0b507fd733a"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

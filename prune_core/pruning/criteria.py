@@ -39,10 +39,7 @@ def random(layer: Layer) -> Tensor:
 
 
 @method(
-    "l1",
-    source="Li et al., 2017 (arXiv 1608.08710)",
-    needs=("filters",),
-    traits=("comparable",),
+    "l1", source="Li et al., 2017 (arXiv 1608.08710)", needs=("filters",), traits=("comparable",)
 )
 def l1(layer: Layer) -> Tensor:
     """The sum of absolute weights of the filter."""
@@ -50,10 +47,7 @@ def l1(layer: Layer) -> Tensor:
 
 
 @method(
-    "l2",
-    source="He et al., 2018 (arXiv 1808.06866)",
-    needs=("filters",),
-    traits=("comparable",),
+    "l2", source="He et al., 2018 (arXiv 1808.06866)", needs=("filters",), traits=("comparable",)
 )
 def l2(layer: Layer) -> Tensor:
     """The Euclidean norm of the filter."""
@@ -83,8 +77,17 @@ def group_l1(layer: Layer) -> Tensor:
     needs=("weights", "norms"),
     traits=("comparable", "channels"),
 )
+@method(
+    "group-norm",
+    source="Fang et al., 2023 (arXiv 2301.12900)",
+    needs=("weights",),
+    traits=("comparable", "summed", "channels"),
+)
 def group_l2(layer: Layer) -> Tensor:
-    """The sum of squared weights that would go, mean over filters, readers and normalisations."""
+    """The sum of squared weights that would go with a channel.
+
+    group-norm is the sum over layers; group-l2 is the mean, over layers and normalisations.
+    """
     return layer.weight.square().sum(1)
 
 
@@ -100,21 +103,7 @@ def group_fpgm(layer: Layer) -> Tensor:
 
 
 @method(
-    "group-norm",
-    source="Fang et al., 2023 (arXiv 2301.12900)",
-    needs=("weights",),
-    traits=("comparable", "summed", "channels"),
-)
-def group_norm(layer: Layer) -> Tensor:
-    """The squared norm of the weights that would go, over all layers coupled by the channel."""
-    return layer.weight.square().sum(1)
-
-
-@method(
-    "lamp",
-    source="Lee et al., 2021 (arXiv 2010.07611)",
-    needs=("weights",),
-    traits=("comparable",),
+    "lamp", source="Lee et al., 2021 (arXiv 2010.07611)", needs=("weights",), traits=("comparable",)
 )
 def lamp(layer: Layer) -> Tensor:
     """The squared norm, divided by the sum of all squared norms that are at least as large."""
@@ -291,8 +280,8 @@ def apoz(layer: Layer) -> Tensor:
 def thinet(layer: Layer) -> Tensor:
     """The order of greedy removal, which changes the outputs of the next layer least.
 
-    The greedy order of the paper's eq. 6, as a share of the channels; the paper's least-squares
-    rescaling of what is left is not done, since fine-tuning is a factor of its own here.
+    The paper's eq. 6, as a share of the channels; its least-squares rescaling of what is left is
+    not done, since fine-tuning is a factor of its own here.
     """
     return greedy_order(layer.inputs.double())
 
@@ -303,8 +292,7 @@ def thinet(layer: Layer) -> Tensor:
 def hydra(layer: Layer) -> Tensor:
     """A score trained for epochs of the whole training set on the loss of the pruned network.
 
-    The recipe ``pruning.hydra`` is the authors' where it is left out; see
-    `prune_core.training.hydra`.
+    The recipe ``pruning.hydra`` is by default the authors'; see `prune_core.training.hydra`.
     """
     return layer.trained
 

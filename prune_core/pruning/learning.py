@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from prune_core.attacks.pgd import pgd
 from prune_core.models.state import evaluating
-from prune_core.pruning.groups import Member, PrunableModule
+from prune_core.pruning.groups import PrunableModule
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.stages import Finetuned, Scores
 
@@ -74,13 +74,13 @@ def learned_scores(
 
 
 def share_removed(stage: Scores) -> float:
-    """Return the share of its units that every module is without while scores are learned.
+    """Return the share of units that is gone at the sparsity that scores are computed for.
 
     Raises:
-        ValueError: Where the stage does not say for which sparsity the scores are learned.
+        ValueError: Where the stage does not say which it is.
     """
     if stage.sparsity is None:
-        raise ValueError("a learned score needs the sparsity that it is learned for")
+        raise ValueError(f"criterion {stage.criterion!r} needs the sparsity that it is for")
     if stage.unit == "weight":
         return stage.sparsity
     before = stage.network.pruned.sparsity if isinstance(stage.network, Finetuned) else 0.0
@@ -134,24 +134,12 @@ def gated_logits(
     weights: dict[str, Tensor] = {}
     for module in modules:
         gate = _Straight.apply(scores[module.name], removed)
-        for member in module.members:
-            # Closing what reads a channel removes it; a weight is closed itself.
-            if member.side in ("in", "weight"):
-                name = f"{member.layer}.weight"
-                weight = weights.get(name, network.get_parameter(name).detach())
-                weights[name] = _close(weight, member, gate)
+        for member in module.readers():  # what reads a channel is closed; a weight itself
+            name = f"{member.layer}.weight"
+            weight = weights.get(name, network.get_parameter(name).detach())
+            weights[name] = member.gated(weight, gate)
     logits: Tensor = functional_call(network, weights, (images,))
     return logits
-
-
-def _close(weight: Tensor, member: Member, gate: Tensor) -> Tensor:
-    if member.side == "weight":
-        return weight * gate.view(weight.shape)
-    factors = torch.ones(weight.shape[1], device=weight.device)
-    units = torch.as_tensor(member.units, device=weight.device)
-    channels = torch.as_tensor(member.channels, device=weight.device)
-    factors = factors.index_copy(0, units, gate[channels])
-    return weight * factors.view(1, -1, *[1] * (weight.dim() - 2))
 
 
 class _Straight(torch.autograd.Function):

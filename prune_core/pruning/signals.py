@@ -19,7 +19,7 @@ from prune_core.data.datasets import Dataset
 from prune_core.data.draws import drawn
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.learning import learned_scores
+from prune_core.pruning.learning import learned_scores, share_removed
 from prune_core.pruning.masks import maskable
 from prune_core.pruning.synflow import removal_order
 from prune_core.specs.keys import derive_seed
@@ -129,28 +129,16 @@ class Signals:
         return self._hessian_gradients[temperature]
 
     def flow_order(self, rounds: int) -> dict[str, Tensor]:
-        """Return, by module, the share of all units that SynFlow removes before each [units].
-
-        Raises:
-            ValueError: Where the stage does not say which sparsity the rounds go to.
-        """
+        """Return, by module, the share of all units that SynFlow removes before each [units]."""
         if rounds not in self._flow_orders:
-            keep = self._left(self.stage.sparsity)
+            removed = share_removed(self.stage)
+            if self.stage.unit == "weight":  # the sparsity is of all parameters
+                whole = sum(parameter.numel() for parameter in self.network.parameters())
+                removed *= whole / sum(module.units for module in self.modules)
             self._flow_orders[rounds] = removal_order(
-                self.network, self.modules, self.data.shape, keep, rounds
+                self.network, self.modules, self.data.shape, max(0.0, 1 - removed), rounds
             )
         return self._flow_orders[rounds]
-
-    def _left(self, sparsity: float | None) -> float:
-        """Return the share of units that is left at a sparsity: of weights exactly."""
-        if sparsity is None:
-            raise ValueError("SynFlow's rounds need the sparsity that they go to")
-        if self.stage.unit == "channel":
-            # A channel less is a row less here and a column less there.
-            return float((1 - sparsity) ** 0.5)
-        units = sum(module.units for module in self.modules)
-        removed = sparsity * sum(parameter.numel() for parameter in self.network.parameters())
-        return max(1 / units, 1 - removed / units)
 
     def squared_changes(self, size: int) -> dict[str, Tensor]:
         """Return, by module, how much the loss changes to first order without a unit, squared.

@@ -101,7 +101,7 @@ def solve(
             low = middle
         else:
             high = middle
-    dialled = counts(low)
+    dialled = min(counts(low), counts(high), key=lambda kept: abs(int(cost(kept)) - budget))
     near = (np.maximum(floor, dialled - 1), np.minimum(cap, dialled + 1))
     kept = _nearest(dialled, *near, cost, budget, close)
     if exactly or abs(int(cost(kept)) - budget) > TOLERANCE * total:

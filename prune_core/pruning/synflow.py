@@ -58,23 +58,16 @@ def removal_order(
 
 
 class _Flow:
-    """The flow: the sum of logits for an image of ones, with absolute weights.
+    """The flow: the sum of logits for an image of ones, in a network of absolute numbers.
 
-    It is in double precision. Biases, shifts and running means are zero, so the logits are sums of
-    products of absolute weights.
+    All of them, as the authors have it: weights, biases and statistics. In double precision.
     """
 
     def __init__(self, network: nn.Module, modules: Sequence[PrunableModule], shape: Shape):
         self._network = copy.deepcopy(network).double().eval()
-        for module in self._network.modules():
-            tensors = [
-                *module.named_parameters(recurse=False),
-                *module.named_buffers(recurse=False),
-            ]
-            for name, tensor in tensors:
-                if tensor.is_floating_point():
-                    away = name in ("bias", "running_mean", "mean")
-                    tensor.data = torch.zeros_like(tensor) if away else tensor.detach().abs()
+        for tensor in (*self._network.parameters(), *self._network.buffers()):
+            if tensor.is_floating_point():
+                tensor.data = tensor.detach().abs()
         self._modules = modules
         layers = {m.layer for module in modules for m in module.members if m.side != "norm"}
         self._weights = {name: self._network.get_parameter(f"{name}.weight") for name in layers}

@@ -112,7 +112,7 @@ class Pruned(Stage):
     """A pruned network, before the fine-tuning that follows."""
 
     kind: ClassVar[str] = "prune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     result: ClassVar[str | None] = NETWORK
     keepable: ClassVar[bool] = True
     network_word: ClassVar[str | None] = "pruned"
