@@ -27,7 +27,7 @@ from results.statistics.images import Pictures
 from results.statistics.intervals import Estimate, jackknife_estimate
 from results.statistics.missing import completed
 from results.statistics.ranks import agreement
-from results.statistics.share_intervals import variances
+from results.statistics.share_parts import variances
 
 TRUTHS = {
     "fine-tuning dominates": (0.02, 0.10, 0.03),

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from results.statistics.pairwise import compare_levels
     from results.statistics.pareto import pareto_front
     from results.statistics.ranks import rank_agreement, rank_flow
+    from results.statistics.sentences import Verdict
     from results.statistics.subfactors import parts
-    from results.statistics.verdict import Verdict, verdict
+    from results.statistics.verdict import verdict
     from results.tables.load import Loaded, load
 
 _MODULES = {
     "AnalysisError": "errors",
     "Loaded": "tables.load",
-    "Verdict": "statistics.verdict",
+    "Verdict": "statistics.sentences",
     "compare_levels": "statistics.pairwise",
     "compare_outcomes": "statistics.by_image",
     "cost_of_choice": "statistics.effects",

@@ -11,7 +11,7 @@ from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import measured_terms, total_gram
 from results.statistics.design import Design
 from results.statistics.missing import completed
-from results.statistics.share_intervals import variances
+from results.statistics.share_parts import variances
 
 SIZES = (4, 2, 3)
 LEVELS = tuple(tuple(range(size)) for size in SIZES)

@@ -14,6 +14,8 @@ from results.statistics.comparison import compare_main_effects
 from results.statistics.design import Design
 from results.statistics.images import Pictures, image_scatter
 
+from simulated import simulated
+
 PAIR = ("finetuning", "criterion")
 
 
@@ -75,3 +77,13 @@ def test_few_images_that_prefer_a_level_carry_no_verdict_on_others() -> None:
             continue
     assert false > 8
     assert honest <= 4
+
+
+def test_images_are_taken_from_the_evaluations() -> None:
+    loaded = simulated()
+    found = results.verdict(loaded.trials, "finetuned_pgd_20", evaluations=loaded.evaluations)
+    these = results.verdict(loaded.trials, "finetuned_pgd_20")
+    assert found.images == 200
+    assert found.difference != these.difference
+    assert "judged on 200 test images, with the error of other images counted" in found.sentence
+    assert "of these test images alone" in these.sentence

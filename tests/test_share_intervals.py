@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from results.statistics.design import Array
-from results.statistics.share_intervals import Term, gap_interval, share_interval
+from results.statistics.share_intervals import gap_interval, share_interval
+from results.statistics.share_parts import Term
 
 
 def effects(rng: np.random.Generator, size: float, noise: Array, seeds: int) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from results.statistics.words import number, percent, term_name
+from results.statistics.words import number, percent, possible, term_name
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,10 @@ def estimate(
 
 
 def tenths_of_percent(share: float) -> str:
-    """Return a share in percent with one digit."""
-    return percent(share, 1)
+    """Return a share in percent with one digit, within its possible range."""
+    return percent(possible(share), 1)
+
+
+def gap_of_percent(gap: float) -> str:
+    """Return a difference of shares in percent with one digit, within its possible range."""
+    return percent(possible(gap, -1), 1)

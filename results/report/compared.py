@@ -17,7 +17,7 @@ COLUMNS = (
     columns.text("sweep", "sweep"),
     columns.text("data set", "dataset"),
     *(columns.share(term_name(name), name) for name in PAIR),
-    *columns.estimate("difference", "difference", columns.tenths_of_percent),
+    *columns.estimate("difference", "difference", columns.gap_of_percent),
     columns.text("larger", "winner"),
     columns.count("cells"),
     columns.count("seeds"),

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from results.report.columns import Column
 from results.statistics.design import varying_factors
+from results.statistics.sentences import Verdict
 from results.statistics.subfactors import Parts
-from results.statistics.verdict import Verdict
 from results.statistics.words import metric_label
 from results.tables.load import Loaded
 

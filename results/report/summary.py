@@ -12,8 +12,9 @@ from results.errors import AnalysisError
 from results.report.finding import Evidence
 from results.report.findings import SECTIONS
 from results.statistics.design import metrics_of
+from results.statistics.sentences import Verdict
 from results.statistics.subfactors import Parts, parts
-from results.statistics.verdict import Verdict, leading_metric, verdict
+from results.statistics.verdict import leading_metric, verdict
 from results.statistics.words import metric_label, percent
 from results.tables.load import Loaded
 
@@ -95,7 +96,7 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
     after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
     metrics = (lead, *(name for name in after if name != lead))
     caveats = [*_counts(trials, loaded.missing), *stopping_rule(loaded.replication)]
-    verdicts, missed = _carried(lambda name: verdict(trials, name), metrics)
+    verdicts, missed = _carried(lambda name: _verdict(loaded, name), metrics)
     caveats += [f"No verdict on {metric_label(name)}: {error}." for name, error in missed.items()]
     parts_by_metric, _ = _carried(lambda name: parts(trials, name), metrics)
     notes = {note for of_metric in verdicts for note in of_metric.notes}
@@ -116,6 +117,14 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
             if not table.empty:
                 tables[name] = table
     return Summary(evidence, tables, caveats)
+
+
+def _verdict(loaded: Loaded, metric: str) -> Verdict:
+    """Return the verdict for other images too where there are outcomes by image."""
+    try:
+        return verdict(loaded.trials, metric, evaluations=loaded.evaluations)
+    except AnalysisError:
+        return verdict(loaded.trials, metric)
 
 
 T = TypeVar("T")

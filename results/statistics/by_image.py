@@ -85,7 +85,7 @@ def compare_outcomes(
         rows.append({"factor": factor, "first": str(first), "second": str(second), **row})
     columns = ["factor", "first", "second", "mean", "low", "high", "p", "disagree", "images",
                "cells", "seeds"]  # fmt: skip
-    return judged(pd.DataFrame(rows, columns=columns))
+    return judged(pd.DataFrame(rows, columns=columns), done[block].nunique() - 1, confidence)
 
 
 def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> Outcomes:

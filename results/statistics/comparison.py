@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,14 +11,13 @@ from results.errors import AnalysisError
 from results.statistics.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.design import Design, make_design
 from results.statistics.images import Pictures, image_scatter
-from results.statistics.intervals import NO_ESTIMATE, Estimate, t_quantile
+from results.statistics.intervals import NO_ESTIMATE, Estimate
 from results.statistics.share_intervals import compared_shares
 
 PAIR = ("finetuning", "criterion")
+SUBSETS = ("sparsity", "architecture", "dense", "allocation", "granularity")
 UNDECIDED = "undecided"
 MIN_SEEDS = 3
-MOST_SEEDS = 1000
-"""No number of seeds beyond this is named."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,9 @@ class Comparison:
     difference: Estimate
     shares: dict[str, Estimate]
     """Of the two main effects; empty where they could not be compared."""
+
+
+NO_COMPARISON = Comparison(UNDECIDED, NO_ESTIMATE, {})
 
 
 def compare_main_effects(
@@ -69,32 +70,77 @@ def compare_main_effects(
     return Comparison(winner, gap, dict(zip(pair, shares, strict=True)))
 
 
-def without_each_level(design: Design, confidence: float = 0.95) -> pd.DataFrame:
+def carried(
+    design: Design, pictures: Pictures | None = None, confidence: float = 0.95
+) -> Comparison:
+    """Compare fine-tuning and criterion; undecided where the data cannot carry it."""
+    try:
+        return compare_main_effects(design, confidence, pictures=pictures)
+    except AnalysisError:  # with holes, the rest may not tell the two effects apart
+        return NO_COMPARISON
+
+
+def without_each_level(
+    design: Design,
+    confidence: float = 0.95,
+    pictures: Pictures | None = None,
+    alike: Mapping[str, Sequence[tuple[str, ...]]] | None = None,
+) -> pd.DataFrame:
     """Compare fine-tuning and criterion with each level of each factor left out in turn.
 
-    A row a level that can be left out: ``factor``, ``level``, ``winner``, ``difference``, ``low``,
-    ``high``.
+    Args:
+        design: the metric over cells and seeds.
+        confidence: of the intervals.
+        pictures: the outcomes by image, where images are a random factor.
+        alike: by factor, levels that are hardly two: all of a group are left out together.
+
+    Returns:
+        A row a level, or a group of them, that can be left out: ``factor``, ``level``, ``winner``,
+        ``difference``, ``low``, ``high``.
     """
-    rows = [
-        (factor, str(level), comparison.winner, *comparison.difference)
-        for factor, levels in zip(design.factors, design.levels, strict=True)
-        if len(levels) >= (3 if factor in PAIR else 2)  # one level alone is no factor
-        for level in levels
-        for comparison in [_comparison(design.without(factor, level), confidence)]
-    ]
+    rows = []
+    for axis, factor in enumerate(design.factors):
+        levels = design.levels[axis]
+        groups = [set(group) for group in (alike or {}).get(factor, ())]
+        grouped = set().union(*groups)
+        single = [{str(level)} for level in levels if str(level) not in grouped]
+        for gone in [*single, *groups]:
+            keep = [i for i, level in enumerate(levels) if str(level) not in gone]
+            if len(keep) < (2 if factor in PAIR else 1):  # one level alone is no factor
+                continue
+            named = " and ".join(str(level) for level in levels if str(level) in gone)
+            found = carried(*kept(design, pictures, axis, keep), confidence=confidence)
+            rows.append((factor, named, found.winner, *found.difference))
     return pd.DataFrame(rows, columns=["factor", "level", "winner", "difference", "low", "high"])
 
 
-def _comparison(design: Design, confidence: float) -> Comparison:
-    try:
-        return compare_main_effects(design, confidence)
-    except AnalysisError:  # with holes, the rest may not tell the two effects apart
-        return Comparison(UNDECIDED, NO_ESTIMATE, {})
+def within_each_level(
+    design: Design, confidence: float = 0.95, pictures: Pictures | None = None
+) -> pd.DataFrame:
+    """Compare fine-tuning and criterion within each sparsity, architecture, and so on.
+
+    A row a subset: ``factor``, ``level``, ``winner``, ``difference``, ``low``, ``high``.
+    """
+    rows = []
+    for axis, factor in enumerate(design.factors):
+        if factor not in SUBSETS or len(design.levels[axis]) < 2:
+            continue
+        for i, level in enumerate(design.levels[axis]):
+            found = carried(*kept(design, pictures, axis, [i]), confidence=confidence)
+            rows.append((factor, str(level), found.winner, *found.difference))
+    return pd.DataFrame(rows, columns=["factor", "level", "winner", "difference", "low", "high"])
+
+
+def kept(
+    design: Design, pictures: Pictures | None, axis: int, keep: list[int]
+) -> tuple[Design, Pictures | None]:
+    """Return the design, and its outcomes by image, with some levels of a factor alone."""
+    return design.keeping(axis, keep), pictures.keeping(axis, keep) if pictures else None
 
 
 def subsets(trials: pd.DataFrame) -> Iterator[tuple[str, object, pd.DataFrame]]:
     """Go through each sparsity, architecture, and so on: factor, level, and its trials."""
-    for factor in ("sparsity", "architecture", "dense", "allocation", "granularity"):
+    for factor in SUBSETS:
         if factor in trials and trials[factor].nunique() > 1:
             for level in sorted(trials[factor].dropna().unique()):
                 yield factor, level, trials[trials[factor] == level]
@@ -110,7 +156,7 @@ def flagged(trials: pd.DataFrame) -> pd.Series[bool]:
 def winner_without(
     trials: pd.DataFrame, doubtful: pd.Series[bool], metric: str, block: str, confidence: float
 ) -> str | None:
-    """Return the winner without some trials: each counts as one that failed.
+    """Return the winner without some trials: each counts as one that is missing.
 
     None where none is doubtful, or too few are left for a verdict.
     """
@@ -121,19 +167,3 @@ def winner_without(
         return compare_main_effects(make_design(sound, metric, None, block), confidence).winner
     except AnalysisError:  # no design is left, or one level of a factor
         return None
-
-
-def seeds_to_decide(comparison: Comparison, seeds: int, confidence: float) -> int | None:
-    """Find the number of seeds at which the present difference would clear its interval.
-
-    None where it is decided, or would not be at a thousand seeds.
-    """
-    difference, low, high = comparison.difference
-    if comparison.winner != UNDECIDED or difference == 0:
-        return None
-    error = (high - low) / 2 / t_quantile(confidence, seeds - 1) * math.sqrt(seeds)
-    for more in range(seeds + 1, MOST_SEEDS):
-        reach = t_quantile(confidence, more - 1) * error / math.sqrt(more)
-        if reach < abs(difference):
-            return more
-    return None

@@ -2,31 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from results.statistics.intervals import t_quantile
+from results.statistics.design import make_design, varying_factors
+from results.statistics.failures import at_chance
+from results.statistics.intervals import mean_estimate, t_quantile
+from results.statistics.least_squares import whole
+from results.statistics.units import points
 from results.tables.schema import FACTORS
 
 
 def level_means(
     trials: pd.DataFrame,
     metric: str,
-    by: Sequence[str],
+    by: str | Sequence[str],
     block: str = "seed",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Return the mean of a metric for every combination of levels of ``by``, in accuracy points.
 
+    Means are over the same cells for every level, so that they differ as `results.level_effects`
+    do: what is missing is predicted; see `results.statistics.missing`.
+
+    Args:
+        trials: rows of ``trials``, of one data set.
+        metric: the column whose means are wanted.
+        by: a column, or several.
+        block: the column whose levels are independent repetitions.
+        confidence: of the intervals.
+
     Returns:
         The levels, ``mean`` of the seeds' means with Student's t interval ``low`` to ``high``, NaN
         with one seed; ``seeds`` and ``trials``, how many.
     """
-    done = _done(trials, metric)
-    points = done.assign(_points=100 * done[metric])
-    return _by_levels(points, by, block, confidence, "trials")
+    by = [by] if isinstance(by, str) else list(by)
+    done = _done(at_chance(trials, metric)[0], metric)
+    factors = list(dict.fromkeys([*varying_factors(trials), *by]))
+    design = make_design(trials, metric, factors, block)
+    values = 100 * whole(design)
+    axes = [design.factors.index(name) for name in by]
+    others = tuple(axis for axis in range(values.ndim - 1) if axis not in axes)
+    moved = np.moveaxis(values.mean(axis=others, keepdims=True), axes, range(len(axes)))
+    of_levels = moved.reshape(*(len(design.levels[axis]) for axis in axes), -1)
+    there = np.asarray(design.there.any(axis=others, keepdims=True))
+    run = np.moveaxis(there, axes, range(len(axes)))
+    counts = done.groupby(by).size()
+    rows = []
+    for place in itertools.product(*(range(len(design.levels[axis])) for axis in axes)):
+        if not run.reshape(of_levels.shape[:-1])[place]:
+            continue
+        levels = [design.levels[axis][i] for axis, i in zip(axes, place, strict=True)]
+        found = mean_estimate(of_levels[place], confidence, design.degrees)
+        count = counts.get(levels[0] if len(by) == 1 else tuple(levels), 0)
+        rows.append((*levels, *found, len(design.seeds), int(count)))
+    return points(pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds", "trials"]))
 
 
 def paired_difference(

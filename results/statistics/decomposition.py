@@ -22,7 +22,8 @@ from results.errors import AnalysisError
 from results.statistics import least_squares
 from results.statistics.design import Array, Design, make_design, terms
 from results.statistics.intervals import Estimate
-from results.statistics.share_intervals import Term, share_interval, variances
+from results.statistics.share_intervals import share_interval
+from results.statistics.share_parts import Term, variances
 from results.statistics.yates import effects_of
 
 MIN_SEEDS = 2

@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.errors import AnalysisError
+from results.statistics.failures import at_chance
 from results.statistics.missing import completed
+from results.statistics.words import percent
 from results.tables.schema import FACTORS, is_metric
 
 Array = NDArray[np.float64]
@@ -55,10 +57,8 @@ class Design:
         """Whether every combination of levels was run."""
         return bool(self.there.all())
 
-    def without(self, factor: str, level: object) -> Design:
-        """Return the design without a level of a factor."""
-        axis = self.factors.index(factor)
-        keep = [i for i, known in enumerate(self.levels[axis]) if known != level]
+    def keeping(self, axis: int, keep: list[int]) -> Design:
+        """Return the design with some levels alone of the factor on an axis."""
         levels = list(self.levels)
         levels[axis] = tuple(self.levels[axis][i] for i in keep)
         return replace(self, levels=tuple(levels), values=np.take(self.values, keep, axis))
@@ -99,7 +99,8 @@ def make_design(
 ) -> Design:
     """Arrange a metric as a factorial array.
 
-    A trial missing at some seeds is predicted by least squares, and the seeds' scatter widened for
+    A trial that diverged counts as chance accuracy; see `results.statistics.failures`. One that is
+    missing at some seeds is predicted by least squares, and the seeds' scatter widened for
     it; see `results.statistics.missing`. A seed that lacks more than half of the cells is left out
     where three seeds remain. A cell missing at every seed stays a hole; while more than half of all
     cells are holes, the level with the largest share of them is left out.
@@ -116,6 +117,7 @@ def make_design(
     chosen = tuple(varying_factors(trials) if factors is None else factors)
     if unknown := [name for name in (*chosen, block) if name not in trials]:
         raise AnalysisError(f"no column {', '.join(unknown)} in trials")
+    trials, chance = at_chance(trials, metric)
     done = trials[trials["status"] == "done"] if "status" in trials else trials
     done = done[np.isfinite(done[metric].astype(float))]
     if done.empty:
@@ -125,6 +127,8 @@ def make_design(
     levels = [tuple(sorted(trials[name].dropna().unique())) for name in columns]
     values = _arranged(done, metric, columns, levels)
     values, kept, notes = _sound(columns, levels, values)
+    if chance is not None:
+        notes = [f"trials that diverged count as chance accuracy ({percent(chance, 1)})", *notes]
     degrees: float | None = None
     if np.isnan(values).any(axis=-1).sum() > np.isnan(values).all(axis=-1).sum():
         values, degrees = completed(values)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from results.statistics.by_image import Outcomes, network_outcomes
 from results.statistics.design import Array, Design
-from results.statistics.share_intervals import ImageScatter
+from results.statistics.share_parts import ImageScatter
 
 WIDE = 1e9
 """Directions of what lies in very many."""
@@ -36,7 +36,7 @@ class Pictures:
         """The number of test images."""
         return self.outcomes.images
 
-    def without(self, axis: int, keep: list[int]) -> Pictures:
+    def keeping(self, axis: int, keep: list[int]) -> Pictures:
         """Return the outcomes of some levels of the factor on an axis."""
         return replace(self, row=np.take(self.row, keep, axis))
 

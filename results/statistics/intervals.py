@@ -6,12 +6,13 @@ Those of variance shares are in `results.statistics.share_intervals`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from results.statistics.design import Array
+if TYPE_CHECKING:
+    from results.statistics.design import Array
 
 Index = NDArray[np.intp]
 

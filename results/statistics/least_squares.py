@@ -23,7 +23,7 @@ import numpy as np
 
 from results.errors import AnalysisError
 from results.statistics.design import Array, Design, terms
-from results.statistics.share_intervals import Term
+from results.statistics.share_parts import Term
 from results.statistics.yates import effects_of
 
 MOST_FACTORS = 3
@@ -130,3 +130,16 @@ def main_effects(design: Design) -> list[Array]:
         effects.append(np.concatenate([free, -free.sum(axis=0, keepdims=True)]))
         start += len(levels) - 1
     return effects
+
+
+def whole(design: Design) -> Array:
+    """Return the values with the additive model's prediction in the cells that were never run."""
+    if design.complete:
+        return design.values
+    additive = np.zeros_like(design.values)
+    for axis, effect in enumerate(main_effects(design)):
+        shape = [1] * additive.ndim
+        shape[axis], shape[-1] = effect.shape
+        additive += effect.reshape(shape)
+    grand = np.nanmean(design.values - additive, axis=tuple(range(additive.ndim - 1)))
+    return np.where(np.isnan(design.values), additive + grand, design.values)

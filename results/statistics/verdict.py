@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -13,104 +13,27 @@ from results.statistics.comparison import (
     UNDECIDED,
     compare_main_effects,
     flagged,
-    seeds_to_decide,
     winner_without,
+    within_each_level,
     without_each_level,
 )
-from results.statistics.decomposition import decompose_design, interaction_share, shares_of
-from results.statistics.design import make_design, metrics_of, with_metric
-from results.statistics.intervals import Estimate
-from results.statistics.words import interval, metric_label, percent, share_words, term_name
+from results.statistics.conditions import conditions, spread_out
+from results.statistics.confounds import BUDGET, confounded, duplicates
+from results.statistics.decomposition import (
+    decompose_design,
+    interaction_share,
+    measured_terms,
+    shares_of,
+    total_gram,
+)
+from results.statistics.design import Design, make_design, metrics_of, varying_factors, with_metric
+from results.statistics.failures import counted, diverged, lacking, unexplained
+from results.statistics.images import pictures_of
+from results.statistics.power import Power, power
+from results.statistics.sentences import Verdict
+from results.statistics.words import listed, term_name
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """Which of fine-tuning and criterion has the larger main effect on a metric.
-
-    ``difference`` is the main-effect share of fine-tuning minus that of the criterion, between
-    ``low`` and ``high``; ``interaction`` is the share of their interaction, never folded in.
-    """
-
-    metric: str
-    winner: str
-    """finetuning, criterion, or undecided."""
-    difference: float
-    low: float
-    high: float
-    shares: dict[str, Estimate]
-    """Of fine-tuning's and the criterion's main effects."""
-    interaction: float
-    seeds: int
-    cells: int
-    notes: tuple[str, ...]
-    depends_on: tuple[str, ...]
-    """Each level without which the conclusion would be another, and what it would be."""
-    without: pd.DataFrame
-    """The comparison with each level left out; see `comparison.without_each_level`."""
-    seeds_to_decide: int | None
-    """Roughly how many seeds would decide an undecided question; None where it is decided."""
-    flags: dict[str, int]
-    """How many trials carry each flag: checks against false robustness that they failed."""
-    flagged: int
-    without_flagged: str | None
-    """The winner without the flagged trials; None where none is, or too few are left to say."""
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in words, with its numbers."""
-        finetuning, criterion = (share_words(self.shares[name]) for name in PAIR)
-        gap = f"{percent(self.difference)} of the variance ({interval(self.low, self.high)})"
-        label = metric_label(self.metric)
-        head = {
-            "finetuning": f"For {label}, fine-tuning matters more than the criterion",
-            "criterion": f"For {label}, the criterion matters more than fine-tuning",
-            "undecided": f"For {label}, these data do not decide whether fine-tuning or the "
-            "criterion matters more",
-        }[self.winner]
-        text = (
-            f"{head}: between {self.cells} cells at {self.seeds} seeds, fine-tuning explains "
-            f"{finetuning} and the criterion {criterion}; the difference is {gap}, and their "
-            f"interaction explains another {percent(self.interaction)}."
-        )
-        if self.winner == UNDECIDED:
-            text += f" {self.power}"
-        return text
-
-    @property
-    def power(self) -> str:
-        """How many seeds would decide an undecided question, in words; empty where decided."""
-        if self.winner != UNDECIDED:
-            return ""
-        if self.seeds_to_decide is None:
-            return "The effects are so alike that not even a thousand seeds would decide it."
-        more = self.seeds_to_decide - self.seeds
-        return f"About {self.seeds_to_decide} seeds ({more} more) would decide it."
-
-    @property
-    def robustness(self) -> str:
-        """Whether the conclusion holds when any one level is left out, in words."""
-        if self.without.empty:
-            return "No level can be left out to see whether the conclusion depends on it."
-        if not self.depends_on:
-            return (
-                "The conclusion stays the same when any one level is left out "
-                f"({len(self.without)} tried)."
-            )
-        return "The conclusion depends on single levels: " + "; ".join(self.depends_on) + "."
-
-    @property
-    def doubts(self) -> str:
-        """What the flagged trials do to the conclusion, in words; empty where none is flagged."""
-        if not self.flagged:
-            return ""
-        named = ", ".join(f"{name} {count}" for name, count in sorted(self.flags.items()))
-        trials = "1 trial is" if self.flagged == 1 else f"{self.flagged} trials are"
-        text = f"{trials} flagged ({named}): the robust accuracy may be overstated there."
-        if self.without_flagged is None:
-            return f"{text} Without them the data carry no verdict."
-        if self.without_flagged == self.winner:
-            return f"{text} Without them the conclusion is the same."
-        return f"{text} Without them, {_conclusion(self.without_flagged)}."
+POPULATIONS = ("images", "these images")
 
 
 def verdict(
@@ -118,37 +41,72 @@ def verdict(
     metric: str = "finetuned_pgd_20",
     block: str = "seed",
     confidence: float = 0.95,
+    evaluations: pd.DataFrame | None = None,
+    population: str | None = None,
 ) -> Verdict:
     """Return the verdict on one metric of the trials of one data set.
 
+    Args:
+        trials: rows of ``trials``.
+        metric: a column of accuracies.
+        block: the column whose levels are independent repetitions.
+        confidence: of the intervals.
+        evaluations: rows of ``evaluations`` with the final networks' outcomes by image.
+        population: ``images``: the test images stand for others, whose choice counts as error;
+            ``these images``: it is of these alone. The former where evaluations are given.
+
     Raises:
-        AnalysisError: where the data cannot carry one: without two levels of both factors, or with
-            fewer than three seeds.
+        AnalysisError: where the data cannot carry one: without two levels of both factors, with
+            fewer than three seeds, or without outcomes by image where these are wanted.
     """
+    population = population or POPULATIONS[evaluations is None]
+    if population not in POPULATIONS:
+        raise AnalysisError(f"no population {population!r}; there are: {', '.join(POPULATIONS)}")
+    if population == "images" and evaluations is None:
+        raise AnalysisError("population 'images' needs evaluations: outcomes by image")
     trials = with_metric(trials, metric)
     design = make_design(trials, metric, None, block)
-    comparison = compare_main_effects(design, confidence)
-    without = without_each_level(design, confidence)
+    pictures = None
+    if evaluations is not None and population == "images":
+        pictures = pictures_of(trials, evaluations, metric, design)
+    comparison = compare_main_effects(design, confidence, pictures=pictures)
+    alike = {name: found for name in PAIR if (found := duplicates(trials, design, name))}
     shares = shares_of(decompose_design(design, block, confidence))
+    differs = confounded(trials)
+    doubts = _readings(trials, metric, block, confidence, comparison.winner)
+    refusals = (*_confounds(differs), *doubts)
+    winner = UNDECIDED if refusals else comparison.winner
+    without = without_each_level(design, confidence, pictures, alike)
+    within = within_each_level(design, confidence, pictures)
     doubtful = flagged(trials)
+    images = _image_count(evaluations, metric)
     return Verdict(
         metric=metric,
-        winner=comparison.winner,
+        winner=winner,
         difference=comparison.difference.value,
         low=comparison.difference.low,
         high=comparison.difference.high,
-        shares={name: shares[name] for name in PAIR},
+        confidence=confidence,
+        shares=comparison.shares,
         interaction=interaction_share(shares, PAIR),
+        interactions={
+            term: share
+            for term, share in shares.items()
+            if ":" in term and set(term.split(":")) & set(PAIR)
+        },
         seeds=len(design.seeds),
         cells=design.cells,
+        images=images,
+        conditions=conditions(trials, design, images, pictures is not None),
         notes=design.notes,
-        depends_on=tuple(
-            f"without {term_name(factor)} {level}, {_conclusion(other)}"
-            for factor, level, other in without[["factor", "level", "winner"]].to_numpy()
-            if other != comparison.winner
-        ),
+        refusals=refusals,
+        lacking=lacking(trials, metric, [*design.factors, block]),
+        unstable=tuple(text for name in PAIR for text in spread_out(design, name)),
+        alike=alike,
+        differs=differs,
         without=without,
-        seeds_to_decide=seeds_to_decide(comparison, len(design.seeds), confidence),
+        within=within,
+        power=_power(design, confidence) if comparison.winner == UNDECIDED else None,
         flags=dict(Counter(", ".join(trials.loc[doubtful, "flags"]).split(", ")))
         if doubtful.any()
         else {},
@@ -167,5 +125,44 @@ def leading_metric(done: pd.DataFrame, metric: str | None = None) -> str:
     return str(done[after].mean().idxmin())
 
 
-def _conclusion(winner: str) -> str:
-    return "it is undecided" if winner == UNDECIDED else f"{term_name(winner)} matters more"
+def _confounds(differs: dict[str, str]) -> Iterator[str]:
+    """Say which compute the criteria do not share: what they explain may be its doing."""
+    spent = [f"{name} ({differs[name]})" for name in BUDGET if name in differs]
+    if spent:
+        yield f"criteria differ in {listed(spent)} where all else is equal"
+
+
+def _readings(
+    trials: pd.DataFrame, metric: str, block: str, confidence: float, winner: str
+) -> Iterator[str]:
+    """Say where it hangs on what trials that failed count as, so that they carry no verdict."""
+    bad, odd = diverged(trials), unexplained(trials)
+    seen = trials.loc[trials["status"] == "done", metric].min() if "status" in trials else 0.0
+    for which, reading, name in (
+        (bad, counted(trials, metric, bad, seen), "diverged, counted as the worst seen"),
+        (bad, trials[~bad], "diverged, left out"),
+        (odd, counted(trials, metric, odd, min(seen, 0.1)), "failed, counted as chance accuracy"),
+    ):
+        if not which.any() or not metric.startswith("finetuned_"):
+            continue
+        try:
+            design = make_design(reading, metric, varying_factors(trials), block)
+            other = compare_main_effects(design, confidence).winner
+        except AnalysisError:
+            other = UNDECIDED
+        if other != winner:
+            found = "it is undecided" if other == UNDECIDED else f"{term_name(other)} matters more"
+            yield f"with the {int(which.sum())} trials that {name}, {found}"
+
+
+def _power(design: Design, confidence: float) -> Power:
+    terms = measured_terms(design, PAIR)
+    return power(terms[PAIR[0]], terms[PAIR[1]], total_gram(design), confidence)
+
+
+def _image_count(evaluations: pd.DataFrame | None, metric: str) -> int | None:
+    if evaluations is None or evaluations.empty:
+        return None
+    named = evaluations["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
+    mine = evaluations.loc[named == metric.partition("_")[2], "count"]
+    return int(mine.iloc[0]) if len(mine) else None

@@ -23,14 +23,20 @@ def number(value: float, digits: int = 1) -> str:
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
-def interval(low: float, high: float) -> str:
+def interval(low: float, high: float, confidence: float = 0.95) -> str:
     """Return the interval of a share in words."""
-    return f"95 % interval {number(100 * low, 0)} to {percent(high)}"
+    return f"{100 * confidence:.3g} % interval {number(100 * low, 0)} to {percent(high)}"
 
 
-def share_words(share: Estimate) -> str:
-    """Return a share with its interval: ``54 % (95 % interval 40 to 61 %)``."""
-    return f"{percent(share.value)} ({interval(share.low, share.high)})"
+def share_words(share: Estimate, confidence: float = 0.95) -> str:
+    """Return a share with its interval, both as far as shares go: ``54 % (40 to 61 %)``."""
+    value, low, high = (possible(end) for end in share)
+    return f"{percent(value)} ({interval(low, high, confidence)})"
+
+
+def possible(share: float, least: float = 0.0) -> float:
+    """Return a share within its possible range; unbiased estimates may lie beyond it."""
+    return min(max(share, least), 1.0) if math.isfinite(share) else share
 
 
 def listed(items: Sequence[str]) -> str:

@@ -112,7 +112,7 @@ SECTION = Section(
                 columns.text("level", "level"),
                 *(columns.share(term_name(name), name) for name in PAIR),
                 columns.share("interaction", "interaction"),
-                *columns.estimate("difference", "difference", columns.tenths_of_percent),
+                *columns.estimate("difference", "difference", columns.gap_of_percent),
                 columns.text("larger", "winner"),
             ),
         ),
