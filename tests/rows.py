@@ -39,7 +39,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
     "criteria": {
         name: {"name": name.replace("<k>", "1")} if "<k>" in name else {}
         for name in (
-            "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-fpgm", "group-norm",
+            "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-norm", "group-fpgm",
             "lamp", "bn-scale", "taylor", "adv-taylor", "hessian", "adv-hessian", "fisher",
             "adv-fisher", "snip", "adv-snip", "grasp", "grasp-<k>", "synflow", "synflow-<k>",
             "hrank", "chip", "apoz", "thinet", "hydra", "learned",

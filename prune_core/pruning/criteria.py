@@ -15,9 +15,8 @@ Its ``needs`` say what it reads and which layers it gets:
 - ``inputs``: the inputs of the layers that read channels.
 - ``threat``: its images are adversarial. ``sparsity``: it knows the target.
 
-Its ``traits``: ``comparable`` (scores of different modules are of one scale, so that allocation
-``global`` may rank them together), ``summed`` (scores are added over the layers of a module and not
-averaged), ``channels`` (it is only for channels).
+Its ``traits``: ``comparable`` (scores of all modules are of one scale: ``global`` may rank them
+together), ``summed`` (over the layers of a module, not averaged), ``channels`` (for these alone).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prune_core.pruning.distances import sums_of_distances
+from prune_core.pruning.formulas import shares_of_the_larger, sums_of_distances
 from prune_core.pruning.layer import Layer
 from prune_core.pruning.maps import greedy_order, nuclear_falls
 from prune_core.pruning.synflow import ROUNDS
@@ -107,12 +106,7 @@ def group_fpgm(layer: Layer) -> Tensor:
 )
 def lamp(layer: Layer) -> Tensor:
     """The squared norm, divided by the sum of all squared norms that are at least as large."""
-    squared = layer.weight.square().sum(1)
-    ascending, order = squared.sort(stable=True)
-    at_least = ascending.flip(0).cumsum(0).flip(0)
-    scores = torch.empty_like(squared)
-    scores[order] = ascending / at_least.clamp_min(torch.finfo(squared.dtype).tiny)
-    return scores
+    return shares_of_the_larger(layer.weight.square().sum(1))
 
 
 @method(
@@ -152,6 +146,12 @@ def taylor(layer: Layer) -> Tensor:
     needs=("gradients",),
     traits=("comparable",),
 )
+@method(
+    "adv-hessian",
+    source="LeCun et al., 1990 (OBD), on adversarial images",
+    needs=("gradients", "threat"),
+    traits=("comparable",),
+)
 def hessian(layer: Layer) -> Tensor:
     """The second-order change of the loss if the unit is removed: half curvature times weight².
 
@@ -159,17 +159,6 @@ def hessian(layer: Layer) -> Tensor:
     the last image alone; this one does not.
     """
     return 0.5 * (layer.curvature * layer.weight.square()).sum(1)
-
-
-@method(
-    "adv-hessian",
-    source="LeCun et al., 1990 (OBD), on adversarial images",
-    needs=("gradients", "threat"),
-    traits=("comparable",),
-)
-def adv_hessian(layer: Layer) -> Tensor:
-    """The second-order change of the adversarial loss if the unit is removed."""
-    return hessian(layer)
 
 
 @method(

@@ -1,4 +1,4 @@
-"""Distances between the units of a layer."""
+"""Formulas of criteria that take more than a line."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ def sums_of_distances(rows: Tensor) -> Tensor:
     distances = torch.empty_like(total)
     distances[order] = total
     return distances
+
+
+def shares_of_the_larger(numbers: Tensor) -> Tensor:
+    """Return each number over the sum of all that are at least as large.
+
+    Args:
+        numbers: Not negative [units].
+
+    Returns:
+        Shares [units], 0 for zeros; of equal numbers the later counts as the larger.
+    """
+    ascending, order = numbers.sort(stable=True)
+    at_least = ascending.flip(0).cumsum(0).flip(0)
+    shares = torch.empty_like(numbers)
+    shares[order] = ascending / at_least.clamp_min(torch.finfo(numbers.dtype).tiny)
+    return shares
