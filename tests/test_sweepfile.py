@@ -32,8 +32,8 @@ FAULTS = [
     ("sparsities", "[0.5, 1/2]", 5, "repeated: 0.5"),
     ("sparsities", "[half]", 5, "'half' is no number; write 0.03, 1e-3 or 8/255"),
     ("allocations", "[unifrom]", 6, "did you mean 'uniform'?"),
-    ("finetuning", "{a: {epochs: 2, policy: none}}", 7, "policy 'none' has 0 epochs"),
-    ("finetuning", "{a: {epochs: 0, policy: scratch}}", 7, "policy 'none' has 0 epochs"),
+    ("finetuning", "{a: {epochs: 2, policy: none}}", 7, "none and recalibrate have 0 epochs"),
+    ("finetuning", "{a: {epochs: 0, policy: scratch}}", 7, "every other policy at least 1"),
     ("finetuning", "{a: {epochs: 2}, b: {epochs: 2.0}}", 7, "'b' and 'a' say the same"),
     ("finetuning", "{a: {epoch: 2}}", 7, "did you mean 'epochs'?"),
     ("sparsities", "[1/]", 5, "'1/' is no number"),
@@ -76,12 +76,11 @@ def test_all_faults_come_at_once_in_the_order_of_lines() -> None:
         ("- 1", 1, "a mapping of keys"),
         ("", 1, "a mapping of keys"),
         ("a: [1,\nb: 2", 2, "expected"),
-        ("a: !!python/object:os.system x", 1, "could not determine a constructor"),
+        ("a: !!python/object:os.system x", 1, "the tag !!python/object:os.system means nothing"),
     ],
 )
 def test_no_sweep_at_all(text: str, line: int, words: str) -> None:
-    (found,) = faults(text)
-    assert found.startswith(f"file.yaml:{line}: ")
+    (found,) = (fault for fault in faults(text) if fault.startswith(f"file.yaml:{line}: "))
     assert words in found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,33 +12,39 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 Place = tuple[str | int, ...]
-TAGS = ("(list)", "(rule)")
-"""Marks by which pydantic tells the forms of one field apart; users do not write them."""
+FORMS = re.compile(
+    r"\(list\)|\(rule\)|bool|str|int|float|(constrained|function)-.*|(literal|tuple)\[.*"
+)
+"""What pydantic calls the forms that one field may have; users do not write them."""
 
 
 def describe(
-    error: ValidationError, model: type[BaseModel], lines: Mapping[Any, int], name: str
-) -> list[str]:
+    error: ValidationError, model: type[BaseModel], lines: Mapping[Any, int]
+) -> list[tuple[int, str]]:
     """Say what is wrong with a sweep file.
 
     Args:
         error: The faults, as pydantic found them.
         model: What the file was checked against.
         lines: The line of every value, by its place in the data.
-        name: The file's name, written before every line number.
 
     Returns:
-        A line of text for every fault, in the order of the file's lines.
+        The line and the words of every fault. A value that fits none of several forms is one.
     """
-    messages = []
+    found: dict[tuple[int, str, str], list[str]] = {}
     deeper = {fault["loc"][:-1] for fault in error.errors()}
     for fault in error.errors():
         if fault["type"] == "too_short" and fault["loc"] in deeper:
             continue  # its items are there but wrong, which is said already
         where = _as_written(fault["loc"], lines)
         place = ".".join(str(part) for part in where) or "sweep"
-        messages.append((_line(where, lines), f"{place}: {_explain(dict(fault), model)}"))
-    return [f"{name}:{line}: {message}" for line, message in sorted(messages)]
+        words, given = _explain(dict(fault), model)
+        said = found.setdefault((_line(where, lines), place, given), [])
+        said.append(words.removeprefix("Input should be ") if said else words)
+    return [
+        (line, f"{place}: {' or '.join(words)}{given}")
+        for (line, place, given), words in found.items()
+    ]
 
 
 def allowed(given: str, known: Sequence[str]) -> str:
@@ -53,7 +61,11 @@ def clean(message: str) -> str:
 
 def _as_written(loc: Place, lines: Mapping[Any, int]) -> Place:
     """Leave out what the parser added: marks of keys and forms, the name of a single recipe."""
-    where = tuple(part for part in loc if part not in ("[key]", *TAGS))
+    where: Place = ()
+    for part in loc:
+        added = part == "[key]" or (isinstance(part, str) and FORMS.fullmatch(part))
+        if not added or (*where, part) in lines:
+            where = (*where, part)
     if len(where) > 1 and where[0] == where[1] and where[:2] not in lines:
         where = where[1:]
     return where
@@ -65,18 +77,22 @@ def _line(where: Place, lines: Mapping[Any, int]) -> int:
     return lines.get(where, 1)
 
 
-def _explain(fault: dict[str, Any], model: type[BaseModel]) -> str:
+def _explain(fault: dict[str, Any], model: type[BaseModel]) -> tuple[str, str]:
+    """Return what is wrong, and what was given where it can be shown."""
     given = fault["input"]
     if fault["type"] == "extra_forbidden":
         known = _fields_at(fault["loc"][:-1], model)
-        return f"unknown key; {allowed(str(fault['loc'][-1]), known)}"
+        return f"unknown key; {allowed(str(fault['loc'][-1]), known)}", ""
     if fault["type"] == "missing":
-        return "missing; it has no default"
+        return "missing; it has no default", ""
     if fault["type"] == "string_type" and isinstance(given, bool):
-        return "YAML reads on, off, yes and no as true and false; write the name in quotes"
+        return "YAML reads on, off, yes and no as true and false; write the name in quotes", ""
     message = clean(fault["msg"])
-    plain = isinstance(given, str | int | float | list | tuple)
-    return f"{message} (given: {given!r})" if plain and repr(given) not in message else message
+    plain = given is None or isinstance(given, bool | str | int | float | list | tuple)
+    if not plain or repr(given) in message:
+        return message, ""
+    shown = json.dumps(given) if given is None or isinstance(given, bool) else repr(given)
+    return message, f" (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"
 
 
 def _fields_at(loc: Place, model: type[BaseModel]) -> list[str]:

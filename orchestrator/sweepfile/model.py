@@ -5,9 +5,11 @@ All faults are reported together, each with its line, what was given and what is
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +20,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from orchestrator.errors import OrchestratorError
@@ -32,17 +35,18 @@ from orchestrator.sweepfile.rules import (
     known_levels,
     setting_faults,
 )
-from orchestrator.sweepfile.yaml import YamlError, read_yaml
 from prune_core.specs.fields import (
     AllocationName,
     ArchitectureName,
     AttackName,
+    Count,
     CriterionName,
     GranularityName,
     OneOf,
     Share,
     Spec,
 )
+from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import Compute, FinetuningLevel, Training
 from prune_core.specs.settings import Dataset, Estimation, PruningRules, Threat
 from prune_core.specs.stages import JOB_KINDS, KEEPABLE
@@ -56,11 +60,13 @@ class SweepFileError(OrchestratorError):
         self.faults = list(faults)
 
 
+MOST_TRIALS = 1_000_000
+"""Before any is excluded; a plan holds them all in memory."""
 T = TypeVar("T")
 
 
 def _distinct(levels: tuple[T, ...]) -> tuple[T, ...]:
-    if again := sorted({str(level) for level in levels if levels.count(level) > 1}):
+    if again := sorted(str(level) for level, times in Counter(levels).items() if times > 1):
         raise ValueError(f"repeated: {', '.join(again)}; give every level once")
     return levels
 
@@ -82,7 +88,7 @@ class EvaluationRules(Spec):
     """What every network is measured by, besides clean accuracy."""
 
     attacks: Annotated[tuple[AttackName, ...], Field(min_length=1), AfterValidator(_distinct)]
-    sanity_images: int = Field(
+    sanity_images: Count = Field(
         64,
         ge=0,
         description="test images that every final network is checked on for false robustness; "
@@ -128,7 +134,7 @@ class Sweep(Spec):
     ]
     seeds: Annotated[
         Annotated[
-            tuple[Annotated[int, Field(ge=0)], ...],
+            tuple[Annotated[Count, Field(ge=0)], ...],
             Field(min_length=1),
             AfterValidator(_distinct),
             Tag("(list)"),
@@ -174,6 +180,14 @@ class Sweep(Spec):
             checked.append(override.model_copy(update={"where": where}))
         _raise_all(faults)
         return tuple(checked)
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        counts = [len(levels) for levels in self.factors().values()]
+        seeds = self.seeds.max if isinstance(self.seeds, Replication) else len(self.seeds)
+        if (trials := math.prod(counts) * seeds) > MOST_TRIALS:
+            raise ValueError(f"{trials:,} trials; a sweep has at most {MOST_TRIALS:,}: divide it")
+        return self
 
     def blocks(self, count: int | None = None) -> tuple[int, ...]:
         """Return the seeds.
@@ -222,12 +236,19 @@ def parse_sweep(text: str, name: str = "sweep") -> Sweep:
         SweepFileError: It holds every fault.
     """
     try:
-        data, lines = read_yaml(text)
+        document = read_yaml(text)
     except YamlError as error:
         raise SweepFileError([f"{name}:{error.line}: {error}"]) from error
-    if not isinstance(data, dict):
-        raise SweepFileError([f"{name}:1: a sweep is a mapping of keys such as name, criteria"])
-    try:
-        return Sweep.model_validate(data)
-    except ValidationError as error:
-        raise SweepFileError(describe(error, Sweep, lines, name)) from error
+    faults, sweep = document.faults, None
+    if isinstance(document.data, dict):
+        try:
+            sweep = Sweep.model_validate(document.data)
+        except ValidationError as error:
+            said = {line for line, _ in faults}  # a value that YAML lacks fits no setting either
+            found = describe(error, Sweep, document.lines)
+            faults = faults + [fault for fault in found if fault[0] not in said]
+    else:
+        faults = [*faults, (1, "a sweep is a mapping of keys such as name, criteria")]
+    if sweep is None or faults:
+        raise SweepFileError([f"{name}:{line}: {fault}" for line, fault in sorted(faults)])
+    return sweep

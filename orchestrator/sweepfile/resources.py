@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from prune_core.specs.fields import ArchitectureName, Number, OneOf, Spec
+from prune_core.specs.fields import ArchitectureName, Count, Number, OneOf, Spec
 from prune_core.specs.stages import JOB_KINDS
 
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+MOST_SEEDS = 100_000
 
 
 def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
@@ -29,15 +30,15 @@ def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-Bytes = Annotated[int, _measured_in(UNITS, "4 GiB"), Field(gt=0)]
-Seconds = Annotated[float, _measured_in(PERIODS, "90m or 12h"), Field(gt=0)]
+Bytes = Annotated[Count, _measured_in(UNITS, "4 GiB"), Field(gt=0)]
+Seconds = Annotated[Number, _measured_in(PERIODS, "90m or 12h"), Field(gt=0)]
 
 
 class Takes(Spec):
     """What a job takes while it runs; a wider rule says what is left out here."""
 
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
+    cpus: Annotated[Number, Field(gt=0)] | None = None
+    gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
         None,
         description="share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then "
         "as much as the memory of earlier jobs of its kind, architecture and batch size asks for",
@@ -55,8 +56,8 @@ Kind = Annotated[str, OneOf(JOB_KINDS)]
 class Resources(Takes):
     """What jobs take: for all, by architecture, and by kind; the narrowest rule holds."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1.0
-    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 1.0
+    cpus: Annotated[Number, Field(gt=0)] = 1.0
+    gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] = 1.0
     architectures: dict[ArchitectureName, Takes] = Field({})
     kinds: dict[Kind, Takes] = Field({})
 
@@ -78,8 +79,8 @@ class Until(Spec):
 class Replication(Spec):
     """Seeds that are added until the verdict is narrow enough, or the budget is spent."""
 
-    min: int = Field(3, ge=3, description="seeds at first; an interval needs 3")
-    max: int
+    min: Count = Field(3, ge=3, description="seeds at first; an interval needs 3")
+    max: Count = Field(le=MOST_SEEDS)
     until: Until
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from prune_core.specs.fields import Spec, parse_number
 from prune_core.specs.recipes import FinetuningLevel, Training
 from prune_core.specs.settings import Estimation, PruningRules
 
-Value = str | int | float
+Value = bool | str | int | float
 Levels = Value | tuple[Value, ...]
 """One level, or several: a rule matches any of them."""
 FACTOR_FIELDS = {
@@ -72,7 +72,8 @@ def known_levels(
         )
         checked[factor] = read
         for value, level in zip(as_levels(given), read, strict=True):
-            if levels.get(factor) and level not in levels[factor]:
+            # True equals 1, but is no seed.
+            if levels.get(factor) and (isinstance(level, bool) or level not in levels[factor]):
                 known = [str(level) for level in levels[factor]]
                 faults.append(f"{factor} has no level {value!r}; {allowed(str(value), known)}")
     return checked, faults

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
+from orchestrator.sweepfile.resources import MOST_SEEDS
+from prune_core.specs.fields import no_truth
 from prune_core.specs.recipes import RATE, prunes_in_rounds, rewinds_rate
 from prune_core.specs.registry import POLICIES
+
+MOST_LEVELS = 1000
+"""Combinations of the settings of one level that gives lists."""
 
 
 def named(value: Any) -> Any:
@@ -16,9 +22,9 @@ def named(value: Any) -> Any:
 
 def seeds(value: Any) -> Any:
     """Read a number as that many seeds, counted from 0."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ValueError(f"{value} seeds; give at least 1, or a list")
+    if isinstance(no_truth(value), int):
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"{value} seeds; give at least 1, at most {MOST_SEEDS}, or a list")
         return tuple(range(value))
     return value
 
@@ -42,6 +48,8 @@ def grids(value: Any) -> Any:
         lists = _settings_with_several_values(level)
         if not lists:
             levels[name] = level
+        if (count := math.prod(map(len, lists.values()))) > MOST_LEVELS:
+            raise ValueError(f"{name!r} has {count:,} combinations; give at most {MOST_LEVELS}")
         for combination in itertools.product(*lists.values()) if lists else ():
             data = _without_unread_settings({**level, **dict(zip(lists, combination, strict=True))})
             parts = [str(data[setting]).replace(":", ".") for setting in lists if setting in data]
@@ -65,7 +73,7 @@ def _settings_with_several_values(level: Any) -> dict[str, list[Any]]:
 
 
 def _without_unread_settings(level: dict[str, Any]) -> dict[str, Any]:
-    policy = level.get("policy", "finetune")
+    policy = str(level.get("policy", "finetune"))
     known = policy in POLICIES.methods
     unread: set[str] = set() if known and prunes_in_rounds(policy) else {"rounds"}
     if known and rewinds_rate(policy):

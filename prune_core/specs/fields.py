@@ -30,6 +30,16 @@ from prune_core.specs.registry import (
     Axis,
 )
 
+LONGEST = 200
+"""Characters of a method's name; each wrapper in it is looked up within the one before."""
+
+
+def no_truth(value: Any) -> Any:
+    """Refuse a truth value, which Python takes for 1 or 0."""
+    if isinstance(value, bool):
+        raise ValueError("true and false, as YAML reads yes, no, on and off too, are no numbers")
+    return value
+
 
 def parse_number(value: Any) -> Any:
     """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers."""
@@ -75,11 +85,17 @@ class MethodOf:
         return {**handler(schema), "examples": sorted(self.axis.methods)}
 
     def _known(self, name: str) -> str:
+        if len(name) > LONGEST:
+            raise ValueError(f"names have at most {LONGEST} characters; this has {len(name)}")
         self.axis[name]
         return name
 
 
-Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(no_truth), Field(le=2**63 - 1)]
+"""A whole number, as tables can hold it."""
+Number = Annotated[
+    float, BeforeValidator(parse_number), BeforeValidator(no_truth), Field(allow_inf_nan=False)
+]
 DatasetName = Annotated[str, MethodOf(DATASETS)]
 ArchitectureName = Annotated[str, MethodOf(ARCHITECTURES)]
 CriterionName = Annotated[str, MethodOf(CRITERIA)]

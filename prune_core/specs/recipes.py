@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from prune_core.specs.fields import Number, ObjectiveName, PolicyName, ScheduleName, Share, Spec
+from prune_core.specs.fields import (
+    Count,
+    Number,
+    ObjectiveName,
+    PolicyName,
+    ScheduleName,
+    Share,
+    Spec,
+)
 from prune_core.specs.registry import OBJECTIVES, POLICIES, SCHEDULES
 
 AVERAGING: dict[str, dict[str, float | bool]] = {
@@ -39,8 +47,8 @@ class Training(Spec):
     """How a network is trained, be it a dense network or a pruned one."""
 
     objective: ObjectiveName = "standard"
-    epochs: int = Field(ge=0, le=100_000)
-    batch_size: int = Field(128, ge=1)
+    epochs: Count = Field(ge=0, le=100_000)
+    batch_size: Count = Field(128, ge=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[Number, Field(gt=0)] = Field(0.01, description="peak learning rate")
     momentum: Annotated[Number, Field(ge=0, lt=1)] = Field(
@@ -55,11 +63,11 @@ class Training(Spec):
     warmup: Share | None = Field(
         None, description="schedule one-cycle: share of the training in which the rate rises"
     )
-    schedule_start: int = Field(
+    schedule_start: Count = Field(
         0, ge=0, description="epochs of the schedule that are over when the training begins"
     )
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    attack_steps: int | None = Field(None, ge=1, description="PGD steps of the training's attack")
+    attack_steps: Count | None = Field(None, ge=1, description="PGD steps of the training's attack")
     attack_step: Annotated[Number, Field(gt=0)] | None = Field(
         None, description="length of an attack step in radii; by default 2.5 / attack_steps"
     )
@@ -144,7 +152,7 @@ class ScoreTraining(Training):
     """How scores are trained, as a network is: HYDRA's authors' recipe where nothing is said."""
 
     objective: ObjectiveName = "trades"
-    epochs: int = Field(20, ge=1, le=100_000)
+    epochs: Count = Field(20, ge=1, le=100_000)
     lr: Annotated[Number, Field(gt=0)] = Field(0.1, description="peak learning rate")
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
 
@@ -168,9 +176,9 @@ def prunes_in_rounds(policy: str) -> bool:
 class FinetuningLevel(Training):
     """A level of the factor ``finetuning``: a training and a policy; 0 epochs is no fine-tuning."""
 
-    epochs: int = Field(0, ge=0, le=100_000)
+    epochs: Count = Field(0, ge=0, le=100_000)
     policy: PolicyName = "finetune"
-    rounds: int = Field(
+    rounds: Count = Field(
         1,
         ge=1,
         description="iterative policies: how often they prune; the epochs are divided among rounds",

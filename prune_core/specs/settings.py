@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from prune_core.specs.fields import DatasetName, Number, Share, Spec
+from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec
+from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import ScoreTraining, Training
 from prune_core.specs.registry import DATASETS
 
@@ -51,18 +51,18 @@ class Dataset(Spec):
         "shared",
         description="of validation images: the same for all seeds, or each its own",
     )
-    size: int | None = Field(None, ge=4, description="side in pixels to resize images to")
-    per_class: int | None = Field(
+    size: Count | None = Field(None, ge=4, description="side in pixels to resize images to")
+    per_class: Count | None = Field(
         None, ge=2, description="training and validation images of a class, at most"
     )
-    test_per_class: int | None = Field(None, ge=1, description="test images of a class, at most")
+    test_per_class: Count | None = Field(None, ge=1, description="test images of a class, at most")
 
     @model_validator(mode="before")
     @classmethod
     def _only_source(cls, data: Any) -> Any:
         """Fill in the source if the data set has only one."""
-        if isinstance(data, dict) and data.get("name") in DATASETS.methods:
-            sources = DATASETS[data["name"]].traits
+        if isinstance(data, dict) and str(data.get("name")) in DATASETS.methods:
+            sources = DATASETS[str(data["name"])].traits
             if len(sources) == 1 and data.get("root") and "source" not in data:
                 return {**data, "source": sources[0]}
         return data
@@ -84,9 +84,9 @@ class Dataset(Spec):
 class Calibration(Spec):
     """The training images that a criterion reads, and the attack of robust criteria."""
 
-    samples: int = Field(512, ge=1)
-    batch_size: int = Field(128, ge=1)
-    attack_steps: int = Field(10, ge=1)
+    samples: Count = Field(512, ge=1)
+    batch_size: Count = Field(128, ge=1)
+    attack_steps: Count = Field(10, ge=1)
 
 
 def _from_file(ratios: Any) -> Any:
@@ -94,9 +94,13 @@ def _from_file(ratios: Any) -> Any:
     if not isinstance(ratios, str):
         return ratios
     try:
-        return yaml.safe_load(Path(ratios).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"the file {ratios!r} of ratios cannot be read: {error}") from error
+        read = read_yaml(Path(ratios).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YamlError) as error:
+        line = f":{error.line}" if isinstance(error, YamlError) else ""
+        raise ValueError(f"the file {ratios}{line} of ratios cannot be read: {error}") from error
+    if read.faults:
+        raise ValueError("; ".join(f"{ratios}:{line}: {fault}" for line, fault in read.faults))
+    return read.data
 
 
 class PruningRules(Spec):
@@ -152,16 +156,16 @@ class Estimation(Spec):
             rises fast.
     """
 
-    samples: int = Field(512, ge=1)
-    batch_size: int = Field(512, ge=1)
-    attack_steps: int = Field(10, ge=1)
+    samples: Count = Field(512, ge=1)
+    batch_size: Count = Field(512, ge=1)
+    attack_steps: Count = Field(10, ge=1)
     shares: Annotated[tuple[Share, ...], AfterValidator(_ascending), Field(min_length=1)] = (
         0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875,
     )  # fmt: skip
     scan_share: Share = 0.5
     epsilon: Annotated[Number, Field(gt=0)] = 0.1
     norm: Literal["frobenius", "spectral"] = "frobenius"
-    steps: int = Field(20, ge=1)
-    restarts: int = Field(2, ge=1)
-    few_steps: int = Field(8, ge=1)
-    most_steps: int = Field(24, ge=1)
+    steps: Count = Field(20, ge=1)
+    restarts: Count = Field(2, ge=1)
+    few_steps: Count = Field(8, ge=1)
+    most_steps: Count = Field(24, ge=1)
