@@ -15,6 +15,7 @@ from pathlib import Path
 
 from authors import Row, SkippedError
 from authors.allocations import erk, lamp
+from authors.attacks import autoattack, carlini_wagner, parts, simple
 from authors.corruptions import corruptions
 from authors.hydra import hydra
 from authors.loops import attacks, averages
@@ -25,6 +26,8 @@ COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "corruptions": corruptions, "trades": trades, "mart": mart, "awp": awp, "ard": ard,
     "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra, "filters": filters,
     "groups": groups, "taylor": taylor, "synflow": synflow, "lamp": lamp, "erk": erk,
+    "autoattack": autoattack, "autoattack-parts": parts, "simple-attacks": simple,
+    "carlini-wagner": carlini_wagner,
 }  # fmt: skip
 
 

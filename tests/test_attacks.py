@@ -14,7 +14,7 @@ from prune_core.attacks import attacks, square
 from prune_core.attacks import pgd as adversary
 from prune_core.attacks.evaluation import accuracy, attack, evaluate, right
 from prune_core.data import datasets
-from prune_core.models.state import evaluating, seeded
+from prune_core.models.state import seeded
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
@@ -285,21 +285,3 @@ def test_attacks_that_rank_classes_need_enough_of_them() -> None:
     for name, least in (("apgd-dlr", 3), ("autoattack", 4)):
         with pytest.raises(ValueError, match=f"needs at least {least} classes; there are 2"):
             ATTACKS.load(name)(Linear().eval(), images, labels, THREAT)
-
-
-def test_an_attack_that_cheats_is_an_error(
-    trained: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("prune_core.attacks.attacks.fgsm", lambda net, images, *rest: images + 0.5)
-    stage = Evaluation(network=dense_stage(), attack="fgsm", threat=THREAT)
-    with pytest.raises(RuntimeError, match="left its ball"):
-        evaluate(trained, digits.test, stage)
-
-
-def test_evaluating_gives_every_layer_its_own_mode_back() -> None:
-    network = nn.Sequential(nn.BatchNorm2d(2), nn.Dropout())
-    network.train()
-    network[0].eval()
-    with evaluating(network):
-        assert not any(module.training for module in network.modules())
-    assert (network.training, network[0].training, network[1].training) == (True, False, True)

@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from prune_core.attacks.evaluation import attack
+from prune_core.attacks.evaluation import attack, evaluate, right
+from prune_core.data import datasets
+from prune_core.models.folding import Twin
+from prune_core.models.state import evaluating
+from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Threat
+from prune_core.specs.stages import Evaluation
+
+from conftest import THREAT, dense_stage
+from rows import names
 
 IMAGES = torch.full((4, 1, 2, 2), 0.5)
 STEP = {"linf": 1.0, "l2": 0.5}
@@ -45,3 +53,38 @@ def test_an_attack_may_not_leave_the_range_of_images(monkeypatch: pytest.MonkeyP
     network, labels = Constant(), torch.zeros(4, dtype=torch.long)
     with pytest.raises(RuntimeError, match="left the range of pixels"):
         attack(network, network, IMAGES + 0.45, labels, "outside:moves", Threat(eps=0.25))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(
+    "name", [n for n in names("attacks") if n not in ("square", "autoattack", "cw", "clean")]
+)
+def test_attacks_of_twins_take_images_of_several_colours(name: str, norm: str) -> None:
+    """A twin works channels-last on CPUs, and so come its gradients."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)
+    ).eval()
+    images = torch.rand(5, 3, 8, 8)
+    labels = network(images).argmax(1)
+    threat = Threat(norm=norm, eps=0.3 if norm == "linf" else 3.0)
+    found = attack(network, Twin(network), images, labels, name, threat)
+    assert "unbounded" in ATTACKS[name].traits or not right(network, found, labels).all()
+
+
+def test_an_attack_that_cheats_is_an_error(
+    trained: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prune_core.attacks.attacks.fgsm", lambda net, images, *rest: images + 0.5)
+    stage = Evaluation(network=dense_stage(), attack="fgsm", threat=THREAT)
+    with pytest.raises(RuntimeError, match="left its ball"):
+        evaluate(trained, digits.test, stage)
+
+
+def test_evaluating_gives_every_layer_its_own_mode_back() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.Dropout())
+    network.train()
+    network[0].eval()
+    with evaluating(network):
+        assert not any(module.training for module in network.modules())
+    assert (network.training, network[0].training, network[1].training) == (True, False, True)

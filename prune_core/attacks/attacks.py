@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from prune_core.attacks import carlini_wagner
 from prune_core.attacks.early_exit import Dropping
 from prune_core.attacks.evaluation import right
-from prune_core.attacks.pgd import margin, pursue, step_size
+from prune_core.attacks.pgd import ascend, margin, pursue, step_size
 from prune_core.attacks.square import search as random_search
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ATTACKS, CORRUPTIONS, method
@@ -43,12 +43,7 @@ def clean(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | N
 @method("fgsm", source="Goodfellow et al., 2015 (arXiv 1412.6572)", needs=("threat",))
 def fgsm(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """One gradient step of length eps, signed under linf and normalised under l2."""
-    if threat.norm == "linf":
-        return _run(torchattacks.FGSM(network, eps=threat.eps), images, labels)
-    attack = torchattacks.PGDL2(
-        network, eps=threat.eps, alpha=threat.eps, steps=1, random_start=False
-    )
-    return _run(attack, images, labels)
+    return ascend(network, images, labels, threat, 1, threat.eps, start="image")
 
 
 @method("pgd-<k>", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))

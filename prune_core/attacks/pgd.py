@@ -16,8 +16,8 @@ from prune_core.attacks.norms import NORMS
 from prune_core.models.state import evaluating
 from prune_core.specs.settings import Threat
 
-Start = Literal["uniform", "gaussian"]
-"""Uniform in the ball (Madry et al.), or Gaussian with deviation 0.001 (TRADES, MART)."""
+Start = Literal["uniform", "gaussian", "image"]
+"""Uniform in the ball (Madry et al.), Gaussian with deviation 0.001 (TRADES, MART), or no noise."""
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits [n, classes] and the target to a sum over images. It is a sum so that the gradient of
 an image does not depend on the number of images."""
@@ -132,6 +132,8 @@ def _begin(
     images: Tensor, threat: Threat, generator: torch.Generator | None, start: Start
 ) -> Tensor:
     norm = NORMS[threat.norm]
+    if start == "image":
+        return images.clone()
     if start == "uniform":
         noise = threat.eps * norm.start(images, generator)
     else:
