@@ -52,11 +52,10 @@ def kept(view: Channels, found: dict[str, Measured], points: int) -> np.ndarray:
     whole = int(view.costs.params(units))
     at = []
     for sparsity in (0.5, 0.8):
-        dials = np.linspace(0, 1, 401)
-        costs = [view.costs.params(np.rint(along(way, d) * units).astype(int)) for d in dials]
-        at.append(
-            along(way, float(dials[np.abs(np.array(costs) - (1 - sparsity) * whole).argmin()]))
-        )
+        budget = (1 - sparsity) * whole
+        places = [along(way, dial) for dial in np.linspace(0, 1, 401)]
+        gaps = [abs(view.costs.params(np.rint(p * units).astype(int)) - budget) for p in places]
+        at.append(places[int(np.argmin(gaps))])
     return np.stack(at)
 
 
@@ -129,9 +128,8 @@ def main() -> None:
         for name, rows in by.items():
             agreed, apart, epochs = (np.array(column) for column in zip(*rows, strict=True))
             far = "" if np.isnan(apart).any() else f"{apart.max():.2f}"
-            print(
-                f"| {name} | {agreed.mean():.2f} ({agreed.min():.2f}) | {far} | {epochs.mean():.1f} |"
-            )
+            agreeing = f"{agreed.mean():.2f} ({agreed.min():.2f})"
+            print(f"| {name} | {agreeing} | {far} | {epochs.mean():.1f} |")
         print(flush=True)
 
 
