@@ -37,12 +37,12 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "torchvision:<name>": {"name": "torchvision:mnasnet0_5", "params": 950322},
     },
     "criteria": {
-        name: {"name": name.replace("<k>", "1")} if "<k>" in name else {}
+        name: {"name": name.replace("<k>", "1").replace("<criterion>", "snip")}
         for name in (
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-norm", "group-fpgm",
-            "lamp", "bn-scale", "taylor", "adv-taylor", "hessian", "adv-hessian", "fisher",
-            "adv-fisher", "snip", "adv-snip", "grasp", "grasp-<k>", "synflow", "synflow-<k>",
-            "hrank", "chip", "apoz", "thinet", "hydra", "learned",
+            "lamp", "bn-scale", "taylor", "hessian", "fisher", "snip", "grasp", "grasp-<k>",
+            "synflow", "synflow-<k>", "hrank", "chip", "apoz", "thinet", "adv-<criterion>",
+            "hydra", "learned",
         )
     },
     "allocations": {

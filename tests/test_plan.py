@@ -178,6 +178,8 @@ IMPOSSIBLE = [
     ({"granularities": "[2:4]", "sparsities": "[0.3, 0.5]"}, "removes 50% at least, more than"),
     ({"sparsities": "[0.5, 0.99]"}, "layers keep at least pruning.min_keep 0.1 of their outputs"),
     ({"sparsities": "[0.5, 0.91]", "pruning": "{min_keep: 0.3}"}, "no network loses 0.91; lower"),
+    ({"criteria": "[l1, adv-l1]"}, "criterion 'adv-l1' is none: l1 reads no images"),
+    ({"criteria": "[adv-hydra]"}, "criterion 'adv-hydra' is none: hydra attacks images itself"),
     ({"granularities": "[4:4]"}, "removes nothing; give n:m with n less than m"),
     ({"allocations": "[fixed]"}, "needs pruning.ratios for resnet8"),
 ]  # fmt: skip
@@ -221,7 +223,7 @@ def test_the_sweeps_that_ship_make_a_plan(file: Path) -> None:
 
 def test_the_methods_sweep_leaves_no_method_out() -> None:
     sweep = read_sweep(SWEEPS / "methods.yaml")
-    assert set(sweep.criteria) == set(names("criteria"))
+    assert {CRITERIA[name].name for name in sweep.criteria} == set(CRITERIA.methods)
     assert set(sweep.allocations) == set(names("allocations"))
     assert set(sweep.granularities) == set(names("granularities"))
     channel_only = [n for n in sweep.criteria if "channels" in CRITERIA[n].traits]

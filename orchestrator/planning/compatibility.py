@@ -13,6 +13,9 @@ from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
 ROUNDING = 1e-9
 """What floating-point numbers may be apart that are equal by hand."""
 
+IMAGES = frozenset({"gradients", "maps", "inputs", "learned"})
+"""Needs of criteria that training images answer."""
+
 
 def contradictions(cells: Cells) -> list[str]:
     """Return a sentence on every combination that cannot work and that no rule excludes."""
@@ -43,6 +46,13 @@ def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:
 
 def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
     criterion, granularity = str(labels["criterion"]), str(labels["granularity"])
+    if inner := CRITERIA.arguments(criterion).get("criterion"):
+        needs = CRITERIA[str(inner)].needs
+        if "threat" in needs or not IMAGES.intersection(needs):
+            why = (
+                "attacks images itself" if {"threat", "trained"} & set(needs) else "reads no images"
+            )
+            yield f"criterion {criterion!r} is none: {inner} {why}"
     if "channels" in CRITERIA[criterion].traits and "weights" in GRANULARITIES[granularity].traits:
         yield (
             f"criterion {criterion!r} scores channels, not the weights of granularity "

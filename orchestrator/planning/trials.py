@@ -7,6 +7,7 @@ from functools import cache
 from typing import Literal, TypeVar
 
 from orchestrator.planning.cells import Cells, Labels, Settings
+from orchestrator.planning.compatibility import IMAGES
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import (
     ALLOCATIONS,
@@ -31,8 +32,6 @@ from prune_core.specs.stages import (
 )
 
 Unit = Literal["channel", "weight"]
-IMAGES = frozenset({"gradients", "maps", "inputs", "learned"})
-"""Needs of criteria that training images answer."""
 S = TypeVar("S", bound=Stage)
 
 

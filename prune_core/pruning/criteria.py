@@ -28,7 +28,7 @@ from prune_core.pruning.formulas import shares_of_the_larger, sums_of_distances
 from prune_core.pruning.layer import Layer
 from prune_core.pruning.maps import greedy_order, nuclear_falls
 from prune_core.pruning.synflow import ROUNDS
-from prune_core.specs.registry import method
+from prune_core.specs.registry import CRITERIA, method
 
 
 @method("random", source="the control of every criterion", traits=("comparable",))
@@ -126,12 +126,6 @@ def bn_scale(layer: Layer) -> Tensor:
     needs=("gradients",),
     traits=("comparable",),
 )
-@method(
-    "adv-taylor",
-    source="Molchanov et al., 2019 (arXiv 1906.10771), on adversarial images",
-    needs=("gradients", "threat"),
-    traits=("comparable",),
-)
 def taylor(layer: Layer) -> Tensor:
     """The squared first-order change of a batch's loss if the unit is removed; mean over batches.
 
@@ -144,12 +138,6 @@ def taylor(layer: Layer) -> Tensor:
     "hessian",
     source="LeCun et al., 1990 (OBD); estimated as Dangel et al., 2020 (arXiv 1912.10985)",
     needs=("gradients",),
-    traits=("comparable",),
-)
-@method(
-    "adv-hessian",
-    source="LeCun et al., 1990 (OBD), on adversarial images",
-    needs=("gradients", "threat"),
     traits=("comparable",),
 )
 def hessian(layer: Layer) -> Tensor:
@@ -167,12 +155,6 @@ def hessian(layer: Layer) -> Tensor:
     needs=("gradients",),
     traits=("comparable",),
 )
-@method(
-    "adv-fisher",
-    source="Theis et al., 2018 (arXiv 1801.05787), on adversarial images",
-    needs=("gradients", "threat"),
-    traits=("comparable",),
-)
 def fisher(layer: Layer) -> Tensor:
     """Half the mean square, over images, of the first-order change: the empirical Fisher."""
     return 0.5 * layer.squared_change(1)
@@ -182,12 +164,6 @@ def fisher(layer: Layer) -> Tensor:
     "snip",
     source="Lee et al., 2019 (arXiv 1810.02340)",
     needs=("gradients",),
-    traits=("comparable",),
-)
-@method(
-    "adv-snip",
-    source="Lee et al., 2019 (arXiv 1810.02340), on adversarial images",
-    needs=("gradients", "threat"),
     traits=("comparable",),
 )
 def snip(layer: Layer) -> Tensor:
@@ -273,6 +249,13 @@ def thinet(layer: Layer) -> Tensor:
     not done, since fine-tuning is a factor of its own here.
     """
     return greedy_order(layer.inputs.double())
+
+
+@method("adv-<criterion>", source="that of the criterion, on adversarial images", needs=("threat",))
+def adversarial(layer: Layer, criterion: str) -> Tensor:
+    """Another criterion, with adversarial images in the place of clean ones."""
+    scores: Tensor = CRITERIA.load(criterion)(layer)
+    return scores
 
 
 @method(

@@ -12,6 +12,7 @@ PLACEHOLDERS = {
     "severity": r"[1-5]",
     "name": r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
     "objective": r".+",
+    "criterion": r".+",
     "corruption": r"[a-z-]+",
     "attack": r"[^+]+",
     "then": r".+",
@@ -19,6 +20,7 @@ PLACEHOLDERS = {
 """What each placeholder matches, as a regular expression."""
 INNER = {
     "objective": "objectives",
+    "criterion": "criteria",
     "corruption": "corruptions",
     "attack": "attacks",
     "then": "attacks",
