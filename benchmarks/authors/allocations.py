@@ -19,7 +19,7 @@ SPARSITIES = (0.9, 0.95, 0.99)
 
 
 def lamp(originals: Path) -> Iterator[Row]:
-    """LAMP, ERK and global magnitude as LAMP's authors compare them."""
+    """LAMP and what its authors compare it with: ERK, global magnitude, uniform+."""
     tools = originals / "layer-adaptive-sparsity" / "tools"
     imports = (
         "import torch\nimport torch.nn as nn\nfrom torch.nn.utils import prune\nimport numpy as np"
@@ -28,7 +28,8 @@ def lamp(originals: Path) -> Iterator[Row]:
     helpers = functions_of(tools / "utils.py", imports + "\nfrom copy import deepcopy", {})
     for name in ("get_weights", "get_modules"):
         setattr(theirs, name, getattr(helpers, name))
-    for ours, other in (("lamp", "lamp"), ("erk", "erk"), ("global", "glob")):
+    names = {"lamp": "lamp", "erk": "erk", "global": "glob", "uniform-plus": "unifplus"}
+    for ours, other in names.items():
         for sparsity in SPARSITIES:
             network = built()
             mine = shares(network, ours, sparsity)
@@ -71,6 +72,7 @@ def shares(network: nn.Module, allocation: str, sparsity: float) -> dict[str, fl
         units=units,
         shapes={module.name: module.shape for module in modules},
         scores={name: each.double().numpy() for name, each in scores.items()},
+        outputs=frozenset({"network.classifier"}),
     )
     found = solve(
         {name: Limits.of(count, 0.0) for name, count in units.items()},
