@@ -72,7 +72,7 @@ def test_facts_of_a_file_without_a_digest_of_its_own_are_read_whole(
     from safetensors.torch import save
 
     text = '{"structure": 1}'
-    digest = state._digest_of(TENSORS, text)
+    digest = state._digest_of(TENSORS, text, {})
     data = save(TENSORS, {"facts": text, "digest": digest})
     storage.write(data, "artifacts", *PATH)
     sizes = read(storage, monkeypatch)

@@ -228,19 +228,26 @@ def test_map_criteria_one_map_at_a_time(trained: nn.Module, digits: Dataset) -> 
 
 def test_what_channels_add_sums_to_the_output() -> None:
     """ThiNet's samples: over channels they sum to the layer's output at some place, bias aside."""
-    layers = (nn.Conv2d(6, 4, 3, stride=2, padding=1), nn.Linear(6, 4))
-    for layer, inputs in zip(layers, (torch.randn(3, 6, 7, 7), torch.randn(3, 6)), strict=True):
+    pairs = [
+        (nn.Conv2d(6, 4, 3, stride=2, padding=1), torch.randn(3, 6, 7, 7)),
+        (nn.Conv2d(6, 4, 3, padding="same", padding_mode="circular"), torch.randn(3, 6, 7, 7)),
+        (nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1), torch.randn(3, 6, 4, 4)),
+        (nn.Conv1d(6, 4, 3, stride=2), torch.randn(3, 6, 9)),
+        (nn.Linear(6, 4), torch.randn(3, 6)),
+    ]
+    for layer, inputs in pairs:
         found = contributions(layer, inputs, torch.Generator().manual_seed(0)).sum(1)
         bias = layer.bias.view(1, -1, *[1] * (inputs.dim() - 2))
         outputs = (layer(inputs) - bias).flatten().detach()
         nearest = (found[:, None].detach() - outputs[None]).abs().min(1).values
         assert float(nearest.max()) < 1e-5
+        assert found.unique().numel() >= 12
 
 
 def test_thinet_takes_away_what_changes_the_output_least() -> None:
     samples = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)).double()
     samples *= torch.tensor([3.0, 0.1, 1.0, 2.0, 0.5, 1.5])
-    member = Member("x", "in", range(6), range(6))
+    member = Member("x", "in", range(6), range(6), 1)
     order = thinet(Layer("x", samples, torch.Generator(), member, None, "x", samples))
     removed: list[int] = []
     while len(removed) < 6:  # the paper's greedy search, by brute force

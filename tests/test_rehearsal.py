@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,76 +17,9 @@ from prune_core.specs.stages import Pruned
 
 import outside
 from conftest import pruned_stage
+from odd_networks import RIGHT, WRONG, Make, conv
 
 Shape = tuple[int, int, int]
-
-
-def conv(before: int, width: int, **more: int) -> nn.Conv2d:
-    return nn.Conv2d(before, width, 3, padding=1, **more)
-
-
-class Head(nn.Module):
-    def __init__(self, width: int, classes: int, *body: nn.Module, form: Callable = lambda x: x):
-        super().__init__()
-        self.body, self.fc, self.form = nn.Sequential(*body), nn.Linear(width, classes), form
-
-    def forward(self, images: Tensor) -> object:
-        return self.form(self.fc(self.body(images).mean((2, 3))))
-
-
-def plain(shape: Shape, classes: int, form: Callable = lambda x: x) -> nn.Module:
-    return Head(8, classes, conv(shape[0], 8), nn.ReLU(), conv(8, 8), nn.ReLU(), form=form)
-
-
-def normed(shape: Shape, classes: int) -> nn.Module:
-    network = plain(shape, classes)
-    nn.utils.parametrizations.weight_norm(network.body[2])
-    return network
-
-
-def raising(shape: Shape, classes: int) -> nn.Module:
-    raise KeyError("no such thing")
-
-
-WRONG: dict[str, tuple[Callable[..., nn.Module], str, str]] = {
-    "pair": (lambda s, c: plain(s, c, lambda x: (x, x)), "weight", "returns a tuple; it must"),
-    "named": (lambda s, c: plain(s, c, lambda x: {"logits": x}), "weight", "returns a dict; it"),
-    "few": (lambda s, c: plain(s, c - 2), "weight", r"returns a tensor \[2, 8\] for 2 images"),
-    "flat": (lambda s, c: plain(s, c, lambda x: x[0]), "weight", r"returns a tensor \[10\]"),
-    "no images": (lambda s, c: plain((5, 8, 8), c), "weight", "cannot take images of"),
-    "raising": (raising, "weight", "cannot be built: KeyError: 'no such thing'"),
-    "weight norm": (normed, "channel", "body.2: its weight is computed by a parametrization"),
-    "weight norm, masks": (normed, "weight", "body.2: its weight is computed by"),
-    "transposed": (
-        lambda s, c: Head(8, c, conv(s[0], 8), nn.ConvTranspose2d(8, 8, 2, 2), nn.ReLU()),
-        "channel", "body.1: a transposed convolution cannot be pruned by channel",
-    ),
-    "multiplier": (
-        lambda s, c: Head(16, c, conv(s[0], 8), conv(8, 16, groups=8), nn.ReLU()),
-        "channel", "body.1: a depthwise convolution with 16 outputs for 8 channels",
-    ),
-    "groups": (
-        lambda s, c: Head(8, c, conv(s[0], 8), conv(8, 8, groups=2)),
-        "channel", "body.1: a convolution in 2 groups cannot be pruned by channel",
-    ),
-}  # fmt: skip
-RIGHT: dict[str, Callable[..., nn.Module]] = {
-    "plain": plain,
-    "prelu": lambda s, c: Head(8, c, conv(s[0], 8), nn.PReLU(8), conv(8, 8), nn.PReLU(8)),
-    "one prelu": lambda s, c: Head(8, c, conv(s[0], 8), nn.PReLU(), conv(8, 8), nn.PReLU()),
-    "instance norm": lambda s, c: Head(
-        8, c, conv(s[0], 8), nn.InstanceNorm2d(8, affine=True), nn.ReLU(), conv(8, 8)
-    ),
-    "bare instance norm": lambda s, c: Head(
-        8, c, conv(s[0], 8), nn.InstanceNorm2d(8), nn.ReLU(), conv(8, 8)
-    ),
-    "one place": lambda s, c: Head(
-        8, c, conv(s[0], 8), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8), nn.ReLU(), conv(8, 8)
-    ),
-    "depthwise": lambda s, c: Head(
-        8, c, conv(s[0], 8), conv(8, 8, groups=8), nn.ReLU(), conv(8, 8)
-    ),
-}
 
 
 def asked(granularity: str, sparsity: float = 0.6, **changes: object) -> Pruned:
@@ -95,10 +27,11 @@ def asked(granularity: str, sparsity: float = 0.6, **changes: object) -> Pruned:
 
 
 def faults(
-    make: Callable[..., nn.Module], granularity: str, data: Dataset, patch: pytest.MonkeyPatch
+    make: Make, granularities: list[str], data: Dataset, patch: pytest.MonkeyPatch
 ) -> list[str]:
     patch.setattr(outside, "layer_scaled", make)
-    return rehearse("outside:layer_scaled", data, [asked(granularity)]).faults
+    stages = map(asked, granularities)
+    return rehearse("outside:layer_scaled", data.shape, data.classes, stages).faults
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -106,18 +39,17 @@ def test_a_network_that_cannot_work_is_named_with_what_is_wrong(
     what: str, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, granularity, said = WRONG[what]
-    (fault,) = faults(make, granularity, digits, monkeypatch)
+    (fault,) = faults(make, [granularity], digits, monkeypatch)
     assert fault.startswith("architecture 'outside:layer_scaled' ")
     with pytest.raises(ValueError, match=said):
         raise ValueError(fault)
 
 
-@pytest.mark.parametrize("granularity", ["channel", "weight", "2:4"])
 @pytest.mark.parametrize("what", RIGHT)
 def test_a_network_that_can_be_pruned_has_no_fault(
-    what: str, granularity: str, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+    what: str, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert faults(RIGHT[what], granularity, digits, monkeypatch) == []
+    assert faults(RIGHT[what], ["channel", "weight"], digits, monkeypatch) == []
 
 
 class Viewed(nn.Module):
@@ -146,7 +78,7 @@ def test_a_network_that_flattens_by_view_has_a_twin(digits: Dataset) -> None:
 
 
 def test_our_smallest_architecture_is_rehearsed_without_a_fault(digits: Dataset) -> None:
-    rehearsal = rehearse("resnet8", digits, map(asked, ("channel", "weight", "2:4")))
+    rehearsal = rehearse("resnet8", digits.shape, 10, map(asked, ("channel", "weight", "2:4")))
     assert rehearsal == Rehearsal([], [])
     assert architectures.build("resnet8", digits.shape, 10, (0.5,), (0.5,), 0) is not None
 
@@ -170,6 +102,6 @@ LIMITS = [
 def test_budgets_are_compared_with_what_a_network_can_lose(
     granularity: str, sparsity: float, changes: dict, kind: str, words: str, digits: Dataset
 ) -> None:
-    found = rehearse("resnet8", digits, [asked(granularity, sparsity, **changes)])
+    found = rehearse("resnet8", digits.shape, 10, [asked(granularity, sparsity, **changes)])
     assert (len(found.faults), len(found.notes)) == (kind == "fault", kind == "note")
     assert words in "".join(found.faults + found.notes)

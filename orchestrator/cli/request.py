@@ -96,7 +96,7 @@ def _network_faults(plan: Plan, data: Dataset, console: Console) -> list[str]:
     faults: list[str] = []
     for architecture, prunings in wanted.items():
         with console.status(f"checking {architecture}"):
-            rehearsal = rehearse(architecture, data, prunings)
+            rehearsal = rehearse(architecture, data.shape, data.classes, prunings)
         faults += rehearsal.faults
         if len(plan.sweep.allocations) > 1:
             for note in rehearsal.notes:

@@ -131,8 +131,8 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def _digest_of(tensors: dict[str, Tensor], facts: str) -> str:
-    parts = [facts.encode()]
+def _digest_of(tensors: dict[str, Tensor], facts: str, tied: dict[str, str]) -> str:
+    parts = [facts.encode(), *(f"{name}={first}".encode() for name, first in tied.items())]
     for name in sorted(tensors):
         tensor = tensors[name]
         parts += [f"{name}{tensor.dtype}{list(tensor.shape)}".encode()]
@@ -144,9 +144,17 @@ def _pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
     text = json.dumps(facts, sort_keys=True)
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    digests = {"digest": _digest_of(on_cpu, text), "facts_digest": _digest(text.encode())}
-    packed: bytes = save(on_cpu, {"facts": text, **digests})
+    names: dict[tuple[object, ...], str] = {}
+    tied: dict[str, str] = {}
+    on_cpu: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and (first := names.setdefault(place, name)) != name:
+            tied[name] = first  # a weight that two layers share is written once
+        else:
+            on_cpu[name] = tensor.detach().cpu().contiguous()
+    digests = {"digest": _digest_of(on_cpu, text, tied), "facts_digest": _digest(text.encode())}
+    packed: bytes = save(on_cpu, {"facts": text, "tied": json.dumps(tied), **digests})
     return packed
 
 
@@ -182,8 +190,10 @@ def _unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = load(data)
         header = _header(data)
         facts, digest = header["facts"], header["digest"]
+        tied: dict[str, str] = json.loads(header.get("tied", "{}"))
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"no whole safetensors file: {error}") from error
-    if digest != _digest_of(tensors, facts):
+    if digest != _digest_of(tensors, facts, tied):
         raise ValueError("its digest does not match")
+    tensors |= {name: tensors[first] for name, first in tied.items()}
     return tensors, json.loads(facts)

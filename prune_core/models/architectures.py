@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from prune_core.models.library import fit_patches, timm_network, torchvision_network
 from prune_core.models.small_images import VGG, ResNet, WideResNet
+from prune_core.models.state import evaluating
 from prune_core.specs.registry import ARCHITECTURES, method
 
 Shape = tuple[int, int, int]
@@ -83,6 +85,9 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES.load(architecture)(shape, classes)
+        if any(map(is_lazy, network.parameters())):  # as large as what it reads first
+            with evaluating(network), torch.no_grad():
+                network(torch.zeros(2, *shape))
     return Classifier(Normalise(mean, std), network)
 
 

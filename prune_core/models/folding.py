@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 
 import torch
 from torch import Tensor, fx, nn
@@ -110,6 +111,7 @@ def foldable(network: nn.Module) -> list[tuple[str, str]]:
         # network that cannot be traced are just as right, only slower.
         log.info("%s cannot be traced, so it is not folded: %s", type(network).__name__, error)
         return []
+    owners = Counter(id(p) for _, p in network.named_parameters(remove_duplicate=False))
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
     pairs = []
     for node in graph.nodes:
@@ -124,6 +126,7 @@ def foldable(network: nn.Module) -> list[tuple[str, str]]:
             and norm.track_running_stats
             and len(before.users) == 1
             and all(calls.count(name) == 1 for name in pair)
+            and all(owners[id(weight)] == 1 for weight in convolution.parameters())  # not tied
         ):
             pairs.append(pair)
     return pairs

@@ -6,15 +6,15 @@ The logits of the classifier are never pruned.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_core.models.third_party import torch_pruning as tp
 from prune_core.pruning.costs import ChannelCosts, LayerCost, Width
+from prune_core.pruning.graph import bounded, dependency_graph
 from prune_core.pruning.groups import (
     Member,
     PrunableModule,
@@ -23,13 +23,10 @@ from prune_core.pruning.groups import (
     Structure,
     highest,
     positions,
-    refuse_computed,
 )
 from prune_core.pruning.heads import Heads
+from prune_core.pruning.layers import INSTEAD, NORMS, WEIGHTED, axes, refuse_uncuttable, widths
 from prune_core.pruning.outputs import output_layers
-
-NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.PReLU)
-"""Layers with parameters along the channels that they pass on."""
 
 
 class Channels:
@@ -49,51 +46,22 @@ class Channels:
             raise ValueError(
                 "frozen parameters cannot be pruned by channel; unfreeze all of them first"
             )
+        refuse_uncuttable(network)
         self._layers = dict(network.named_modules())
-        self._refuse_unknown()
         self._heads = {h.qkv: h for h in Heads.of(network)}
-        self._graph = _graph(network, shape)
+        images = nn.Parameter(torch.zeros(2, *shape, device=next(network.parameters()).device))
+        self._graph = dependency_graph(network, images)
         names: dict[Any, str] = {layer: name for name, layer in self._layers.items()}
         names |= {parameter: name for name, parameter in network.named_parameters()}
         fixed = output_layers(network, shape)
         fixed += [self._layers[name] for name in _attentions(self._layers)]
-        groups = self._graph.get_all_groups(
-            ignored_layers=fixed, root_module_types=[nn.Conv2d, nn.Linear]
-        )
-        modules = [_module(group, names) for group in groups]
+        with bounded():
+            groups = list(self._graph.get_all_groups(fixed, root_module_types=WEIGHTED))
+        modules = [_module(group, names) for group in groups if not _holds(group, images)]
         modules += [head.module() for head in self._heads.values()]
         order = {name: index for index, name in enumerate(self._layers)}
         self.modules: Sequence[PrunableModule] = sorted(modules, key=lambda m: order[m.name])
         self.costs = _costs(network, shape, self.modules)
-
-    def _refuse_unknown(self) -> None:
-        refuse_computed(self._layers)
-        for name, layer in self._layers.items():
-            if isinstance(layer, nn.ConvTranspose2d):
-                raise ValueError(
-                    f"{name}: a transposed convolution cannot be pruned by channel; use "
-                    "granularity weight"
-                )
-            if (
-                isinstance(layer, nn.Conv2d)
-                and layer.groups == layer.in_channels > 1
-                and layer.out_channels != layer.in_channels
-            ):
-                raise ValueError(
-                    f"{name}: a depthwise convolution with {layer.out_channels} outputs for "
-                    f"{layer.in_channels} channels cannot be pruned by channel; use granularity "
-                    "weight"
-                )
-            if isinstance(layer, nn.Conv2d) and layer.groups not in (1, layer.in_channels):
-                raise ValueError(
-                    f"{name}: a convolution in {layer.groups} groups cannot be pruned by channel; "
-                    "use granularity weight"
-                )
-            if isinstance(layer, nn.MultiheadAttention):
-                raise ValueError(
-                    f"{name}: torch's MultiheadAttention cannot be pruned by channel; "
-                    "use granularity weight, or the network of the same name from timm"
-                )
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -129,10 +97,7 @@ class Channels:
         return {module.name: sorted(kept[module.name]) for module in self.modules}
 
     def _units(self, name: str) -> int:
-        if name in self._heads:
-            return self._heads[name].count
-        layer = self._layers[name]
-        return int(layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features)
+        return self._heads[name].count if name in self._heads else widths(self._layers[name])[0]
 
 
 def _attentions(layers: Mapping[str, nn.Module]) -> list[str]:
@@ -140,29 +105,16 @@ def _attentions(layers: Mapping[str, nn.Module]) -> list[str]:
     return [name for name in layers if name.rpartition(".")[2] == "qkv"]
 
 
-def _graph(network: nn.Module, shape: Shape) -> Any:
-    device = next(network.parameters()).device
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    with torch.enable_grad(), warnings.catch_warnings():
-        # Single parameters (a class token) are pruned along their last dimension, as they should.
-        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
-        graph = tp.DependencyGraph().build_dependency(
-            network, example_inputs=torch.zeros(2, *shape, device=device)
-        )
-    for module, training in modes:
-        module.training = training
-    return graph
+def _holds(group: Any, images: nn.Parameter) -> bool:
+    return any(item.dep.target.module is images for item in group)
 
 
 def _module(group: Any, names: Mapping[Any, str]) -> PrunableModule:
     members: dict[tuple[str, Side], Member] = {}
     for item in group:
-        layer = item.dep.target.module
-        side = _side(layer, item.dep.handler.__name__)
-        if side is not None:
-            member = Member(names[layer], side, tuple(item.idxs), tuple(item.root_idxs))
-            members.setdefault((member.layer, side), member)
+        member = _member(item, names)
+        if member is not None:
+            members.setdefault((member.layer, member.side), member)
     root = group[0].dep.target.module
     return PrunableModule(
         names[root],
@@ -172,24 +124,37 @@ def _module(group: Any, names: Mapping[Any, str]) -> PrunableModule:
     )
 
 
-def _side(layer: Any, handler: str) -> Side | None:
+def _member(item: Any, names: Mapping[Any, str]) -> Member | None:
     """Return the side of a layer that a dependency touches; None for what holds no parameter."""
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-        return "out" if handler == "prune_out_channels" else "in"
+    layer, units, channels = item.dep.target.module, tuple(item.idxs), tuple(item.root_idxs)
+    if isinstance(layer, WEIGHTED):
+        out, inputs = axes(layer)
+        if item.dep.handler.__name__ == "prune_out_channels":
+            return Member(names[layer], "out", units, channels, out)
+        return Member(names[layer], "in", units, channels, inputs)
+    if isinstance(layer, nn.Embedding):  # a parameter of its own, as a class token is
+        return Member(f"{names[layer]}.weight", "norm", units, channels)
     if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
         return None  # of all channels alike
-    return "norm" if isinstance(layer, (*NORMS, nn.Parameter)) else None
+    if isinstance(layer, (*NORMS, nn.Parameter)):
+        return Member(names[layer], "norm", units, channels)
+    if next(layer.parameters(), None) is not None:
+        raise ValueError(
+            f"{names[layer]}: a layer of type {type(layer).__name__} cannot be pruned by channel; "
+            f"use {INSTEAD}"
+        )
+    return None
 
 
 def _costs(network: nn.Module, shape: Shape, modules: Sequence[PrunableModule]) -> ChannelCosts:
     applied = positions(network, shape)
     costs: dict[str, LayerCost] = {}
     for name, layer in network.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, WEIGHTED):
+            out, inputs = widths(layer)
             kernel = layer.weight[0, 0].numel()
             bias = int(layer.bias is not None)
-            out, inputs = Width(layer.weight.shape[0]), Width(layer.weight.shape[1])
-            costs[name] = LayerCost(out, inputs, kernel, bias, applied[name])
+            costs[name] = LayerCost(Width(out), Width(inputs), kernel, bias, applied[name])
         elif isinstance(layer, NORMS):
             parameters = list(layer.parameters(recurse=False))
             width = len(parameters[0]) if parameters else 0
@@ -207,6 +172,6 @@ def _costs(network: nn.Module, shape: Shape, modules: Sequence[PrunableModule]) 
             side.per_channel[module.name] = len(member.units) // module.units
     layers, names = list(costs.values()), [module.name for module in modules]
     model = ChannelCosts(layers, names, other=0)
-    whole = model.params(torch.tensor([module.units for module in modules]).numpy())
+    whole = model.params(np.array([module.units for module in modules], dtype=np.int64))
     other = sum(parameter.numel() for parameter in network.parameters()) - int(whole)
     return ChannelCosts(layers, names, other)

@@ -16,20 +16,27 @@ from prune_core.specs.registry import GRANULARITIES, method
 
 
 @method(
-    "channel", source="Li et al., 2017 (arXiv 1608.08710); Fang et al., 2023 (arXiv 2301.12900)"
+    "channel",
+    source="Li et al., 2017 (arXiv 1608.08710); Fang et al., 2023 (arXiv 2301.12900)",
+    revision=2,
 )
 def channel(network: nn.Module, shape: Shape) -> PrunableView:
     """Coupled channels and whole attention heads: the network becomes physically smaller."""
     return Channels(network, shape)
 
 
-@method("weight", source="Han et al., 2015 (arXiv 1506.02626)", traits=("weights",))
+@method("weight", source="Han et al., 2015 (arXiv 1506.02626)", traits=("weights",), revision=2)
 def weight(network: nn.Module, shape: Shape) -> PrunableView:
     """Single weights of convolutions and linear layers, masked."""
     return Weights(network, shape)
 
 
-@method("<n>:<m>", source="Mishra et al., 2021 (arXiv 2104.08378)", traits=("weights",))
+@method(
+    "<n>:<m>",
+    source="Mishra et al., 2021 (arXiv 2104.08378)",
+    traits=("weights",),
+    revision=2,
+)
 def pattern(network: nn.Module, shape: Shape, n: int, m: int) -> PrunableView:
     """Single weights, masked; of every m consecutive inputs at most n are kept, such as 2:4."""
     return Weights(network, shape, (n, m))

@@ -14,10 +14,11 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.modules.conv import _ConvNd
 
 from prune_core.models.state import evaluating
 from prune_core.pruning.costs import Costs
+from prune_core.pruning.layers import WEIGHTED, weighted
 
 Side = Literal["out", "in", "norm", "weight"]
 """``out``: a layer that makes channels; ``in``: one that reads them; ``norm``: a normalisation of
@@ -39,19 +40,20 @@ class Member:
         units: Indices along this side of the layer's weight.
         channels: The channel of the module that each of these units belongs to. Several units may
             belong to one: the rows of a head, the inputs that a flattened map becomes.
+        axis: The dimension of the weight that the units lie along; see `layers.axes`.
     """
 
     layer: str
     side: Side
     units: Sequence[int]
     channels: Sequence[int]
+    axis: int = 0
 
     def rows(self, weight: Tensor) -> Tensor:
         """Return a tensor shaped as the layer's weight as [channels, weights of a channel]."""
         if self.side == "weight":
             return weight.reshape(-1, 1)
-        across = weight.transpose(0, 1) if self.side == "in" else weight
-        return self.by_channel(across, dim=0).flatten(1)
+        return self.by_channel(weight.movedim(self.axis, 0), dim=0).flatten(1)
 
     def by_channel(self, tensor: Tensor, dim: int) -> Tensor:
         """Return a tensor with the dimension of its units as two: channels, units of a channel."""
@@ -65,12 +67,11 @@ class Member:
         """Return the layer's weight times a gate of its channels [channels]."""
         if self.side == "weight":
             return weight * gate.view(weight.shape)
-        dim = int(self.side == "in")
         units = torch.as_tensor(self.units, device=weight.device)
         channels = torch.as_tensor(self.channels, device=weight.device)
-        factors = torch.ones(weight.shape[dim], dtype=gate.dtype, device=weight.device)
+        factors = torch.ones(weight.shape[self.axis], dtype=gate.dtype, device=weight.device)
         factors = factors.index_copy(0, units, gate[channels])
-        return weight * factors.view(-1, *[1] * (weight.dim() - dim - 1))
+        return weight * factors.view(-1, *[1] * (weight.dim() - self.axis - 1))
 
     @cached_property
     def _order(self) -> list[int]:
@@ -149,42 +150,32 @@ def highest(scores: Tensor, count: int) -> list[int]:
 def positions(network: nn.Module, shape: Shape) -> dict[str, int]:
     """Count at how many places each convolution or linear layer is applied to one image.
 
+    A transposed convolution is applied to every place of its input.
+
     Args:
         network: It stays as it is.
         shape: The shape of an image.
 
     Returns:
-        The counts by layer. If a layer runs several times, its places add up.
+        The counts by layer. If a layer, or its weight, is used several times, its places add up.
     """
-    places: dict[str, int] = {}
+    names = {id(layer.weight): name for name, layer in weighted(network).items()}
+    places = dict.fromkeys(names.values(), 0)
 
-    def note(name: str) -> object:
-        def hook(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-            width = layer.out_channels if isinstance(layer, nn.Conv2d) else output.shape[-1]
-            places[name] = places.get(name, 0) + output.numel() // int(width)  # of one image
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            count = output.numel() // layer.out_features
+        elif isinstance(layer, _ConvNd):
+            read, made = layer.in_channels, layer.out_channels
+            count = inputs[0].numel() // read if layer.transposed else output.numel() // made
+        places[names[id(layer.weight)]] += count  # of one image
 
-        return hook
-
-    layers = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    hooks = [layer.register_forward_hook(note(name)) for name, layer in layers.items()]  # type: ignore[arg-type] # torch's hook type admits any callable
+    layers = [layer for layer in network.modules() if isinstance(layer, WEIGHTED)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
         with evaluating(network), torch.no_grad():
             network(torch.zeros(1, *shape, device=next(network.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: places.get(name, 0) for name in layers}
-
-
-def refuse_computed(layers: Mapping[str, nn.Module]) -> None:
-    """Refuse layers whose weight is computed from others, as by weight normalisation.
-
-    Raises:
-        ValueError: It names the first.
-    """
-    for name, layer in layers.items():
-        if is_parametrized(layer):
-            raise ValueError(
-                f"{name}: its weight is computed by a parametrization, so that cutting it changes "
-                "nothing; write it in with torch.nn.utils.parametrize.remove_parametrizations"
-            )
+    return places

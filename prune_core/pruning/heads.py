@@ -57,7 +57,7 @@ class Heads:
         heads, width = self.count, int(self.attention.head_dim)
         owner = tuple(unit // width for unit in range(heads * width))
         made = Member(self.qkv, "out", tuple(range(3 * heads * width)), owner * 3)
-        read = Member(f"{self.name}.proj", "in", tuple(range(heads * width)), owner)
+        read = Member(f"{self.name}.proj", "in", tuple(range(heads * width)), owner, 1)
         return PrunableModule(self.qkv, heads, (made, read), tuple(self.attention.qkv.weight.shape))
 
     def keep(self, heads: Sequence[int]) -> None:

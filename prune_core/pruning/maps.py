@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
+
+from prune_core.pruning.layers import axes
 
 PLACES = 10
 """The number of places of each feature map at which ThiNet's reconstruction is sampled."""
@@ -35,13 +40,15 @@ def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) 
         Luo et al., 2017 (ThiNet, arXiv 1707.06342), eq. 4.
     """
     weight = layer.get_parameter("weight").detach()
+    if isinstance(layer, _ConvNd) and not _unfolds(layer):
+        return _by_convolutions(layer, weight, inputs, generator)
     weight = weight.reshape(*weight.shape[:2], -1)  # [out, c, kernel]
     if isinstance(layer, nn.Conv2d):
         patches = F.unfold(
             inputs,
             layer.kernel_size,
             dilation=layer.dilation,
-            padding=layer.padding,  # type: ignore[arg-type] # no prunable reader pads by name
+            padding=layer.padding,  # type: ignore[arg-type] # `_unfolds` says that it is no name
             stride=layer.stride,
         )
         # [n, places, c, kernel]
@@ -54,6 +61,29 @@ def contributions(layer: nn.Module, inputs: Tensor, generator: torch.Generator) 
     device = inputs.device
     added: Tensor = seen[images.to(device), places.to(device)] * weight[outputs.to(device)]
     return added.sum(2)
+
+
+def _unfolds(layer: _ConvNd) -> bool:
+    plain = isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros"
+    return plain and not isinstance(layer.padding, str)
+
+
+def _by_convolutions(
+    layer: _ConvNd, weight: Tensor, inputs: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Return the same for other convolutions: each channel is convolved by itself."""
+    out, channels = axes(layer)
+    count = weight.shape[channels]
+    alone = copy.copy(layer)
+    alone.groups = alone.in_channels = alone.out_channels = count
+    added = []
+    for image in inputs:
+        for output in torch.randint(weight.shape[out], (PLACES,), generator=generator).tolist():
+            one = weight.select(out, output).unsqueeze(1)  # [c, 1, kernel], transposed or not
+            alone._parameters = {"weight": nn.Parameter(one), "bias": None}
+            made = alone.forward(image.unsqueeze(0))[0].flatten(1)  # past the layer's hooks
+            added.append(made[:, torch.randint(made.shape[1], (), generator=generator)])
+    return torch.stack(added)
 
 
 def nuclear_falls(rows: Tensor) -> Tensor:

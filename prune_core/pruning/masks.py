@@ -3,7 +3,8 @@
 A mask is a buffer ``mask`` of its layer, so it is saved, copied and moved with the network. `hold`
 sets masked weights to zero again after a training step. Under a pattern n:m, at most n of every m
 consecutive input channels keep their weight at each place of the kernel, as sparse tensor cores
-need it. A layer whose number of input channels is no multiple of m is not pruned.
+need it. A layer whose number of input channels is no multiple of m is not pruned, nor is a
+transposed convolution.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from prune_core.pruning.groups import (
     Structure,
     highest,
     positions,
-    refuse_computed,
 )
+from prune_core.pruning.layers import axes, refuse_computed, weighted, widths
 from prune_core.pruning.outputs import output_layers
 
 
@@ -43,7 +44,7 @@ class Weights:
         pattern: tuple[int, int] | None = None,
     ):
         self._network, self._shape, self._pattern = network, shape, pattern
-        refuse_computed(dict(network.named_modules()))
+        refuse_computed(network)
         layers = maskable(network)
         self._layers = {
             name: layer for name, layer in layers.items() if pattern is None or fits(layer, pattern)
@@ -111,7 +112,7 @@ class Weights:
 
 def maskable(network: nn.Module) -> dict[str, nn.Module]:
     """Return the layers that can have a mask, by name: convolutions and linear layers."""
-    return {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    return weighted(network)
 
 
 def attach(layer: nn.Module, mask: Tensor | None = None) -> None:
@@ -160,8 +161,8 @@ def hold(layers: Iterable[nn.Module]) -> None:
 
 
 def fits(layer: nn.Module, pattern: tuple[int, int]) -> bool:
-    """Return whether the number of a layer's input channels is a multiple of m."""
-    return int(layer.get_parameter("weight").shape[1]) % pattern[1] == 0
+    """Return whether a layer's inputs lie along its rows, and their number is a multiple of m."""
+    return axes(layer)[1] == 1 and widths(layer)[1] % pattern[1] == 0
 
 
 def best_of_groups(scores: Tensor, pattern: tuple[int, int]) -> Tensor:

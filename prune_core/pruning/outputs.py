@@ -10,6 +10,7 @@ from torch import nn
 
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import Shape
+from prune_core.pruning.layers import WEIGHTED
 
 PRODUCTS = ("ConvolutionBackward", "AddmmBackward", "MmBackward", "BmmBackward")
 """What autograd calls the products that layers compute; what follows them keeps their channels."""
@@ -29,8 +30,7 @@ def output_layers(network: nn.Module, shape: Shape) -> list[nn.Module]:
     Raises:
         ValueError: The logits are of no convolution and no linear layer.
     """
-    kinds = (nn.Conv2d, nn.Linear)
-    layers = {id(m.weight): m for m in network.modules() if isinstance(m, kinds)}
+    layers = {id(m.weight): m for m in network.modules() if isinstance(m, WEIGHTED)}
     device = next(network.parameters()).device
     with evaluating(network), torch.enable_grad():
         logits = network(torch.zeros(1, *shape, device=device))

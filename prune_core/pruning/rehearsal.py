@@ -1,27 +1,39 @@
-"""Rehearsals: is a network one that can be trained and pruned? Asked before anything runs."""
+"""Rehearsals: is a network one that can be trained and pruned? Asked before anything runs.
+
+A large network is rehearsed on torch's meta device, where tensors have shapes and no values, so
+that it takes no memory. If it fails there, or our tests do not cut it, it is built after all: some
+networks' code needs values, and whether a cut reads the right channels shows in values alone.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
-from prune_core.models.state import evaluating
 from prune_core.pruning.budget import reach
-from prune_core.pruning.counting import count_macs, count_params
+from prune_core.pruning.cuts import (
+    SHARES,
+    check_counts,
+    check_wiring,
+    explained,
+    fault_of,
+    run,
+    said,
+    some_of,
+)
 from prune_core.pruning.granularities import prunable_view, unit_of
 from prune_core.pruning.groups import PrunableView, Shape
+from prune_core.pruning.layers import INSTEAD
 from prune_core.pruning.solver import TOLERANCE
+from prune_core.specs.registry import ARCHITECTURES
 from prune_core.specs.stages import Pruned
 
-SHARES = (0.3, 0.7)
-"""Of the units of every module that are kept."""
+LARGE = 20_000_000
+"""Parameters; for smaller networks the meta device is slower, and 80 MB are no matter."""
 
 
 @dataclass(frozen=True)
@@ -33,45 +45,164 @@ class Rehearsal:
         notes: Where all allocations must give one network.
     """
 
-    faults: list[str]
-    notes: list[str]
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def rehearse(architecture: str, data: Dataset, prunings: Iterable[Pruned]) -> Rehearsal:
+def rehearse(
+    architecture: str, shape: Shape, classes: int, prunings: Iterable[Pruned]
+) -> Rehearsal:
     """Build a network, look at its logits, cut it at two ratios, compare budgets with its sizes.
 
     Args:
         architecture: Its name.
-        data: Images and classes that it is to be for.
+        shape: The shape of the images that it is to be for.
+        classes: Their classes.
         prunings: What is asked of it; dense networks and scores are not looked at.
     """
-    # The network may be the user's: its code, and Torch-Pruning's on it, may raise anything.
-    try:
-        network = architectures.build(
-            architecture, data.shape, data.classes, data.mean, data.std, seed=0
-        )
-    except Exception as error:
-        return Rehearsal([f"architecture {architecture!r} cannot be built: {_said(error)}"], [])
-    if fault := _logits_fault(network, data.shape, data.classes):
-        return Rehearsal([f"architecture {architecture!r} {fault}"], [])
     asked: dict[str, dict[tuple[object, ...], Pruned]] = {}
     for stage in prunings:
         budget = (stage.sparsity, stage.budget, stage.min_keep)
         asked.setdefault(stage.granularity, {})[budget] = stage
-    rehearsal = Rehearsal([], [])
-    for granularity in sorted(asked):
-        rule = f"architecture: {architecture!r}, granularity: {granularity!r}"
-        faults = [
-            f"architecture {architecture!r} cannot be pruned by {granularity}: {fault}; "
-            f"exclude: [{{{rule}}}]"
-            for fault in _cut_faults(network, data.shape, data.classes, granularity)
-        ]
-        rehearsal.faults.extend(faults)
-        if not faults:
-            view = prunable_view(network, data.shape, granularity)
-            for stage in asked[granularity].values():
-                _compare(view, stage, f"{rule}, sparsity: {stage.sparsity:g}", rehearsal)
+    stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
+    network = _Network(architecture, shape, classes, "cpu")
+    on_meta = _Network(architecture, shape, classes, "meta")
+    large = on_meta.is_large()
+    rehearsal = (on_meta if large else network).rehearsed(stages)
+    if large and rehearsal.faults:  # the network's code may need values
+        rehearsal = network.rehearsed(stages)
+    if not rehearsal.faults and not _is_ours(architecture):
+        rehearsal.faults.extend(network.compared(stages))
     return rehearsal
+
+
+def _is_ours(architecture: str) -> bool:
+    """Say whether our tests cut this architecture; names with a placeholder are a library's."""
+    method = ARCHITECTURES[architecture]
+    return method.origin.startswith(f"{ARCHITECTURES.module}:") and "<" not in method.name
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network that is built again and again, on one device."""
+
+    architecture: str
+    shape: Shape
+    classes: int
+    device: str
+
+    def build(self) -> nn.Module:
+        even = (0.5,) * self.shape[0]
+        with torch.device(self.device):
+            return architectures.build(
+                self.architecture, self.shape, self.classes, even, even, seed=0
+            )
+
+    def is_large(self) -> bool:
+        try:
+            return sum(p.numel() for p in self.build().parameters()) > LARGE
+        except Exception:
+            return False  # its code is not for this device
+
+    def rehearsed(self, asked: Mapping[str, Sequence[Pruned]]) -> Rehearsal:
+        called, whole = f"architecture {self.architecture!r}", Rehearsal()
+        # The network may be the user's: its code, and Torch-Pruning's on it, may raise anything.
+        try:
+            network = self.build()
+        except Exception as error:
+            given = f"it is called with {self.shape} (channels, height, width) and {self.classes}"
+            return Rehearsal([f"{called} cannot be built: {said(error)}; {given}"])
+        if fault := self._logits_fault(network) or self._training_fault(network):
+            return Rehearsal([f"{called} {fault}"])
+        for granularity, stages in asked.items():
+            budgets = Rehearsal()
+            try:
+                fault = self._pruning_fault(granularity, stages, budgets)
+            except Exception as error:
+                fault = said(error)
+            if refused := self._refused(granularity, fault):
+                whole.faults.append(refused)
+            else:
+                whole.faults.extend(budgets.faults)
+                whole.notes.extend(budgets.notes)
+        return whole
+
+    def _logits_fault(self, network: nn.Module) -> str | None:
+        try:
+            logits = run(network, self.shape)
+        except Exception as error:
+            return f"cannot take images of {self.shape}: {said(error)}"
+        return self._fault_of_logits(logits)
+
+    def _fault_of_logits(self, logits: object, when: str = "") -> str | None:
+        wanted = f"it must return logits as one tensor [n, {self.classes}]"
+        if not isinstance(logits, Tensor):
+            return f"returns a {type(logits).__name__}{when}; {wanted}"
+        if logits.shape != (2, self.classes):
+            return f"returns a tensor {list(logits.shape)} for 2 images{when}; {wanted}"
+        if (
+            self.device != "meta"
+            and (logits >= 0).all()
+            and ((logits.sum(1) - 1).abs() < 1e-4).all()
+        ):
+            return f"returns probabilities{when}, which sum to 1; {wanted}, before the softmax"
+        return None
+
+    def _training_fault(self, network: nn.Module) -> str | None:
+        network.train()
+        try:
+            logits = network(torch.zeros(2, *self.shape, device=self.device))
+            if fault := self._fault_of_logits(logits, " in training mode"):
+                return fault
+            logits.sum().backward()
+        except Exception as error:
+            return f"cannot be trained: {said(error)}"
+        return None
+
+    def _pruning_fault(
+        self, granularity: str, stages: Sequence[Pruned], budgets: Rehearsal
+    ) -> str | None:
+        network = self.build()
+        view = prunable_view(network, self.shape, granularity)
+        if not view.modules:
+            return f"there is nothing in it to prune so; use {INSTEAD}"
+        for stage in stages:
+            cell = f"{self._rule(granularity)}, sparsity: {stage.sparsity:g}"
+            _compare(view, stage, cell, budgets)
+        if unit_of(granularity) == "weight":
+            return None  # masks change no shape
+        check = check_counts(self.shape, self.classes)
+        for share in SHARES:
+            if fault := fault_of(check, network, view, some_of(view, share)):
+                return explained(fault, check, self.build, self.shape, granularity)
+            view = prunable_view(network, self.shape, granularity)
+        return None
+
+    def compared(self, granularities: Iterable[str]) -> list[str]:
+        """Return faults that show in values alone."""
+        if fault := self._logits_fault(self.build()):
+            return [f"architecture {self.architecture!r} {fault}"]
+        faults = (
+            self._refused(granularity, self._wiring_fault(granularity))
+            for granularity in granularities
+            if unit_of(granularity) != "weight"
+        )
+        return list(filter(None, faults))
+
+    def _wiring_fault(self, granularity: str) -> str | None:
+        network, check = self.build(), check_wiring(self.shape)
+        view = prunable_view(network, self.shape, granularity)
+        fault = fault_of(check, network, view, some_of(view, min(SHARES)))
+        return fault and explained(fault, check, self.build, self.shape, granularity)
+
+    def _refused(self, granularity: str, fault: str | None) -> str | None:
+        return fault and (
+            f"architecture {self.architecture!r} cannot be pruned by {granularity}: {fault}; "
+            f"exclude: [{{{self._rule(granularity)}}}]"
+        )
+
+    def _rule(self, granularity: str) -> str:
+        return f"architecture: {self.architecture!r}, granularity: {granularity!r}"
 
 
 def _compare(view: PrunableView, stage: Pruned, cell: str, rehearsal: Rehearsal) -> None:
@@ -89,47 +220,3 @@ def _compare(view: PrunableView, stage: Pruned, cell: str, rehearsal: Rehearsal)
         rehearsal.notes.append(f"{{{cell}}}: {limit}, so all allocations give one network")
     else:
         rehearsal.faults.append(f"{{{cell}}} cannot be: {limit}; exclude: [{{{cell}}}]")
-
-
-def _logits_fault(network: nn.Module, shape: Shape, classes: int) -> str | None:
-    try:
-        with evaluating(network), torch.no_grad():
-            logits = network(torch.zeros(2, *shape))
-    except Exception as error:
-        return f"cannot take images of {shape}: {_said(error)}"
-    wanted = f"it must return logits as one tensor [n, {classes}]"
-    if not isinstance(logits, Tensor):
-        return f"returns a {type(logits).__name__}; {wanted}"
-    if logits.shape != (2, classes):
-        return f"returns a tensor {list(logits.shape)} for 2 images; {wanted}"
-    return None
-
-
-def _cut_faults(network: nn.Module, shape: Shape, classes: int, granularity: str) -> Iterator[str]:
-    """Give the first fault, if there is any."""
-    for share in SHARES:
-        cut = copy.deepcopy(network)
-        try:
-            view = prunable_view(cut, shape, granularity)
-            if unit_of(granularity) == "weight":
-                return  # masks change no shape
-            kept = {m.name: list(range(max(1, round(share * m.units)))) for m in view.modules}
-            counts = np.array([len(kept[module.name]) for module in view.modules])
-            expected = int(view.costs.params(counts)), int(view.costs.macs(counts))
-            view.remove(kept)
-            after = count_params(cut), count_macs(cut, shape)
-            fault = _logits_fault(cut, shape, classes)
-        except Exception as error:
-            yield _said(error)
-            return
-        if fault or after != expected:
-            yield fault or (
-                f"with {share:.0%} of its units it has {after[0]} parameters and {after[1]} MACs, "
-                f"and by the cost model {expected[0]} and {expected[1]}: a layer is of a kind that "
-                "is not counted rightly; use granularity weight"
-            )
-            return
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -25,19 +25,15 @@ def without(network: nn.Module, module: PrunableModule, gone: Sequence[int]) -> 
         module: One of its prunable modules.
         gone: The units to remove.
     """
-    removed = torch.zeros(module.units, dtype=torch.bool)
-    removed[list(gone)] = True
+    gate = torch.ones(module.units)
+    gate[list(gone)] = 0
     origins: dict[str, Tensor] = {}
     for member in module.members:
         if member.side not in ("in", "weight"):
             continue
         weight = network.get_parameter(f"{member.layer}.weight")
         origins.setdefault(member.layer, weight.detach().clone())
-        if member.side == "weight":
-            weight.masked_fill_(removed.view(weight.shape).to(weight.device), 0)
-        else:
-            closed = removed[torch.as_tensor(member.channels)]
-            weight[:, torch.as_tensor(member.units)[closed].to(weight.device)] = 0
+        weight.copy_(member.gated(weight, gate.to(weight)))
     try:
         yield
     finally:
