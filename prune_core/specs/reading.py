@@ -8,8 +8,6 @@ and line: if it were ignored, users would notice the missing method only in the 
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from prune_core.errors import DeclarationError
+from prune_core.specs.closure import find
 
 PLACES = ("mrsweep", "prune_core.specs.registry")
 """The modules that the decorator may be imported from."""
@@ -28,11 +27,13 @@ ARGUMENTS: dict[str, tuple[type[Any], str]] = {
     "settings": (dict, "a dict with strings as keys"),
     "fixed": (dict, "a dict with strings as keys"),
     "wrapped": (dict, "a dict with strings as keys"),
+    "files": (tuple, "a tuple of strings"),
     "revision": (int, "an integer above 1"),
 }
 """The arguments of a declaration besides the name: their types, and the types in words."""
 FORM = (
-    '@method("name", source="", needs=(), traits=(), settings={}, fixed={}, wrapped={}, revision=2)'
+    '@method("name", source="", needs=(), traits=(), settings={}, fixed={}, wrapped={}, files=(), '
+    "revision=2)"
 )
 
 
@@ -50,8 +51,9 @@ class Method:
         settings: The settings that it reads, with their default values.
         fixed: The settings that it reads with a value that users cannot change.
         wrapped: Defaults of the settings of a method that wraps it, in place of that method's own.
-        digest: What tells its code from earlier code of the same name: of a user's method a digest
-            of the module's source, of a built-in one its revision. None if it never changed.
+        files: Files that it reads, beside its module.
+        digest: What tells its code from earlier code of the same name: its revision, or of a user's
+            method that declares none a digest of its code. None if it never changed.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     wrapped: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
     digest: str | None = None
 
     @property
@@ -90,19 +93,11 @@ class Source:
     @classmethod
     def of(cls, module: str) -> Source | None:
         """Return the source of a module; None if there is no Python file for its name."""
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            return None
+        spec = find(module)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             return None
         file = Path(spec.origin)
         return cls(module, file, file.read_text(encoding="utf-8"))
-
-    @property
-    def digest(self) -> str:
-        """The first twelve hexadecimal digits of the SHA-256 of the text."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:

@@ -3,7 +3,8 @@
 The methods of an axis are read from the *source* of its module. Sweep files are therefore checked,
 and plans made, without importing torch; a function is imported when it is first used. Users name
 their own methods ``package.module:function``, or register them as entry points of the group
-``mrsweep.<axis>``. Keys include a digest of the module's source, so an edited method is a new one.
+``mrsweep.<axis>``. Keys include a digest of their code, that of the local modules that it imports
+too, so an edited method is a new one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from prune_core.errors import DeclarationError, UnknownMethodError
+from prune_core.specs.closure import code_digest, local_modules, stamp
 from prune_core.specs.names import INNER, arguments_in
 from prune_core.specs.reading import Method, Source
 
@@ -33,6 +36,7 @@ def method(
     settings: Mapping[str, Any] | None = None,
     fixed: Mapping[str, Any] | None = None,
     wrapped: Mapping[str, Any] | None = None,
+    files: tuple[str, ...] = (),
     revision: int | None = None,
 ) -> Callable[[F], F]:
     """Declare a function as a method of its module's axis.
@@ -48,13 +52,26 @@ def method(
         settings: The settings that it reads, with their default values.
         fixed: The settings that it reads with a value that users cannot change.
         wrapped: Defaults of the settings of a method that wraps it, in place of that method's own.
-        revision: From 2, raised whenever a built-in method would give other numbers than before:
-            it is part of the keys of the stages that use the method, and of no others.
+        files: Of a user's own method: files that it reads, beside its module; keys have their
+            content, as they have the code.
+        revision: From 2, raised whenever the method would give other numbers than before: it is
+            part of the keys of the stages that use the method, and of no others. In the keys of a
+            user's own method it stands in for the code, which may then be edited without a trace.
 
     Returns:
         A decorator that returns the function as it is.
     """
-    del name, source, needs, traits, settings, fixed, wrapped, revision  # read from the source
+    del (
+        name,
+        source,
+        needs,
+        traits,
+        settings,
+        fixed,
+        wrapped,
+        files,
+        revision,
+    )  # read from the source
 
     def unchanged(function: F) -> F:
         return function
@@ -161,7 +178,23 @@ class Axis:
         outside = "a method of your own is named package.module:function"
         return f"unknown {self.noun} {name!r}; {hint}known: {known}; {outside}"
 
+    @cached_property
+    def _outsiders(self) -> dict[str, tuple[Method, list[Path], tuple[tuple[int, int], ...]]]:
+        """Methods from outside, with the files that were read and how they were then."""
+        return {}
+
     def _outside(self, origin: str, name: str) -> Method:
+        """Return a method from outside; its files are read again where one has changed."""
+        if name in self._outsiders:
+            found, files, then = self._outsiders[name]
+            if stamp(files) == then:
+                return found
+        found, files = self._read_outside(origin, name)
+        if (now := stamp(files)) is not None:
+            self._outsiders[name] = (found, files, now)
+        return found
+
+    def _read_outside(self, origin: str, name: str) -> tuple[Method, list[Path]]:
         module, _, function = origin.partition(":")
         source = Source.of(module)
         if source is None:
@@ -176,7 +209,12 @@ class Axis:
             )
         undeclared = Method(name, origin, source.summary(function), needs=self.defaults)
         declared = {entry.origin: entry for entry in source.methods()}
-        return replace(declared.get(origin, undeclared), name=name, digest=source.digest)
+        found = declared.get(origin, undeclared)
+        beside = [source.file.parent / file for file in found.files]
+        code = found.digest or code_digest(module, beside)
+        # An entry point may come to stand for another function.
+        found = replace(found, name=name, digest=code if name == origin else f"{origin}@{code}")
+        return found, [*local_modules(module).values(), *beside]
 
 
 def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
