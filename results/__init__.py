@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from results.errors import AnalysisError
     from results.statistics.by_image import compare_outcomes
+    from results.statistics.choices import best, curves
     from results.statistics.contrasts import level_means, paired_difference
     from results.statistics.decomposition import decompose
     from results.statistics.effects import cost_of_choice, level_effects
@@ -31,9 +32,11 @@ _MODULES = {
     "AnalysisError": "errors",
     "Loaded": "tables.load",
     "Verdict": "statistics.sentences",
+    "best": "statistics.choices",
     "compare_levels": "statistics.pairwise",
     "compare_outcomes": "statistics.by_image",
     "cost_of_choice": "statistics.effects",
+    "curves": "statistics.choices",
     "decompose": "statistics.decomposition",
     "level_effects": "statistics.effects",
     "level_means": "statistics.contrasts",
@@ -50,9 +53,11 @@ __all__ = [
     "AnalysisError",
     "Loaded",
     "Verdict",
+    "best",
     "compare_levels",
     "compare_outcomes",
     "cost_of_choice",
+    "curves",
     "decompose",
     "level_effects",
     "level_means",

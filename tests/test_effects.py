@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import results
 from results.errors import AnalysisError
 from results.statistics.by_image import compare_outcomes
 from results.statistics.effects import cost_of_choice, level_effects
@@ -210,3 +211,36 @@ def test_one_level_is_not_compared(table, trials: pd.DataFrame) -> None:
 def test_one_seed_is_not_enough(table, trials: pd.DataFrame) -> None:
     with pytest.raises(AnalysisError, match="run at least 2"):
         table(trials[trials["seed"] == 0], METRIC)
+
+
+def test_the_best_is_judged_where_it_was_not_chosen() -> None:
+    """Among equal cells the best looks better than it is, and is not said to be."""
+    rng = np.random.default_rng(0)
+    gaps, seen = [], []
+    for _ in range(40):
+        rows = itertools.product("abcdef", "xy", range(3))
+        trials = pd.DataFrame(rows, columns=["criterion", "finetuning", "seed"])
+        trials = trials.assign(status="done", **{METRIC: rng.normal(0.5, 0.05, len(trials))})
+        found = results.best(trials, METRIC, by="finetuning")
+        gaps += list(found["mean"] - 50)
+        seen += list(found["seen"] - 50)
+    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / np.sqrt(len(gaps))
+    assert np.mean(seen) > 2
+    assert found.attrs["units"]["mean"] == "accuracy points"
+
+
+def test_the_best_of_each_level_and_curves(trials: pd.DataFrame) -> None:
+    found = results.best(exact(trials), METRIC, by=["sparsity"]).set_index("sparsity")
+    assert found.loc[0.5, ["criterion", "allocation", "finetuning"]].tolist() == [
+        "l1",
+        "mrs",
+        "pgd",
+    ]
+    assert found.loc[0.5, "mean"] == pytest.approx(found.loc[0.5, "seen"])
+    curve = results.curves(trials, METRIC, by="criterion")
+    means = 100 * trials.groupby(["criterion", "sparsity"])[METRIC].mean()
+    assert curve.set_index(["criterion", "sparsity"])["mean"].to_dict() == pytest.approx(
+        dict(means)
+    )
+    with pytest.raises(results.AnalysisError, match="typo does not vary"):
+        results.best(trials, METRIC, by="typo")

@@ -15,4 +15,17 @@ def test_csv_keeps_six_digits_and_the_others_three_decimals() -> None:
     read = pd.read_csv(io.BytesIO(files["csv"]))
     assert read["share"].tolist()[0] == 0.123456
     assert files["md"].decode().splitlines()[2:] == ["| l1\\|l2 | 0.123 |", "| random |  |"]
-    assert "0.123 " in files["tex"].decode()
+    assert "0.123" in files["csv"].decode()
+
+
+def test_latex_is_as_papers_print_it() -> None:
+    table = pd.DataFrame({
+        "factor": ["finetuning", "criterion"], "level": ["pgd_7", "l1"], "effect": [1.5, -0.25],
+        "low": [1.0, -1.0], "high": [2.0, 0.125], "seeds": [3, 3],
+    })  # fmt: skip
+    lines = table_files(table)["tex"].decode().splitlines()
+    assert lines[:2] == [r"\begin{tabular}{llrr}", r"\toprule"]
+    assert lines[2] == r"{factor} & {level} & {effect} & {seeds} \\"
+    assert lines[4] == r"fine-tuning & pgd\_7 & $\num{1.5} \pm \num{0.5}$ & 3 \\"
+    assert lines[5] == r"criterion & l1 & \num{-0.2} [\num{-1.0}, \num{0.1}] & 3 \\"
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]

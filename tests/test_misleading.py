@@ -191,6 +191,15 @@ def test_a_level_that_fails_at_one_seed_is_named() -> None:
     assert "at seed 2 alone" in found.robustness
 
 
+def test_three_seeds_half_of_whose_trials_are_missing_carry_no_verdict() -> None:
+    trials = described(sweep(seeds=3))
+    kept = trials[np.random.default_rng(1).random(len(trials)) < 0.5]
+    found = results.verdict(kept)
+    assert found.winner == "undecided"
+    assert "3 seeds do not carry one with 1." in found.sentence
+    assert "not run" in found.sentence
+
+
 @pytest.mark.parametrize("noise", [0.01, 0.05])
 def test_intervals_of_pairs_say_what_their_p_values_say(noise: float) -> None:
     found = results.compare_levels(sweep(noise=noise, finetuning=0.1), METRIC, "criterion")

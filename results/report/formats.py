@@ -4,11 +4,62 @@ from __future__ import annotations
 
 import pandas as pd
 
+from results.statistics.words import term_name
+
+DASH = "--"
+ESTIMATES = ("mean", "effect", "share", "difference", "cost", "tau")
+"""What a column is called that stands before its interval."""
+SHARES = ("share", "interaction", "finetuning", "criterion")
+
 
 def table_files(table: pd.DataFrame) -> dict[str, bytes]:
     """Return a table in every form, by the ending of its file."""
-    tex = table.to_latex(index=False, float_format="%.3f", na_rep="", escape=True)
-    return {"csv": csv(table), "md": markdown(table).encode(), "tex": tex.encode()}
+    return {"csv": csv(table), "md": markdown(table).encode(), "tex": latex(table).encode()}
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Return a table as papers print it, for the packages booktabs and siunitx.
+
+    An estimate and its interval are one column, mean and half-width, where the interval is even;
+    else the interval stands in brackets. Names are those that people write, shares are in percent.
+    """
+    shown = table.drop(columns=["low", "high"], errors="ignore")
+    value = next((name for name in ESTIMATES if name in table), None)
+    heads, kinds, cells = [], [], []
+    for name in shown.columns:
+        percents = 100 if name in SHARES else 1
+        if name == value and {"low", "high"} <= set(table):
+            estimates = 100 if "share" in table or "difference" in table else 1
+            ends = zip(table[name], table["low"], table["high"], strict=True)
+            cells.append([_with_interval(*(estimates * end for end in row)) for row in ends])
+            kinds.append("r")
+        elif pd.api.types.is_float_dtype(table[name]):
+            cells.append(["{" + DASH + "}" if pd.isna(v) else f"{percents * v:.3g}"
+                          for v in table[name]])  # fmt: skip
+            kinds.append("S")
+        else:
+            cells.append([_escaped(term_name(str(v))) for v in table[name]])
+            kinds.append("r" if pd.api.types.is_integer_dtype(table[name]) else "l")
+        heads.append("{" + _escaped(name.replace("_", " ")) + "}")
+    rows = [" & ".join(row) + r" \\" for row in zip(*cells, strict=True)]
+    lines = [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\toprule", " & ".join(heads) + r" \\"]
+    return "\n".join([*lines, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    if pd.isna(value):
+        return DASH
+    if pd.isna(low):
+        return rf"\num{{{value:.1f}}}"
+    if abs((value - low) - (high - value)) < 0.05:
+        return rf"$\num{{{value:.1f}}} \pm \num{{{(high - low) / 2:.1f}}}$"
+    return rf"\num{{{value:.1f}}} [\num{{{low:.1f}}}, \num{{{high:.1f}}}]"
+
+
+def _escaped(text: str) -> str:
+    for sign in ("\\", "&", "%", "_", "#", "$", "{", "}"):
+        text = text.replace(sign, r"\textbackslash{}" if sign == "\\" else f"\\{sign}")
+    return text.replace("\N{MULTIPLICATION SIGN}", r"$\times$")
 
 
 def csv(table: pd.DataFrame) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from results.errors import AnalysisError
 from results.statistics.design import make_design, varying_factors
 from results.statistics.failures import at_chance
 from results.statistics.intervals import mean_estimate, t_quantile
@@ -25,8 +26,8 @@ def level_means(
 ) -> pd.DataFrame:
     """Return the mean of a metric for every combination of levels of ``by``, in accuracy points.
 
-    Means are over the same cells for every level, so that they differ as `results.level_effects`
-    do: what is missing is predicted; see `results.statistics.missing`.
+    Means of factors are over the same cells for every level, so that they differ as
+    `results.level_effects` do: what is missing is predicted (`results.statistics.missing`).
 
     Args:
         trials: rows of ``trials``, of one data set.
@@ -38,26 +39,35 @@ def level_means(
     Returns:
         The levels, ``mean`` of the seeds' means with Student's t interval ``low`` to ``high``, NaN
         with one seed; ``seeds`` and ``trials``, how many.
+
+    Raises:
+        AnalysisError: for an unknown column.
     """
     by = [by] if isinstance(by, str) else list(by)
-    done = _done(at_chance(trials, metric)[0], metric)
-    factors = list(dict.fromkeys([*varying_factors(trials), *by]))
-    design = make_design(trials, metric, factors, block)
-    values = 100 * whole(design)
+    if unknown := [name for name in by if name not in trials]:
+        raise AnalysisError(f"no column {', '.join(unknown)} in trials")
+    trials, _ = at_chance(trials, metric)
+    done = _done(trials, metric)
+    if not by or not set(by) <= set(FACTORS):
+        return points(_by_levels(done.assign(_points=100 * done[metric]), by, block, confidence,
+                                 "trials"))  # fmt: skip
+    design = make_design(
+        trials, metric, list(dict.fromkeys([*varying_factors(trials), *by])), block
+    )
     axes = [design.factors.index(name) for name in by]
-    others = tuple(axis for axis in range(values.ndim - 1) if axis not in axes)
-    moved = np.moveaxis(values.mean(axis=others, keepdims=True), axes, range(len(axes)))
-    of_levels = moved.reshape(*(len(design.levels[axis]) for axis in axes), -1)
-    there = np.asarray(design.there.any(axis=others, keepdims=True))
-    run = np.moveaxis(there, axes, range(len(axes)))
+    others = tuple(axis for axis in range(len(design.factors)) if axis not in axes)
+    order = [*axes, *others]
+    values = 100 * np.transpose(whole(design), [*order, len(order)])
+    there = np.transpose(design.there, order)
     counts = done.groupby(by).size()
     rows = []
     for place in itertools.product(*(range(len(design.levels[axis])) for axis in axes)):
-        if not run.reshape(of_levels.shape[:-1])[place]:
+        if not there[place].any():
             continue
-        levels = [design.levels[axis][i] for axis, i in zip(axes, place, strict=True)]
-        found = mean_estimate(of_levels[place], confidence, design.degrees)
-        count = counts.get(levels[0] if len(by) == 1 else tuple(levels), 0)
+        levels = tuple(design.levels[axis][i] for axis, i in zip(axes, place, strict=True))
+        of_seeds = values[place].reshape(-1, len(design.seeds)).mean(axis=0)
+        found = mean_estimate(of_seeds, confidence, design.degrees)
+        count = counts.get(levels if len(by) > 1 else levels[0], 0)
         rows.append((*levels, *found, len(design.seeds), int(count)))
     return points(pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds", "trials"]))
 

@@ -24,6 +24,7 @@ from results.statistics.design import Array, Design, make_design, terms
 from results.statistics.intervals import Estimate
 from results.statistics.share_intervals import share_interval
 from results.statistics.share_parts import Term, variances
+from results.statistics.units import UNITS, united
 from results.statistics.yates import effects_of
 
 MIN_SEEDS = 2
@@ -97,7 +98,7 @@ def decompose_design(design: Design, block: str = "seed", confidence: float = 0.
             "points": [100 * np.sqrt(max(value, 0)) for value in others.values()],
         }
     )
-    return pd.concat([frame, outside], ignore_index=True)
+    return united(pd.concat([frame, outside], ignore_index=True), UNITS["share"])
 
 
 def shares_of(table: pd.DataFrame) -> dict[str, Estimate]:

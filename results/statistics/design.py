@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from results.errors import AnalysisError
 from results.statistics.failures import at_chance
-from results.statistics.missing import completed
+from results.statistics.missing import completed, excluded
 from results.statistics.words import percent
 from results.tables.schema import FACTORS, is_metric
 
@@ -29,8 +30,8 @@ GAIN = "gain_"
 class Design:
     """A metric over all cells and seeds: ``values`` [levels of factor 1, ..., seeds].
 
-    A cell that was run at no seed (excluded, failed throughout) is a hole: NaN at every seed. No
-    other value is NaN.
+    A cell of two levels that were never run together (excluded, failed throughout) is a hole: NaN
+    at every seed. No other value is NaN.
     """
 
     factors: tuple[str, ...]
@@ -41,6 +42,8 @@ class Design:
     """What was left out or predicted, and why; empty for a complete design."""
     degrees: float | None = None
     """Of freedom of the scatter of the seeds; None for one less than there are."""
+    each: float = math.inf
+    """How many trials a cell has on average, at all seeds."""
 
     @property
     def there(self) -> NDArray[np.bool_]:
@@ -102,8 +105,8 @@ def make_design(
     A trial that diverged counts as chance accuracy; see `results.statistics.failures`. One that is
     missing at some seeds is predicted by least squares, and the seeds' scatter widened for
     it; see `results.statistics.missing`. A seed that lacks more than half of the cells is left out
-    where three seeds remain. A cell missing at every seed stays a hole; while more than half of all
-    cells are holes, the level with the largest share of them is left out.
+    where three seeds remain. Two levels that were never run together leave holes; while more than
+    half of all cells were never run, the level with the largest share of them is left out.
 
     Raises:
         AnalysisError: where nothing is left, or the factors do not tell the rows apart.
@@ -130,9 +133,12 @@ def make_design(
     if chance is not None:
         notes = [f"trials that diverged count as chance accuracy ({percent(chance, 1)})", *notes]
     degrees: float | None = None
-    if np.isnan(values).any(axis=-1).sum() > np.isnan(values).all(axis=-1).sum():
+    there = ~np.isnan(values)
+    holes = excluded(np.asarray(there.any(axis=-1)))
+    each = float(there[~holes].sum(axis=-1).mean())
+    if not there[~holes].all():
         values, degrees = completed(values)
-    return Design(chosen, tuple(kept[:-1]), kept[-1], values, tuple(notes), degrees)
+    return Design(chosen, tuple(kept[:-1]), kept[-1], values, tuple(notes), degrees, each)
 
 
 def _arranged(
@@ -182,16 +188,17 @@ def _sound(
             leave_out(values.ndim - 1, int(lacks.argmax()), why)
         else:
             break
-    missing = run[..., None] & ~there
+    holes = excluded(run)
+    missing = ~there & ~holes[..., None]
     if missing.any():
-        total = int(run.sum()) * there.shape[-1]
+        total = int((~holes).sum()) * there.shape[-1]
         notes.append(
             f"{int(missing.sum())} of {total} trials ({missing.sum() / total:.1%}) are missing at "
             "some seeds: they are predicted by least squares, and intervals are wider for it"
         )
-    if not run.all():
+    if holes.any():
         notes.append(
-            f"{int((~run).sum())} of {run.size} cells were run at no seed (excluded or failed): "
+            f"{int(holes.sum())} of {run.size} cells were run at no seed (excluded or failed): "
             "shares are what each effect adds to all that do not contain it, by least squares"
         )
     return values, levels, notes

@@ -11,6 +11,7 @@ from results.errors import AnalysisError
 from results.statistics.design import Array, Design, make_design
 from results.statistics.intervals import mean_estimate
 from results.statistics.least_squares import main_effects
+from results.statistics.units import points
 
 
 def level_effects(
@@ -35,7 +36,8 @@ def level_effects(
         for level, of_seeds in zip(design.levels[axis], by_level(design, factor), strict=True):
             effect = mean_estimate(of_seeds, confidence, design.degrees)
             rows.append((factor, str(level), *effect, len(design.seeds)))
-    return pd.DataFrame(rows, columns=["factor", "level", "effect", "low", "high", "seeds"])
+    columns = ["factor", "level", "effect", "low", "high", "seeds"]
+    return points(pd.DataFrame(rows, columns=columns))
 
 
 def cost_of_choice(
@@ -72,7 +74,7 @@ def cost_of_choice(
     columns = ["factor", "best", "worst", "cost", "low", "high", "cost_within", "within_low",
                "within_high", "seeds"]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns)
-    return table.sort_values("cost", ascending=False, ignore_index=True)
+    return points(table.sort_values("cost", ascending=False, ignore_index=True))
 
 
 def by_level(design: Design, factor: str) -> Array:

@@ -2,17 +2,18 @@ r"""Trials that are missing at some seeds: least squares on what is there, and w
 
 Each cell has its own expectation and each seed its own grand mean and main effects,
 :math:`y_{cs} = \mu_c + \nu_s(c) + \varepsilon_{cs}`, fitted to the trials that were run. What is
-missing is predicted. A prediction is no observation: seeds whose trials were predicted from one
-another look alike, and the more was predicted, the more so. So the same fit is made of pure noise,
-missing the same trials, and the seeds' deviations from their mean are stretched until their scatter
-is the error that their mean then has, as in the same noise whole: of main effects by one factor, of
-interactions by another.
-The degrees of freedom are those of that scatter (Satterthwaite, 1946): fewer than seeds less one
-where some seeds say less than others.
+missing is predicted; where a cell was run at no seed, by the additive model of those that were. A
+prediction is no observation: seeds whose trials were predicted from one another look alike, and the
+more was predicted, the more so. So the same fit is made of pure noise, missing the same trials, and
+the seeds' deviations from their mean are stretched until their scatter is the error that their mean
+then has, as in the same noise whole: of main effects by one factor, of interactions by another. The
+degrees of freedom are those of that scatter (Satterthwaite, 1946): fewer than seeds less one where
+some seeds say less than others.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,7 +36,7 @@ class Completed(NamedTuple):
     """Values without gaps, and what their seeds are worth."""
 
     values: Array
-    """The seeds' deviations stretched; NaN in cells that were run at no seed."""
+    """The seeds' deviations stretched; NaN in cells that are excluded."""
     degrees: float
     """Of freedom of the scatter of the seeds."""
 
@@ -60,8 +61,21 @@ def completed(values: Array) -> Completed:
     apart = fitted - mean
     of_main = _main(apart[None])[0]
     stretched = mean + main * of_main + rest * (apart - of_main)
-    run = there.any(axis=-1, keepdims=True)
-    return Completed(np.where(run, stretched, np.nan), float(short[2] * (values.shape[-1] - 1)))
+    stretched[excluded(np.asarray(there.any(axis=-1)))] = np.nan
+    return Completed(stretched, float(short[2] * (values.shape[-1] - 1)))
+
+
+def excluded(run: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which cells have two levels that were never run together: nothing tells what they do.
+
+    Args:
+        run: which cells were run at any seed, [levels of factor 1, ...].
+    """
+    never = np.zeros(run.shape, dtype=bool)
+    for pair in itertools.combinations(range(run.ndim), 2):
+        others = tuple(axis for axis in range(run.ndim) if axis not in pair)
+        never |= ~run.any(axis=others, keepdims=True)
+    return never
 
 
 def _shortfall(noise: Array) -> Array:

@@ -7,7 +7,7 @@ import pandas as pd
 UNITS = {
     **dict.fromkeys(("share",), "of the variance between cells"),
     **dict.fromkeys(("points", "effect", "mean", "cost", "cost_within"), "accuracy points"),
-    **dict.fromkeys(("regret", "within_low", "within_high"), "accuracy points"),
+    **dict.fromkeys(("seen", "within_low", "within_high"), "accuracy points"),
     **dict.fromkeys(("seeds", "trials", "pairs", "cells"), "count"),
     "tau": "Kendall's tau-b",
 }

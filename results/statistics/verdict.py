@@ -34,6 +34,8 @@ from results.statistics.sentences import Verdict
 from results.statistics.words import listed, term_name
 
 POPULATIONS = ("images", "these images")
+FEWEST = 2
+"""Trials a cell, on average, with fewer of which intervals cover too seldom."""
 
 
 def verdict(
@@ -74,7 +76,7 @@ def verdict(
     shares = shares_of(decompose_design(design, block, confidence))
     differs = confounded(trials)
     doubts = _readings(trials, metric, block, confidence, comparison.winner)
-    refusals = (*_confounds(differs), *doubts)
+    refusals = (*_confounds(differs), *_too_few(design), *doubts)
     winner = UNDECIDED if refusals else comparison.winner
     without = without_each_level(design, confidence, pictures, alike)
     within = within_each_level(design, confidence, pictures)
@@ -130,6 +132,15 @@ def _confounds(differs: dict[str, str]) -> Iterator[str]:
     spent = [f"{name} ({differs[name]})" for name in BUDGET if name in differs]
     if spent:
         yield f"criteria differ in {listed(spent)} where all else is equal"
+
+
+def _too_few(design: Design) -> Iterator[str]:
+    """Say that so few of the trials are there that the seeds do not carry a verdict."""
+    if design.each < FEWEST:
+        yield (
+            f"{len(design.seeds)} seeds do not carry one with {design.each:.1f} trials a cell, "
+            f"where {FEWEST} are needed"
+        )
 
 
 def _readings(
