@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from simulated_sweeps import LEVELS, NAMES, UNLIKE, Setting, cells, noise, pictured, sweep
 
 from orchestrator.driver.replication import seeds_for
@@ -24,7 +25,7 @@ from results.statistics.comparison import compare_main_effects
 from results.statistics.decomposition import measured_terms, total_gram
 from results.statistics.design import Array, Design
 from results.statistics.images import Pictures
-from results.statistics.intervals import Estimate, jackknife_estimate
+from results.statistics.intervals import NO_ESTIMATE, Estimate, t_quantile
 from results.statistics.missing import completed
 from results.statistics.ranks import agreement
 from results.statistics.share_parts import variances
@@ -88,6 +89,32 @@ def count(
     inside = [found.shares[name].low - 1e-9 <= one <= found.shares[name].high + 1e-9
               for name, one in zip(PAIR, true, strict=True)]  # fmt: skip
     tally.add(found.difference, true[1] - true[0], *inside)
+
+
+def jackknife_estimate(
+    statistic: Callable[[NDArray[np.intp]], float], seeds: int, confidence: float = 0.95
+) -> Estimate:
+    """Return a statistic of all seeds with its delete-one-seed jackknife interval.
+
+    With fewer than three seeds none can be left out, and there is no interval.
+
+    Args:
+        statistic: is given the indices of the seeds to use, two at least.
+        seeds: how many there are.
+        confidence: of the interval.
+
+    Source:
+        Student's t of the pseudo-values: Arvesen, 1969.
+    """
+    every = np.arange(seeds)
+    whole = statistic(every)
+    if seeds < 3:
+        return NO_ESTIMATE._replace(value=whole)
+    without = np.array([statistic(np.delete(every, s)) for s in every])
+    pseudo = seeds * whole - (seeds - 1) * without
+    error = pseudo.std(ddof=1) / np.sqrt(seeds)
+    reach = float(t_quantile(confidence, seeds - 1) * error)
+    return Estimate(whole, whole - reach, whole + reach)
 
 
 def jackknife(design: Design) -> Estimate:

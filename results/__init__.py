@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from results.statistics.contrasts import level_means, paired_difference
     from results.statistics.decomposition import decompose
     from results.statistics.effects import cost_of_choice, level_effects
+    from results.statistics.estimands import estimands, shapley_shares
     from results.statistics.pairwise import compare_levels
     from results.statistics.pareto import pareto_front
-    from results.statistics.ranks import rank_agreement, rank_flow
+    from results.statistics.ranks import before_and_after, rank_agreement, rank_flow
     from results.statistics.sentences import Verdict
     from results.statistics.subfactors import parts
     from results.statistics.verdict import verdict
@@ -32,12 +33,14 @@ _MODULES = {
     "AnalysisError": "errors",
     "Loaded": "tables.load",
     "Verdict": "statistics.sentences",
+    "before_and_after": "statistics.ranks",
     "best": "statistics.choices",
     "compare_levels": "statistics.pairwise",
     "compare_outcomes": "statistics.by_image",
     "cost_of_choice": "statistics.effects",
     "curves": "statistics.choices",
     "decompose": "statistics.decomposition",
+    "estimands": "statistics.estimands",
     "level_effects": "statistics.effects",
     "level_means": "statistics.contrasts",
     "load": "tables.load",
@@ -46,6 +49,7 @@ _MODULES = {
     "parts": "statistics.subfactors",
     "rank_agreement": "statistics.ranks",
     "rank_flow": "statistics.ranks",
+    "shapley_shares": "statistics.estimands",
     "verdict": "statistics.verdict",
 }
 
@@ -53,12 +57,14 @@ __all__ = [
     "AnalysisError",
     "Loaded",
     "Verdict",
+    "before_and_after",
     "best",
     "compare_levels",
     "compare_outcomes",
     "cost_of_choice",
     "curves",
     "decompose",
+    "estimands",
     "level_effects",
     "level_means",
     "load",
@@ -67,6 +73,7 @@ __all__ = [
     "parts",
     "rank_agreement",
     "rank_flow",
+    "shapley_shares",
     "verdict",
 ]
 

@@ -5,16 +5,12 @@ Those of variance shares are in `results.statistics.share_intervals`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from results.statistics.design import Array
-
-Index = NDArray[np.intp]
 
 
 class Estimate(NamedTuple):
@@ -49,29 +45,3 @@ def mean_estimate(
     degrees = len(values) - 1 if degrees is None else degrees
     reach = float(t_quantile(confidence, degrees) * error)
     return Estimate(mean, mean - reach, mean + reach)
-
-
-def jackknife_estimate(
-    statistic: Callable[[Index], float], seeds: int, confidence: float = 0.95
-) -> Estimate:
-    """Return a statistic of all seeds with its delete-one-seed jackknife interval.
-
-    With fewer than three seeds none can be left out, and there is no interval.
-
-    Args:
-        statistic: is given the indices of the seeds to use, two at least.
-        seeds: how many there are.
-        confidence: of the interval.
-
-    Source:
-        Student's t of the pseudo-values: Arvesen, 1969.
-    """
-    every = np.arange(seeds)
-    whole = statistic(every)
-    if seeds < 3:
-        return NO_ESTIMATE._replace(value=whole)
-    without = np.array([statistic(np.delete(every, s)) for s in every])
-    pseudo = seeds * whole - (seeds - 1) * without
-    error = pseudo.std(ddof=1) / np.sqrt(seeds)
-    reach = float(t_quantile(confidence, seeds - 1) * error)
-    return Estimate(whole, whole - reach, whole + reach)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from results.errors import AnalysisError
-from results.statistics.design import Array, make_design
+from results.statistics.design import Array, make_design, stage_metrics
 from results.statistics.intervals import NO_ESTIMATE, Estimate
+from results.statistics.least_squares import whole
 from results.statistics.subfactors import trained
 from results.tables.schema import STAGES
 
@@ -65,6 +66,38 @@ def rank_agreement(
     return pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
 
 
+def before_and_after(
+    trials: pd.DataFrame,
+    metric: str,
+    of: str = "criterion",
+    block: str = "seed",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return how far the order of criteria before fine-tuning is that after it.
+
+    Returns:
+        A row a fine-tuning (one of no epochs aside): ``finetuning``, ``tau`` with ``low`` and
+        ``high``; see `agreement`.
+
+    Raises:
+        AnalysisError: where there is one level to rank, or nothing was measured before.
+    """
+    rows = []
+    for level, part in trained(trials).groupby("finetuning", sort=True):
+        pair = [make_design(part, name, None, block) for name in stage_metrics(metric).values()]
+        if any(of not in design.factors for design in pair):
+            raise AnalysisError(f"{of} has one level alone: nothing to rank")
+        if pair[0].values.shape != pair[1].values.shape:
+            raise AnalysisError("not all levels were measured before and after fine-tuning")
+        moved = [np.moveaxis(whole(design), design.factors.index(of), 0) for design in pair]
+        means = [
+            of_stage.reshape(len(of_stage), -1, of_stage.shape[-1]).mean(1) for of_stage in moved
+        ]
+        found = agreement(np.stack(means, axis=1), confidence, pair[1].degrees)
+        rows.append((level, *found))
+    return pd.DataFrame(rows, columns=["finetuning", "tau", "low", "high"])
+
+
 def agreement(table: Array, confidence: float = 0.95, degrees: float | None = None) -> Estimate:
     """Return how far columns rank alike, Kendall's tau-b, the mean over pairs of columns.
 
@@ -77,16 +110,16 @@ def agreement(table: Array, confidence: float = 0.95, degrees: float | None = No
         confidence: of the interval; none below three seeds.
         degrees: of freedom of the seeds; one less than there are where left out.
     """
-    whole = table[:, ~np.isnan(table).any(axis=(0, 2))]
-    seeds, mean = table.shape[-1], whole.mean(axis=-1)
+    run = table[:, ~np.isnan(table).any(axis=(0, 2))]
+    seeds, mean = table.shape[-1], run.mean(axis=-1)
     tau = _mean_tau(table.mean(axis=-1))
-    if seeds < 3 or whole.shape[1] < 2:
+    if seeds < 3 or run.shape[1] < 2:
         return NO_ESTIMATE._replace(value=tau)
     degrees = seeds - 1 if degrees is None else degrees
     random = np.random.default_rng(0)
     normal = random.standard_normal((DRAWS, seeds)) / np.sqrt(seeds * (seeds - 1))
     scale = np.sqrt(random.chisquare(degrees, (DRAWS, 1)) / degrees)
-    apart = whole - mean[..., None]
+    apart = run - mean[..., None]
     drawn = mean + np.einsum("ds,lcs->dlc", normal / scale, apart)
     low, high = np.quantile(_concordance(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     low, high = min(low, tau), max(high, 2 * tau - low, tau)

@@ -64,6 +64,8 @@ class Verdict:
     """The comparison with each level left out; see `comparison.without_each_level`."""
     within: pd.DataFrame
     """The comparison within each subset; see `comparison.within_each_level`."""
+    estimands: pd.DataFrame
+    """The comparison by other measures; see `results.estimands`."""
     power: Power | None
     """How many seeds would decide an undecided question, and how surely; None where decided."""
     flags: dict[str, int]
@@ -144,7 +146,7 @@ class Verdict:
     @property
     def robustness(self) -> str:
         """Whether the conclusion holds without single levels and within subsets, in words."""
-        said = [self._left_out, self._within, *self._besides]
+        said = [self._left_out, self._within, self._measures, *self._besides]
         return " ".join(one for one in said if one)
 
     @property
@@ -180,6 +182,16 @@ class Verdict:
             if winner not in (self.winner, UNDECIDED)
         ]
         return f"Within single levels it is otherwise: {'; '.join(others)}." if others else ""
+
+    @property
+    def _measures(self) -> str:
+        """Say by which other measures the conclusion is another."""
+        others = [
+            f"by {name}, {_conclusion(winner)}"
+            for name, winner in self.estimands[["estimand", "winner"]].to_numpy()[1:]
+            if winner not in (self.winner, UNDECIDED) and not self.refusals
+        ]
+        return f"By other measures it is otherwise: {'; '.join(others)}." if others else ""
 
     @property
     def _although(self) -> str:

@@ -27,6 +27,7 @@ from results.statistics.decomposition import (
     total_gram,
 )
 from results.statistics.design import Design, make_design, metrics_of, varying_factors, with_metric
+from results.statistics.estimands import estimands_of
 from results.statistics.failures import counted, diverged, lacking, unexplained
 from results.statistics.images import pictures_of
 from results.statistics.power import Power, power
@@ -108,6 +109,7 @@ def verdict(
         differs=differs,
         without=without,
         within=within,
+        estimands=estimands_of(design, confidence),
         power=_power(design, confidence) if comparison.winner == UNDECIDED else None,
         flags=dict(Counter(", ".join(trials.loc[doubtful, "flags"]).split(", ")))
         if doubtful.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -14,7 +16,7 @@ from results.statistics.contrasts import level_means
 from results.statistics.decomposition import decompose
 from results.statistics.design import stage_metrics
 from results.statistics.subfactors import trained
-from results.statistics.words import metric_label, number
+from results.statistics.words import metric_label, number, term_name
 
 MOST_INTERACTIONS = 5
 """Of the largest, beside the main effects."""
@@ -65,6 +67,17 @@ def _draw_means(means: pd.DataFrame, evidence: Evidence) -> Figure | None:
     return heat_figure(means, "criterion", "finetuning", metric_label(evidence.metric))
 
 
+def _measure(name: str) -> Callable[[pd.Series], str]:
+    """Return how a measure of the row's unit reads: a share, or accuracy points."""
+
+    def cell(row: pd.Series) -> str:
+        if row["unit"] == "accuracy points":
+            return f"{number(row[name])} points"
+        return columns.gap_of_percent(row[name])
+
+    return cell
+
+
 SECTION = Section(
     name="decides",
     heading="What decides?",
@@ -102,6 +115,24 @@ SECTION = Section(
             draw=_draw_crossed,
             caption=(
                 "Mean {label} of fine-tuned networks by {parts[0]} and {parts[1]}, in points."
+            ),
+        ),
+        Finding(
+            name="estimands",
+            compute=lambda e: e.verdicts[0].estimands if e.verdicts else pd.DataFrame(),
+            table_caption=(
+                "What mattering more can mean, for {label}: fine-tuning and the criterion by "
+                "several measures; the interval is of the difference, fine-tuning less criterion."
+            ),
+            columns=(
+                columns.text("measure", "estimand"),
+                *(columns.Column(term_name(name), _measure(name)) for name in PAIR),
+                columns.Column("difference", _measure("difference")),
+                columns.Column(
+                    "95 % interval",
+                    lambda row: f"{_measure('low')(row)} to {_measure('high')(row)}",
+                ),
+                columns.text("larger", "winner"),
             ),
         ),
         Finding(
