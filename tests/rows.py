@@ -85,6 +85,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "<attack>+<then>": {"name": "fgsm+pgd-5"},
         "corruption-<corruption>-<severity>": {"name": "corruption-fog-3"},
         "corruptions-<severity>": {"name": "corruptions-3"},
+        "corruption-files-<file>-<severity>": {"name": "corruption-files-fog-3"},
     },
     "corruptions": {
         name: {}

@@ -62,10 +62,18 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> None:
     # These import torch, which other commands do without.
     import torch
 
-    from prune_core.data import datasets
+    from prune_core.data import corrupted, datasets
     from prune_core.models.library import check_name
 
     faults = [fault for name in sweep.architectures if (fault := check_name(name))]
+    files = filter(None, map(sweep.dataset.corrupted_file, sweep.evaluation.attacks))
+    if address is not None:
+        faults += [
+            f"no {file} on this machine, and its bytes are in the keys of evaluations; set "
+            "dataset.corrupted to a folder that this machine and the nodes share"
+            for file in files
+            if not file.is_file()
+        ]
     folder = sweep.dataset.root
     if folder is not None and address is None and not Path(folder).is_dir():
         faults.append(f"dataset.root {folder!r} is not a folder; give the one with the images")
@@ -74,6 +82,7 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> None:
             with console.status(f"reading {sweep.dataset.name}"):
                 data = datasets.load(sweep.dataset, torch.device("cpu"))
             faults += _too_few_classes(sweep, data.classes)
+            faults += corrupted.faults(data, sweep.dataset, sweep.evaluation.attacks)
             if not faults:
                 faults += _network_faults(plan, data, console)
         except DatasetError as error:

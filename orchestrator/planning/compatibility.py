@@ -8,7 +8,8 @@ from operator import itemgetter
 from orchestrator.planning.cells import Cells, Labels, Settings
 from prune_core.pruning.solver import TOLERANCE
 from prune_core.specs.recipes import rewinds_rate
-from prune_core.specs.registry import ALLOCATIONS, CRITERIA, GRANULARITIES
+from prune_core.specs.registry import ALLOCATIONS, ATTACKS, CRITERIA, GRANULARITIES
+from prune_core.specs.settings import Dataset
 
 ROUNDING = 1e-9
 """What floating-point numbers may be apart that are equal by hand."""
@@ -27,7 +28,21 @@ def contradictions(cells: Cells) -> list[str]:
         distinct: dict[object, Labels] = {levels(labels): labels for labels in cells}
         for labels in distinct.values():
             faults += say(labels, cells.settings(labels))
+    faults += _of_attacks(cells.sweep.evaluation.attacks, cells.sweep.dataset)
     return list(dict.fromkeys(faults))
+
+
+def _of_attacks(attacks: tuple[str, ...], dataset: Dataset) -> Iterator[str]:
+    for name in attacks:
+        if "files" not in ATTACKS[name].needs:
+            continue
+        if "file" not in ATTACKS.arguments(name):
+            yield f"attack {name!r}: images of files take no other attack before or after them"
+        elif dataset.corrupted is None:
+            yield (
+                f"attack {name!r} needs dataset.corrupted: a folder with corrupted copies of the "
+                "test images, such as CIFAR-10-C"
+            )
 
 
 def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:

@@ -15,7 +15,6 @@ from prune_core.specs.registry import (
     GRANULARITIES,
     POLICIES,
     SENSITIVITIES,
-    attack_digests,
     digests,
 )
 from prune_core.specs.settings import PruningRules
@@ -28,6 +27,7 @@ from prune_core.specs.stages import (
     Scores,
     Sensitivity,
     Trial,
+    attack_digest,
     dense_of,
 )
 
@@ -47,7 +47,11 @@ class Paths:
         self._sweep = cells.sweep
         self._made: dict[tuple[object, ...], Stage] = {}
         self._digests = cache(digests)
-        self._attack_digests = attack_digests(cells.sweep.evaluation.attacks)
+        self._attack_digests = {
+            name: digest
+            for name in cells.sweep.evaluation.attacks
+            if (digest := attack_digest(name, cells.sweep.dataset))
+        }
 
     def trial(self, labels: Labels) -> Trial:
         """Return the trial of one cell at one seed."""

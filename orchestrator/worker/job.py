@@ -24,8 +24,9 @@ from orchestrator.worker.memory import PeakMemory
 from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
+from prune_core.data.corrupted import test_images
 from prune_core.models.folding import Twin
-from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial
+from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
@@ -141,7 +142,8 @@ def _evaluations(
 def _evaluate(
     evaluation: Evaluation, network: nn.Module, twin: Twin, materializer: Materializer
 ) -> rows.Row:
-    seen = evaluate(network, materializer.data(evaluation).test, evaluation, twin)
+    data, spec = materializer.data(evaluation), dense_of(evaluation).dataset
+    seen = evaluate(network, test_images(data, spec, evaluation.attack), evaluation, twin)
     row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds)
     materializer.tables.write("evaluations", evaluation.key, [row])
     return row

@@ -233,6 +233,23 @@ def corruptions(
     return corrupted
 
 
+@method(
+    "corruption-files-<file>-<severity>",
+    source="Hendrycks and Dietterich, 2019 (arXiv 1903.12261)",
+    needs=("files",),
+    traits=("unbounded",),
+)
+def corruption_files(
+    network: nn.Module, images: Tensor, labels: Tensor, threat: None, file: str, severity: int
+) -> Tensor:
+    """Corrupted copies of the test images from FILE.npy, as CIFAR-10-C has them, at a severity.
+
+    The evaluation reads them in place of the test images (`prune_core.data.corrupted`).
+    """
+    del network, labels, threat, file, severity
+    return images
+
+
 def _run(attack: torchattacks.attack.Attack, images: Tensor, labels: Tensor) -> Tensor:
     attacked: Tensor = attack(images, labels)
     return attacked.detach()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from prune_core.data import readers
-from prune_core.data.splits import Encoded, Split, limit, split
+from prune_core.data.splits import Encoded, Part, Split, limit, split
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
@@ -96,7 +96,7 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
     )
     # Only what is kept is decoded.
     kept = limit(train, spec.per_class, name, "train").decode()
-    tested = limit(test, spec.test_per_class, name, "test").decode()
+    tested = test_part(test, spec).decode()
     purpose = (name, "validation") if seed is None else (name, seed, "validation")
     fitted, held_out = split(kept, spec.validation, *purpose)
     mean, std = _statistics(fitted.images)
@@ -110,6 +110,11 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
         augment=raw.augment,
         names=raw.names,
     )
+
+
+def test_part(test: Part, spec: DatasetSpec) -> Part:
+    """Return those test images that are evaluated; which they are depends on labels alone."""
+    return limit(test, spec.test_per_class, spec.name, "test")
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

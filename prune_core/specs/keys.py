@@ -7,9 +7,11 @@ for a new one. Every random number comes from a seed of (key, purpose); see `der
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 KEY_DIGITS = 20
@@ -43,6 +45,23 @@ def stage_key(stage: str, version: int, spec: Mapping[str, str], parents: Mappin
         f'"stage":{canonical(stage)},"version":{version}}}'
     )
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+
+
+def file_digest(file: Path) -> str | None:
+    """Return a digest of a file's bytes; None if it is not there."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return _file_digest(file, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _file_digest(file: Path, size: int, changed: int) -> str:
+    """Read a file once, however many stages it is a part of."""
+    del size, changed
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:KEY_DIGITS]
 
 
 def derive_seed(key: str, *purpose: str | int) -> int:

@@ -14,6 +14,7 @@ PLACEHOLDERS = {
     "objective": r".+",
     "criterion": r".+",
     "corruption": r"[a-z-]+",
+    "file": r"[a-z]+(?:-[a-z]+)*",
     "attack": r"[^+]+",
     "then": r".+",
 }

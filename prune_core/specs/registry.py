@@ -167,8 +167,12 @@ class Axis:
                 for known, entry in self.methods.items()
                 if (arguments := arguments_in(name, known)) is not None
             )
-            # The match with the fewest placeholders wins: a literal name has none.
-            self._matches[name] = min(answers, key=lambda answer: len(answer[1]), default=None)
+            # The match that leaves least to its placeholders wins: a literal name leaves nothing.
+            self._matches[name] = min(
+                answers,
+                key=lambda answer: sum(map(len, map(str, answer[1].values()))),
+                default=None,
+            )
         return self._matches[name]
 
     def _unknown(self, name: str) -> str:
@@ -276,8 +280,3 @@ def digests(**names: str) -> dict[str, str]:
     """Return the digests of those methods that have one; ``criteria="l1"``, and so on."""
     found = {axis: AXES[axis][name].digest for axis, name in names.items()}
     return {axis: digest for axis, digest in found.items() if digest is not None}
-
-
-def attack_digests(attacks: tuple[str, ...]) -> dict[str, str]:
-    """Return the digests of those attacks that have one, by attack: a trial has several."""
-    return {name: digest for name in attacks if (digest := ATTACKS[name].digest) is not None}

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec
 from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import ScoreTraining, Training
-from prune_core.specs.registry import DATASETS
+from prune_core.specs.registry import ATTACKS, DATASETS
 
 
 class Threat(Spec):
@@ -57,6 +57,12 @@ class Dataset(Spec):
     )
     test_per_class: Count | None = Field(None, ge=1, description="test images of a class, at most")
 
+    corrupted: Annotated[str, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="folder with corrupted copies of the test images, laid out as CIFAR-10-C, for "
+        "attacks corruption-files-*; the bytes of the files that they read are in their keys",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _only_source(cls, data: Any) -> Any:
@@ -79,6 +85,13 @@ class Dataset(Spec):
         if "root" not in method.needs and (self.root or self.source != "builtin"):
             raise ValueError(f"data set {self.name!r} is built in; leave out root and source")
         return self
+
+    def corrupted_file(self, attack: str) -> Path | None:
+        """Return the file of images that an attack reads; None if it reads none."""
+        corruption = ATTACKS.arguments(attack).get("file")
+        if corruption is None or self.corrupted is None:
+            return None
+        return Path(self.corrupted, f"{corruption}.npy".replace("-", "_"))
 
 
 class Calibration(Spec):

@@ -66,5 +66,5 @@ def _canonical(value: Any) -> str:
 @lru_cache(maxsize=4096)
 def _canonical_spec(spec: Spec) -> str:
     """Return a spec as canonical JSON; the stages of a sweep share a few of them."""
-    # Where a data set lies changes no number.
-    return canonical(spec.model_dump(mode="json", exclude={"root"}))
+    # Where a data set lies changes no number, and what an evaluation reads is in its own key.
+    return canonical(spec.model_dump(mode="json", exclude={"root", "corrupted"}))

@@ -23,8 +23,9 @@ from prune_core.specs.fields import (
     SensitivityName,
     Share,
 )
+from prune_core.specs.keys import file_digest
 from prune_core.specs.recipes import Compute, Training
-from prune_core.specs.registry import ATTACKS, digests
+from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
 from prune_core.specs.stage import FACTS, NETWORK, SCORES, Stage
 
@@ -264,15 +265,26 @@ def evaluations_of(
     network: Dense | Pruned | Finetuned, attacks: tuple[str, ...], threat: Threat
 ) -> list[Evaluation]:
     """Return what is measured of a network: clean accuracy and each attack."""
+    dataset = dense_of(network).dataset
     return [
         Evaluation(
             network=network,
             attack=attack,
             threat=threat if "threat" in ATTACKS[attack].needs else None,
-            outside=digests(attacks=attack),
+            outside={"attacks": digest} if (digest := attack_digest(attack, dataset)) else {},
         )
         for attack in ("clean", *(name for name in attacks if name != "clean"))
     ]
+
+
+def attack_digest(attack: str, dataset: Dataset) -> str:
+    """Return what keys say of an attack besides its name; often nothing.
+
+    That is the digest of its code, and of the file of images that it reads.
+    """
+    file = dataset.corrupted_file(attack)
+    parts = (ATTACKS[attack].digest, file and file_digest(file))
+    return "+".join(part for part in parts if part)
 
 
 def _training_passes(training: Training) -> float:
