@@ -17,17 +17,19 @@ from authors import Row, SkippedError
 from authors.allocations import erk, lamp
 from authors.attacks import autoattack, carlini_wagner, parts, simple
 from authors.corruptions import corruptions
+from authors.harp import harp
 from authors.hydra import hydra
 from authors.loops import attacks, averages
+from authors.mad import mad
 from authors.objectives import ard, awp, mart, trades
 from authors.scores import filters, grasp, groups, synflow, taylor
 
 COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "corruptions": corruptions, "trades": trades, "mart": mart, "awp": awp, "ard": ard,
-    "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra, "filters": filters,
-    "groups": groups, "taylor": taylor, "synflow": synflow, "lamp": lamp, "erk": erk,
-    "autoattack": autoattack, "autoattack-parts": parts, "simple-attacks": simple,
-    "carlini-wagner": carlini_wagner,
+    "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra, "harp": harp,
+    "mad": mad, "filters": filters, "groups": groups, "taylor": taylor, "synflow": synflow,
+    "lamp": lamp, "erk": erk, "autoattack": autoattack, "autoattack-parts": parts,
+    "simple-attacks": simple, "carlini-wagner": carlini_wagner,
 }  # fmt: skip
 
 

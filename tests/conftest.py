@@ -22,7 +22,7 @@ from prune_core.specs.registry import CRITERIA
 from prune_core.specs.settings import Calibration, Dataset, Threat
 from prune_core.specs.stages import Dense, Pruned, Scores
 from prune_core.training import loop as training
-from prune_core.training.hydra import Learner
+from prune_core.training.harp import learner_of
 from results.tables.storage import Storage
 
 # The tests run side by side, a process a core.
@@ -130,7 +130,7 @@ def scores_stage(criterion: str = "l1", **changes: object) -> Scores:
         "network": dense_stage(),
         "criterion": criterion,
         "calibration": Calibration(samples=200, batch_size=64, attack_steps=3) if images else None,
-        "training": SHORT if "trained" in needs else None,
+        "training": SHORT if any(need.startswith("trained") for need in needs) else None,
         "threat": THREAT if "threat" in needs else None,
         "sparsity": 0.5 if "sparsity" in needs else None,
     }
@@ -144,8 +144,10 @@ def scored(
     modules = prunable_view(network, data.shape, stage.unit).modules
     trained = None
     if stage.training is not None:
-        learner = Learner(network, modules, stage)
-        training.fit(learner, data, stage.training, stage.threat, stage.key)
+        learner = learner_of(network, modules, stage)
+        training.fit(
+            learner, data, stage.training, stage.threat, stage.key, penalty=learner.penalty
+        )
         trained = learner.scores()
     return score(network, data, modules, stage, trained)
 

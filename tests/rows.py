@@ -40,16 +40,17 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         name: {"name": name.replace("<k>", "1").replace("<criterion>", "snip")}
         for name in (
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-norm", "group-fpgm",
-            "lamp", "bn-scale", "taylor", "hessian", "fisher", "snip", "grasp", "grasp-<k>",
-            "synflow", "synflow-<k>", "hrank", "chip", "apoz", "thinet", "adv-<criterion>",
-            "hydra", "learned",
+            "lamp", "bn-scale", "taylor", "hessian", "fisher", "mad", "snip", "grasp",
+            "grasp-<k>", "synflow", "synflow-<k>", "hrank", "chip", "apoz", "thinet",
+            "adv-<criterion>", "hydra", "harp", "learned",
         )
     },
     "allocations": {
         name: {}
         for name in (
-            "uniform", "uniform-plus", "global", "global-normalised", "lamp", "erk", "fixed",
-            "mrs-curve", "mrs", "mrs-shuffled", "mrs-inverse", "size", "mrs-minmax", "mrs-bounded",
+            "uniform", "uniform-plus", "global", "global-normalised", "lamp", "harp", "erk",
+            "fixed", "mrs-curve", "mrs", "mrs-shuffled", "mrs-inverse", "size", "mrs-minmax",
+            "mrs-bounded",
             "mrs-perturbation", "mrs-perturbation-few-step", "mrs-perturbation-first-order",
             "mrs-perturbation-per-cost", "mrs-perturbation-inverse", "scan",
         )

@@ -46,6 +46,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 BOTH = [(name, unit) for name in names("criteria") for unit in units_of(name)]
 
 
+SIGNED = ("grasp", "grasp-1", "mad", "learned")
+"""Criteria whose scores may be below 0."""
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("name", "unit"), BOTH)
 def test_invariants(name: str, unit: str, trained: nn.Module, digits: Dataset) -> None:
@@ -57,7 +61,7 @@ def test_invariants(name: str, unit: str, trained: nn.Module, digits: Dataset) -
         found = first[module.name]
         assert found.shape == (module.units,)
         assert found.isfinite().all()
-        assert (found >= 0).all() or name in ("grasp", "grasp-1", "learned")  # which have a sign
+        assert (found >= 0).all() or name in SIGNED
         assert torch.equal(found, again[module.name])
         assert len(found.unique()) > 1 or name == "hrank"
     assert all(torch.equal(before[k], v) for k, v in trained.state_dict().items())

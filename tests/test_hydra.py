@@ -127,9 +127,9 @@ def test_a_training_of_scores_that_is_stopped_goes_on(tmp_path: Path) -> None:
         if parts[:2] == ("artifacts", "scores"):
             raise Stopped
 
-    def noting(network, data, recipe, threat, key, checkpoint, *rest):
+    def noting(network, data, recipe, threat, key, checkpoint, *rest, **more):
         fitted.append((type(network).__name__, len(checkpoint.history) if checkpoint else 0))
-        return fit(network, data, recipe, threat, key, checkpoint, *rest)
+        return fit(network, data, recipe, threat, key, checkpoint, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Storage, "write", stop_late)

@@ -28,7 +28,7 @@ def test_learned_scores_prune_better_than_they_start(
     removed = 1 - 0.5**0.5 if unit == "channel" else 0.5
 
     def loss(scores: dict[str, Tensor]) -> float:
-        gated = Gated(trained, modules, scores, removed)
+        gated = Gated(trained, modules, scores, dict.fromkeys(scores, removed))
         with torch.no_grad():
             return sum(float(F.cross_entropy(gated(x), y)) for x, y in attacked)
 

@@ -31,7 +31,7 @@ THREAT = Threat(eps=0.15)
 TORCH = "import math\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 
 
-def _network(conv: type[nn.Conv2d], linear: type[nn.Linear]) -> nn.Sequential:
+def four_layers(conv: type[nn.Conv2d], linear: type[nn.Linear]) -> nn.Sequential:
     """Return a network of their layers, or of torch's."""
 
     def block(before: int, width: int, stride: int) -> list[nn.Module]:
@@ -67,7 +67,7 @@ class _Theirs:
             lr=recipe.lr, momentum=recipe.momentum, wd=recipe.weight_decay, epochs=recipe.epochs,
             warmup_epochs=0,
         )  # fmt: skip
-        self.network = _network(layers.SubnetConv, layers.SubnetLinear)
+        self.network = four_layers(layers.SubnetConv, layers.SubnetLinear)
         with contextlib.redirect_stdout(io.StringIO()):  # they say what they do
             model.prepare_model(self.network, self.args)
             self.network.load_state_dict(dense.state_dict(), strict=False)
@@ -108,13 +108,13 @@ def hydra(originals: Path) -> Iterator[Row]:
     The network is adversarially trained on digits; a tenth of each layer is to stay.
     """
     data = datasets.load(Dataset(name="digits"), CPU)
-    recipe = PruningRules().score_training
+    recipe = PruningRules().score_trainings["hydra"]
     dense_stage = Dense(
         dataset=Dataset(name="digits"), architecture="resnet8", threat=THREAT, seed=0,
         training=Training(objective="pgd", epochs=10, lr=0.1, attack_steps=5).resolved(),
     )  # fmt: skip
     with seeded(0, CPU):
-        dense = _network(nn.Conv2d, nn.Linear)
+        dense = four_layers(nn.Conv2d, nn.Linear)
     training.fit(dense, data, dense_stage.training, THREAT, dense_stage.key)
     stage = Scores(network=dense_stage, criterion="hydra", unit="weight", sparsity=1 - KEPT,
                    training=recipe, threat=THREAT)  # fmt: skip
@@ -169,10 +169,10 @@ def hydra(originals: Path) -> Iterator[Row]:
         "theirs and the start, which is magnitude": [(other[0], kept(first))],
     }
     for which, compared in pairs.items():
-        shares = [_shared(one, another) for one, another in compared]
+        shares = [shared(one, another) for one, another in compared]
         yield f"hydra: kept by both of {which}", f"{sum(shares) / len(shares):.3f}"
 
 
-def _shared(one: dict[str, set[int]], other: dict[str, set[int]]) -> float:
+def shared(one: dict[str, set[int]], other: dict[str, set[int]]) -> float:
     """Return the share of the weights kept by one that the other keeps too."""
     return sum(len(one[n] & other[n]) for n in LAYERS) / sum(len(one[n]) for n in LAYERS)

@@ -64,9 +64,8 @@ def _of_pruning(labels: Labels, settings: Settings) -> Iterator[str]:
     if inner := CRITERIA.arguments(criterion).get("criterion"):
         needs = CRITERIA[str(inner)].needs
         if "threat" in needs or not IMAGES.intersection(needs):
-            why = (
-                "attacks images itself" if {"threat", "trained"} & set(needs) else "reads no images"
-            )
+            attacks = any(need.partition(":")[0] in ("threat", "trained") for need in needs)
+            why = "attacks images itself" if attacks else "reads no images"
             yield f"criterion {criterion!r} is none: {inner} {why}"
     if "channels" in CRITERIA[criterion].traits and "weights" in GRANULARITIES[granularity].traits:
         yield (

@@ -186,7 +186,8 @@ class Paths:
         needs = CRITERIA[criterion].needs
         at = sparsity if "sparsity" in needs else None
         calibration = rules.calibration if IMAGES.intersection(needs) else None
-        training = rules.score_training if "trained" in needs else None
+        recipe = _named(needs, "trained")
+        training = rules.score_trainings[recipe] if recipe else None
         attacked = "threat" in needs or (training is not None and training.adversarial)
         trained_by = (
             {"objectives": training.objective, "schedules": training.schedule} if training else {}

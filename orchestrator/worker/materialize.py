@@ -37,8 +37,8 @@ from prune_core.specs.stages import (
     dense_of,
 )
 from prune_core.training import loop as training
+from prune_core.training.harp import learner_of
 from prune_core.training.history import Checkpoint
-from prune_core.training.hydra import Learner
 from prune_core.training.policies import Start
 from results.tables.storage import Storage
 from results.tables.store import Tables
@@ -77,10 +77,8 @@ class Materializer:
             stage: The stage.
             rewinds: Earlier states of a dense network, to be stored too where it is trained here.
         """
-        network = self._stored(stage)
-        if network is None:
-            network = self._computed(stage, rewinds)
-        return network.eval()
+        stored = self._stored(stage)
+        return (self._computed(stage, rewinds) if stored is None else stored).eval()
 
     def _computed(self, stage: Network, rewinds: Sequence[Rewound]) -> nn.Module:
         if isinstance(stage, Dense):
@@ -126,9 +124,8 @@ class Materializer:
     def _rewound(self, stage: Rewound) -> nn.Module:
         """Train the dense network again up to the epoch: its own job did not store this state."""
         network, dense = self._blank(stage).to(self.device), stage.network
-        recipe, compute = dense.training, dense.compute
-        training.fit(network, self.data(stage), recipe, dense.threat, dense.key, compute=compute,
-                     until=stage.epoch)  # fmt: skip
+        training.fit(network, self.data(stage), dense.training, dense.threat, dense.key,
+                     compute=dense.compute, until=stage.epoch)  # fmt: skip
         self._save(stage, network, None)
         return network
 
@@ -191,6 +188,7 @@ class Materializer:
         recipe: Training,
         teacher: nn.Module | None = None,
         after_epoch: Callable[[int], None] = lambda _: None,
+        penalty: Callable[[int], Tensor] | None = None,
     ) -> None:
         stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
         checkpoint = Checkpoint.of(*stored) if stored else None
@@ -199,9 +197,8 @@ class Materializer:
             after_epoch(len(after.history))
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
 
-        data = self.data(stage)
         settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher)
-        history = training.fit(network, data, recipe, *settings)
+        history = training.fit(network, self.data(stage), recipe, *settings, penalty=penalty)
         self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
 
     def epochs(self, stage: Finetuned) -> list[rows.Row]:
@@ -262,8 +259,9 @@ class Materializer:
     ) -> dict[str, Tensor] | None:
         if stage.training is None:
             return None
-        learner = Learner(network, modules, stage)
-        self._fit(stage, learner, stage.training, network if stage.training.taught else None)
+        learner = learner_of(network, modules, stage)
+        teacher = network if stage.training.taught else None
+        self._fit(stage, learner, stage.training, teacher, penalty=learner.penalty)
         return learner.scores()
 
     def pruning_facts(self, stage: Pruned) -> dict[str, Any]:

@@ -56,6 +56,16 @@ def lamp(evidence: Evidence, dial: float) -> Shares:
     return global_(evidence, dial)
 
 
+@method(
+    "harp",
+    source="Zhao and Wressnegger, 2023 (HARP, arXiv 2212.14618)",
+    needs=("scores:harp",),
+)
+def harp(evidence: Evidence, dial: float) -> Shares:
+    """The shares that criterion harp learned; the budget is met along the order of its scores."""
+    return global_(evidence, dial)
+
+
 @method("erk", source="Evci et al., 2020 (RigL, arXiv 1911.11134), Erdős-Rényi kernel")
 def erk(evidence: Evidence, dial: float) -> Shares:
     """Kept shares are proportional to the sum of the layer's dimensions over their product."""

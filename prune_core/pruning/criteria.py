@@ -10,7 +10,7 @@ Its ``needs`` say what it reads and which layers it gets:
 - ``weights``, ``flow``: the layers that make or read channels.
 - ``norms``: normalisations; with ``weights``, those as well.
 - ``gradients``, ``learned``: training images and layers that make or read channels.
-- ``trained``: scores that were trained before, by the recipe ``pruning.hydra``.
+- ``trained:NAME``: scores that were trained before, by the recipe ``pruning.NAME``.
 - ``maps``: feature maps of normalised channels.
 - ``inputs``: the inputs of the layers that read channels.
 - ``threat``: its images are adversarial. ``sparsity``: it knows the target.
@@ -161,6 +161,18 @@ def fisher(layer: Layer) -> Tensor:
 
 
 @method(
+    "mad", source="Lee et al., 2022 (MAD, arXiv 2204.02738)", needs=("gradients", "threat"),
+    traits=("comparable",),
+)  # fmt: skip
+def mad(layer: Layer) -> Tensor:
+    """The second-order change of the adversarial loss by what a mask takes to lower that loss.
+
+    See `prune_core.pruning.masking`; of a channel, the sum over its weights.
+    """
+    return layer.saliency.sum(1)
+
+
+@method(
     "snip",
     source="Lee et al., 2019 (arXiv 1810.02340)",
     needs=("gradients",),
@@ -259,12 +271,17 @@ def adversarial(layer: Layer, criterion: str) -> Tensor:
 
 
 @method(
-    "hydra", source="Sehwag et al., 2020 (HYDRA, arXiv 2002.10509)", needs=("trained", "sparsity")
+    "hydra", source="Sehwag et al., 2020 (arXiv 2002.10509)", needs=("trained:hydra", "sparsity")
 )
-def hydra(layer: Layer) -> Tensor:
+@method(
+    "harp", source="Zhao and Wressnegger, 2023 (arXiv 2212.14618)",
+    needs=("trained:harp", "sparsity"), traits=("comparable",),
+)  # fmt: skip
+def trained(layer: Layer) -> Tensor:
     """A score trained for epochs of the whole training set on the loss of the pruned network.
 
-    The recipe ``pruning.hydra`` is by default the authors'; see `prune_core.training.hydra`.
+    The recipes ``pruning.hydra`` and ``pruning.harp`` are the authors' where they are left out.
+    HARP trains the share of each module too: what it keeps has a score of 1 or more.
     """
     return layer.trained
 

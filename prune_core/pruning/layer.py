@@ -47,6 +47,11 @@ class Layer:
         """An estimate of the diagonal of the Gauss-Newton matrix of the mean cross-entropy."""
         return self._rows(self.signals.curvature)
 
+    @property
+    def saliency(self) -> Tensor:
+        """The part in what the loss of attacked images changes by their damage, as a mask finds."""
+        return self._rows(self.signals.saliency)
+
     def hessian_gradient(self, temperature: float) -> Tensor:
         """Return the Hessian times the gradient; logits are divided by a temperature."""
         return self._rows(self.signals.hessian_gradient(temperature))

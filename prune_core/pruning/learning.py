@@ -57,7 +57,7 @@ def learned_scores(
     with evaluating(network):
         for step in range(steps):
             images, labels = batches[step % len(batches)]
-            gated = Gated(network, modules, scores, removed)
+            gated = Gated(network, modules, scores, dict.fromkeys(scores, removed))
             if stage.threat is not None:
                 images = pgd(gated, images, labels, stage.threat, attack_steps, start)
             with torch.enable_grad():
@@ -107,7 +107,7 @@ class Gated(nn.Module):
         network: nn.Module,
         modules: Sequence[PrunableModule],
         scores: Mapping[str, Tensor],
-        removed: float,
+        removed: Mapping[str, float | Tensor],
     ):
         super().__init__()
         self.__dict__["network"] = network  # not a child: its mode is not this module's
@@ -124,16 +124,17 @@ def gated_logits(
     network: nn.Module,
     modules: Sequence[PrunableModule],
     scores: Mapping[str, Tensor],
-    removed: float,
+    removed: Mapping[str, float | Tensor],
     images: Tensor,
 ) -> Tensor:
     """Return the logits of a network without the units of lowest scores; see `Gated`.
 
-    Gradients reach the scores alone, and what of the network holds no weight that is gated.
+    Gradients reach the scores, the shares that are tensors, and what of the network holds no weight
+    that is gated.
     """
     weights: dict[str, Tensor] = {}
     for module in modules:
-        gate = _Straight.apply(scores[module.name], removed)
+        gate = _Straight.apply(scores[module.name], removed[module.name])
         for member in module.readers():  # what reads a channel is closed; a weight itself
             name = f"{member.layer}.weight"
             weight = weights.get(name, network.get_parameter(name).detach())
@@ -143,17 +144,25 @@ def gated_logits(
 
 
 class _Straight(torch.autograd.Function):
-    """Zero for the lowest scores, one for the others; the gradient passes as through identity."""
+    """Zero for the lowest scores, one for the others; the gradient passes as through identity.
+
+    A share removed that is a tensor gets its gradient as if it were taken from every gate.
+    """
 
     @staticmethod
-    def forward(ctx: object, scores: Tensor, removed: float) -> Tensor:
+    def forward(ctx: object, scores: Tensor, removed: float | Tensor) -> Tensor:
         del ctx
-        count = max(1, scores.numel() - int(removed * scores.numel()))
         gate = torch.zeros_like(scores)
-        gate[scores.topk(count, sorted=False).indices] = 1
+        gate[scores.topk(units_kept(scores, removed), sorted=False).indices] = 1
         return gate
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
-        del ctx
-        return gradient, None
+    def backward(
+        ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        return gradient, -gradient.sum() if ctx.needs_input_grad[-1] else None
+
+
+def units_kept(scores: Tensor, removed: float | Tensor) -> int:
+    """Return how many of a module's units [units] are left without a share; one at least."""
+    return max(1, scores.numel() - int(removed * scores.numel()))

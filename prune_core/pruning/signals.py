@@ -20,6 +20,7 @@ from prune_core.data.draws import drawn
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import PrunableModule
 from prune_core.pruning.learning import learned_scores, share_removed
+from prune_core.pruning.masking import adversarial_saliency
 from prune_core.pruning.masks import maskable
 from prune_core.pruning.synflow import removal_order
 from prune_core.specs.keys import derive_seed
@@ -117,6 +118,11 @@ class Signals:
                     total[name] += gradient.square() / (PROBES * self.count)
         return total
 
+    @cached_property
+    def saliency(self) -> ByLayer:
+        """The second-order change of the loss by what a mask fitted to the images takes away."""
+        return adversarial_saliency(self.network, list(self.weights), self.batches)
+
     def hessian_gradient(self, temperature: float) -> ByLayer:
         """Return the Hessian of the mean cross-entropy times its gradient.
 
@@ -204,7 +210,7 @@ class Signals:
         if self._trained is None:
             raise ValueError(
                 f"criterion {self.stage.criterion!r} reads scores that were trained: see "
-                "prune_core.training.hydra"
+                "prune_core.training"
             )
         return self._trained
 

@@ -157,6 +157,13 @@ class ScoreTraining(Training):
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
 
 
+class HarpTraining(ScoreTraining):
+    """How scores and shares are trained: HARP's authors' recipe where nothing is said."""
+
+    objective: ObjectiveName = "pgd"
+    weight_decay: Annotated[Number, Field(ge=0)] = 5e-4
+
+
 RATE = (
     "optimizer", "lr", "momentum", "schedule", "milestones", "lr_drop", "warmup", "schedule_start",
 )  # fmt: skip

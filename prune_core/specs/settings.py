@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec
 from prune_core.specs.plain_yaml import YamlError, read_yaml
-from prune_core.specs.recipes import ScoreTraining, Training
+from prune_core.specs.recipes import HarpTraining, ScoreTraining, Training
 from prune_core.specs.registry import ATTACKS, DATASETS
 
 
@@ -131,6 +131,7 @@ class PruningRules(Spec):
     )
     calibration: Calibration = Calibration()
     hydra: ScoreTraining = ScoreTraining()
+    harp: HarpTraining = HarpTraining()
     ratios: Annotated[
         dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
     ] = Field(
@@ -140,9 +141,10 @@ class PruningRules(Spec):
     )
 
     @cached_property
-    def score_training(self) -> Training:
-        """How the scores of criterion hydra are trained, every default written out."""
-        return Training(**self.hydra.model_dump()).resolved()
+    def score_trainings(self) -> dict[str, Training]:
+        """How scores are trained, by what a criterion needs, every default written out."""
+        recipes = {"hydra": self.hydra, "harp": self.harp}
+        return {name: Training(**each.model_dump()).resolved() for name, each in recipes.items()}
 
 
 def _ascending(shares: tuple[float, ...]) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ import copy
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, fx, nn
 
 from prune_core.pruning.groups import PrunableModule
@@ -51,7 +52,17 @@ class Learner(nn.Module):
         """Return logits [n, classes] of the network as it would be pruned now."""
         if isinstance(images, fx.Proxy):  # traced, for folding: gates change no layer
             return self.network(images)
-        return gated_logits(self.network, self._modules_, self._by_module(), self._removed, images)
+        scores = self._by_module()
+        return gated_logits(self.network, self._modules_, scores, self.removed(), images)
+
+    def removed(self) -> dict[str, float | Tensor]:
+        """Return the share of its units that each module is without now."""
+        return {module.name: self._removed for module in self._modules_}
+
+    def penalty(self, epoch: int) -> Tensor:
+        """Return what is added to the loss of a step in an epoch, counted from 0: nothing."""
+        del epoch
+        return torch.zeros(())
 
     def scores(self) -> dict[str, Tensor]:
         """Return the scores as they are now, by module [units]."""

@@ -45,6 +45,7 @@ def fit(
     compute: Compute | None = None,
     teacher: nn.Module | None = None,
     until: int | None = None,
+    penalty: Callable[[int], Tensor] | None = None,
 ) -> list[Epoch]:
     """Train a network in place.
 
@@ -60,6 +61,7 @@ def fit(
         teacher: The dense network, for objectives that need a teacher.
         until: Stop after so many epochs and keep the weights as they are then, neither averaged nor
             selected; None to train to the end.
+        penalty: What is added to the loss of a step in an epoch, counted from 0.
 
     Returns:
         What each epoch reported, including those before the checkpoint.
@@ -68,7 +70,7 @@ def fit(
         DivergedError: If the loss is not finite.
     """
     training = training.resolved()  # changes nothing in a recipe of a stage, which is resolved
-    run = _Run(network, data, training, threat, key, compute or Compute(), teacher)
+    run = _Run(network, data, training, threat, key, compute or Compute(), teacher, penalty)
     if checkpoint is not None:
         run.restore(checkpoint)
     for epoch in range(len(run.history), training.epochs if until is None else until):
@@ -90,9 +92,10 @@ class _Run:
         key: str,
         compute: Compute,
         teacher: nn.Module | None,
+        penalty: Callable[[int], Tensor] | None,
     ):
         self.network, self.data, self.training, self.threat = network, data, training, threat
-        self.key, self.compute = key, compute
+        self.key, self.compute, self._penalty = key, compute, penalty
         self.history: list[Epoch] = []
         self._best: dict[str, Tensor] = {}
         self._watch = Watch(training, threat, derive_seed(key, "watch"))
@@ -123,6 +126,8 @@ class _Run:
                 group["lr"] = lr
             with self._precision():
                 loss, logits = self._objective(self.network, images, labels, context)
+            if self._penalty is not None:
+                loss = loss + self._penalty(epoch)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
