@@ -38,6 +38,7 @@ def simulated(seeds: int = 3, root: str = "memory://simulated") -> Loaded:
                    "kept_units": None, "dense_network": f"d-{levels[0]}-{seed}",
                    "policy": "none" if cell["finetuning"] == "none" else "finetune",
                    "epochs": 0 if cell["finetuning"] == "none" else 3, "lr": 0.01,
+                   "rounds": int(cell["finetuning"] != "none"),
                    "params_removed": cell["sparsity"], "finetuned_network": f"f-{name}",
                    "params": round(5e4 * (1 - cell["sparsity"])),
                    "macs": round(5e5 * (1 - cell["sparsity"])),

@@ -124,6 +124,8 @@ def test_cells_that_share_a_pruned_network_are_named() -> None:
         "allocation mrs and with allocation uniform: between these no difference can come from "
         "the pruning."
     )
+    trials.loc[here & (trials["allocation"] == "mrs"), "rounds"] = 2  # trained between the rounds
+    assert not list(shared_networks(trials))
 
 
 def test_findings_have_names_of_their_own_and_are_shown_with_a_caption() -> None:

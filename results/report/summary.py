@@ -178,8 +178,12 @@ def _counts(trials: pd.DataFrame, missing: int) -> Iterator[str]:
 
 
 def shared_networks(trials: pd.DataFrame) -> Iterator[str]:
-    """Say how many pruned networks are another cell's too, and give an example."""
-    networks = trials[trials["kept_units"].notna()].drop_duplicates("pruned_network")
+    """Say how many pruned networks are another cell's too, and give an example.
+
+    Those of iterative pruning were trained between rounds: equal units have unlike weights.
+    """
+    at_once = trials[trials["kept_units"].notna() & ~(trials["rounds"] > 1)]
+    networks = at_once.drop_duplicates("pruned_network")
     same = ["dense_network", "kept_units"]
     alike = networks[networks.duplicated(same, keep=False)]
     if alike.empty:
