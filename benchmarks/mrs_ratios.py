@@ -35,6 +35,7 @@ CIFAR10 = {
 }
 """What differs from the sweep on digits. A tenth of the training images is for validation."""
 METRICS = ("pruned_clean", "pruned_pgd_20", "finetuned_clean", "finetuned_pgd_20")
+SPECTRAL = "mrs-perturbation, spectral norm"
 CELL = ["architecture", "sparsity", "seed"]
 
 
@@ -67,13 +68,13 @@ def table(storage: Path, budget: str) -> pd.DataFrame:
     """Return the mean difference of each rule to uniform ratios, and its interval over seeds."""
     trials = results.load(str(storage), sweep=f"mrs-{budget}").trials
     spectral = results.load(str(storage), sweep=f"mrs-{budget}-spectral").trials
-    both = pd.concat(
-        [trials, spectral.assign(allocation="mrs-perturbation, spectral norm")], ignore_index=True
-    )
+    both = pd.concat([trials, spectral.assign(allocation=SPECTRAL)], ignore_index=True)
     done = both[(both["status"] == "done") & (both["finetuning"] == "pgd")]
     uniform = done[done["allocation"] == "uniform"].set_index(CELL)[list(METRICS)]
     rows = []
-    for rule, of in done.groupby("allocation", sort=False):
+    rules = [*yaml.safe_load(SWEEP.read_text())["allocations"], SPECTRAL]
+    for rule in rules:
+        of = done[done["allocation"] == rule]
         points = 100 * (of.set_index(CELL)[list(METRICS)] - uniform).dropna()
         row: dict[str, object] = {"rule": rule, "cells": len(points)}
         for metric in METRICS:
