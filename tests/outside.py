@@ -68,3 +68,10 @@ class LayerScaled(torch.nn.Module):
 def layer_scaled(shape, classes):
     """A small network of the user's own."""
     return LayerScaled(shape[0], classes)
+
+
+def no_tensor(shape, classes):
+    """A network that returns a list."""
+    network = LayerScaled(shape[0], classes)
+    network.register_forward_hook(lambda layer, images, logits: [logits])
+    return network

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 import results
-from orchestrator.cli.request import check_methods
+from orchestrator.cli.checks import check_methods
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep

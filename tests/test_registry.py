@@ -135,7 +135,7 @@ UNREADABLE = {
     "a revision that is a text": IMPORT + "@method('x', revision='2')\n" + LINE,
     "a first revision": IMPORT + "@method('x', revision=1)\n" + LINE,
     "an async function": IMPORT + "@method('x')\nasync " + LINE,
-    "a class": IMPORT + "@method('x')\nclass f:\n    pass\n",
+    "a class under if": IMPORT + "if True:\n  @method('x')\n  class f: pass\n",
     "a function under if": IMPORT + "if True:\n  @method('x')\n  def f(layer): pass\n",
     "a function in a function": IMPORT + "def g():\n  @method('x')\n  def f(layer): pass\n",
     "a method of a class": IMPORT + "class g:\n  @method('x')\n  def f(layer): pass\n",

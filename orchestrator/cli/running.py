@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.cli.checks import check_methods
 from orchestrator.cli.listeners import EventLog, Several
 from orchestrator.cli.maintenance import tidy
 from orchestrator.cli.progress import Display
 from orchestrator.cli.reporting import write_report
-from orchestrator.cli.request import check_methods, open_sweep
+from orchestrator.cli.request import open_sweep
 from orchestrator.cli.status import show_allotments, show_cautions, show_plan
 from orchestrator.driver import executors
 from orchestrator.driver.executors import Executor

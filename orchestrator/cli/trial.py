@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.cli.request import check_methods, open_sweep
+from orchestrator.cli.checks import check_methods
+from orchestrator.cli.request import open_sweep
 from orchestrator.driver.executors import record_plan
 from orchestrator.driver.inline import execute_path
 from orchestrator.errors import RequestError

@@ -87,6 +87,25 @@ def load(spec: DatasetSpec, device: torch.device, seed: int = 0) -> Dataset:
     return _load(spec, device, str(seed) if spec.split == "by-seed" else None)
 
 
+def outline(spec: DatasetSpec) -> tuple[tuple[int, int, int], int]:
+    """Return the shape of a data set's images and the number of its classes; one is decoded.
+
+    Raises:
+        DatasetError: It is not here, and copies of it need not be alike.
+    """
+    if spec.name in PUBLISHED:
+        side, classes = PUBLISHED[spec.name]
+        side = spec.size or side
+        return (3, side, side), classes
+    raw: Raw = DATASETS.load(spec.name)(spec)
+    channels, height, width = raw.train.take(torch.tensor([0])).decode().images.shape[1:]
+    return (channels, height, width), _classes(raw)
+
+
+def _classes(raw: Raw) -> int:
+    return len(raw.names) or int(raw.train.labels.max()) + 1
+
+
 @lru_cache(maxsize=1)
 def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> Dataset:
     raw: Raw = DATASETS.load(spec.name)(spec)
@@ -104,7 +123,7 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
         train=fitted.to(device),
         validation=held_out.to(device),
         test=tested.to(device),
-        classes=len(raw.names) or int(raw.train.labels.max()) + 1,
+        classes=_classes(raw),
         mean=mean,
         std=std,
         augment=raw.augment,
@@ -217,6 +236,13 @@ def parquet(spec: DatasetSpec) -> Raw:
     return _from_parquet(spec)
 
 
+PUBLISHED = {
+    "cifar10": (32, 10),
+    "cifar100": (32, 100),
+    "svhn": (32, 10),
+    "tiny-imagenet": (64, 200),
+}
+"""The side of the images and the classes of data sets that are everywhere the same."""
 TEST_PARTS = ("test", "valid", "val")
 """What the folder of the test split may be called, in order of preference."""
 

@@ -128,7 +128,7 @@ def _imports(content: bytes, file: str, package: str) -> tuple[str, ...]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
+            base = absolute(node, package)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and _is_import(node.func) and node.args:
             named = node.args[0]
@@ -143,7 +143,8 @@ def _imports(content: bytes, file: str, package: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(whole for name in names for whole in _with_parents(name)))
 
 
-def _absolute(node: ast.ImportFrom, package: str) -> str:
+def absolute(node: ast.ImportFrom, package: str) -> str:
+    """Return the full name of the module that a statement in a package imports from."""
     if not node.level:
         return node.module or ""
     parts = package.split(".")[: len(package.split(".")) - node.level + 1]

@@ -8,14 +8,14 @@ and line: if it were ignored, users would notice the missing method only in the 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from prune_core.errors import DeclarationError
-from prune_core.specs.closure import find
+from prune_core.specs.closure import absolute, find
 
 PLACES = ("mrsweep", "prune_core.specs.registry")
 """The modules that the decorator may be imported from."""
@@ -92,21 +92,45 @@ class Source:
 
     @classmethod
     def of(cls, module: str) -> Source | None:
-        """Return the source of a module; None if there is no Python file for its name."""
+        """Return the source of a module; None if there is no Python file for its name.
+
+        Raises:
+            DeclarationError: The file is no text.
+        """
         spec = find(module)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             return None
         file = Path(spec.origin)
-        return cls(module, file, file.read_text(encoding="utf-8"))
+        try:
+            return cls(module, file, file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise DeclarationError(f"{file}: is not text in UTF-8") from error
+
+    @property
+    def callables(self) -> list[str]:
+        """The functions and classes at the module's top level."""
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        return [node.name for node in self.tree.body if isinstance(node, kinds)]
 
     @cached_property
-    def functions(self) -> dict[str, ast.FunctionDef]:
-        """The functions at the module's top level, by name."""
-        return {node.name: node for node in self._tree.body if isinstance(node, ast.FunctionDef)}
+    def bindings(self) -> dict[str, ast.stmt]:
+        """The last statement at the top level that gives each name its value."""
+        return {name: node for node in self.tree.body for name in _bound(node)}
 
-    def summary(self, function: str) -> str:
-        """Return the first line of a function's docstring."""
-        return (ast.get_docstring(self.functions[function]) or "").partition("\n")[0]
+    @cached_property
+    def stars(self) -> list[ast.ImportFrom]:
+        """The statements ``from module import *``."""
+        imports = [node for node in self.tree.body if isinstance(node, ast.ImportFrom)]
+        return [node for node in imports if node.names[0].name == "*"]
+
+    def absolute(self, node: ast.ImportFrom) -> str:
+        """Return the full name of the module that a statement imports from."""
+        inside = self.file.name == "__init__.py"
+        return absolute(node, self.module if inside else self.module.rpartition(".")[0])
+
+    def dotted(self, node: ast.expr) -> str:
+        """Return the full dotted name of a name or an attribute; empty for anything else."""
+        return _resolve(node, self._names)
 
     def methods(self) -> list[Method]:
         """Return the methods that the module declares, in its order.
@@ -116,7 +140,7 @@ class Source:
         """
         methods = [
             self._read(node, decorator)
-            for node in ast.walk(self._tree)
+            for node in ast.walk(self.tree)
             for decorator in getattr(node, "decorator_list", ())
             if _called(decorator) == "method" or _resolve(decorator, self._names) in DECORATORS
         ]
@@ -126,19 +150,27 @@ class Source:
         return methods
 
     @cached_property
-    def _tree(self) -> ast.Module:
+    def tree(self) -> ast.Module:
+        """The module's statements.
+
+        Raises:
+            DeclarationError: It is no Python.
+        """
         try:
             return ast.parse(self.text)
         except SyntaxError as error:
             raise DeclarationError(f"{self.file}:{error.lineno}: {error.msg}") from error
+        except ValueError as error:
+            raise DeclarationError(f"{self.file}: {error}") from error
 
     @cached_property
     def _names(self) -> dict[str, str]:
         """The full dotted names of what the module imports, and of its aliases of the decorator."""
         names: dict[str, str] = {}
-        for node in ast.walk(self._tree):
+        for node in ast.walk(self.tree):
             if isinstance(node, ast.ImportFrom):
-                names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+                module = self.absolute(node)
+                names |= {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
             elif isinstance(node, ast.Import):
                 names |= {a.asname: a.name for a in node.names if a.asname}
             elif isinstance(node, ast.Assign) and _resolve(node.value, names) in DECORATORS:
@@ -150,7 +182,8 @@ class Source:
             self._refuse(decorator, f"{called!r} is the decorator 'method' by another name")
         if not isinstance(decorator, ast.Call) or len(decorator.args) != 1:
             self._refuse(decorator, "a method has exactly one name")
-        if not isinstance(node, ast.FunctionDef) or node not in self._tree.body:
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        if not isinstance(node, kinds) or node not in self.tree.body:
             self._refuse(decorator, f"{_described(node)} cannot be a method")
         name = self._literal(decorator.args[0])
         arguments: dict[str, Any] = {}
@@ -168,7 +201,8 @@ class Source:
         if (revision := arguments.pop("revision", None)) is not None:
             arguments["digest"] = f"r{revision}"
         origin = f"{self.module}:{node.name}"
-        return Method(name, origin, self.summary(node.name), **arguments)
+        summary = (ast.get_docstring(node) or "").partition("\n")[0]
+        return Method(name, origin, summary, **arguments)
 
     def _literal(self, node: ast.expr) -> Any:
         try:
@@ -179,7 +213,7 @@ class Source:
     def _refuse(self, node: ast.expr | ast.keyword, fault: str) -> NoReturn:
         raise DeclarationError(
             f"{self.file}:{node.lineno}: {fault}; declare a method by {FORM} with literals, above "
-            "a function at the top level of its module, and import 'method' by this name from "
+            "a function or class at the top level of its module, and import 'method' as such from "
             f"{' or '.join(PLACES)}"
         )
 
@@ -204,5 +238,22 @@ def _resolve(node: ast.expr, names: Mapping[str, str]) -> str:
 
 
 def _described(node: ast.AST) -> str:
-    kinds = {ast.ClassDef: "a class", ast.AsyncFunctionDef: "an async function"}
-    return kinds.get(type(node), "a function within another statement")
+    kinds = {ast.ClassDef: "a class", ast.FunctionDef: "a function"}
+    within = f"{kinds.get(type(node))} within another statement"
+    return "an async function" if isinstance(node, ast.AsyncFunctionDef) else within
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Give the names that a statement binds, or those within it do."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield node.name
+        case ast.Import() | ast.ImportFrom():
+            yield from (a.asname or a.name.partition(".")[0] for a in node.names if a.name != "*")
+        case ast.Name(ctx=ast.Store()):
+            yield node.id
+        case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return  # names of their own
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from _bound(child)

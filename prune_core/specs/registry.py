@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from prune_core.errors import DeclarationError, UnknownMethodError
 from prune_core.specs.closure import code_digest, local_modules, stamp
+from prune_core.specs.definitions import definition
 from prune_core.specs.names import INNER, arguments_in
 from prune_core.specs.reading import Method, Source
 
@@ -61,17 +62,8 @@ def method(
     Returns:
         A decorator that returns the function as it is.
     """
-    del (
-        name,
-        source,
-        needs,
-        traits,
-        settings,
-        fixed,
-        wrapped,
-        files,
-        revision,
-    )  # read from the source
+    # They are read from the source.
+    del name, source, needs, traits, settings, fixed, wrapped, files, revision
 
     def unchanged(function: F) -> F:
         return function
@@ -87,11 +79,14 @@ class Axis:
         noun: What users call one of its methods.
         module: The dotted name of the module.
         defaults: The needs of a user's own method that declares nothing.
+        makes_objects: Whether its methods make objects, so that a class is one as it is; elsewhere
+            an object of the class is, made without arguments.
     """
 
     noun: str
     module: str
     defaults: tuple[str, ...] = ()
+    makes_objects: bool = False
 
     @cached_property
     def methods(self) -> dict[str, Method]:
@@ -146,8 +141,22 @@ class Axis:
         """
         module, _, function = self[name].origin.partition(":")
         loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        if isinstance(loaded, type) and not self.makes_objects:
+            loaded = loaded()
         arguments = self.arguments(name)
         return functools.partial(loaded, **arguments) if arguments else loaded
+
+    def outside(self, name: str) -> list[tuple[Axis, str]]:
+        """Return the methods from outside that a name stands for, those that it wraps too."""
+        arguments = self.arguments(name)
+        within = [
+            pair
+            for word, axis in INNER.items()
+            if word in arguments
+            for pair in AXES[axis].outside(str(arguments[word]))
+        ]
+        ours = self[name].origin.startswith(f"{self.module}:")
+        return within if ours else [(self, name), *within]
 
     def arguments(self, name: str) -> dict[str, str | int]:
         """Return the values of the placeholders in a name, such as ``{"k": 20}`` for ``pgd-20``."""
@@ -206,18 +215,21 @@ class Axis:
                 f"{self.noun} {name!r}: no module {module!r} can be imported from here; "
                 "check its spelling and that its folder is on PYTHONPATH"
             )
-        if function not in source.functions:
-            raise UnknownMethodError(
-                f"{self.noun} {name!r}: module {module!r} has no function {function!r}; "
-                f"it has: {', '.join(source.functions) or 'none'}"
-            )
-        undeclared = Method(name, origin, source.summary(function), needs=self.defaults)
-        declared = {entry.origin: entry for entry in source.methods()}
-        found = declared.get(origin, undeclared)
-        beside = [source.file.parent / file for file in found.files]
-        code = found.digest or code_digest(module, beside)
+        source.methods()  # what it declares wrongly is refused, whatever is asked for
+        try:
+            defined = definition(source, function)
+        except UnknownMethodError as error:
+            raise UnknownMethodError(f"{self.noun} {name!r}: {error}") from error
+        undeclared = Method(name, origin, defined.summary, needs=self.defaults)
+        declared = {entry.origin: entry for entry in defined.source.methods()}
+        found = declared.get(defined.origin, undeclared)
+        beside = [defined.source.file.parent / file for file in found.files]
+        # A revision says nothing of what is filled in elsewhere.
+        revision = None if defined.is_filled_in else found.digest
+        code = revision or code_digest(module, beside)
         # An entry point may come to stand for another function.
-        found = replace(found, name=name, digest=code if name == origin else f"{origin}@{code}")
+        digest = code if name == origin else f"{origin}@{code}"
+        found = replace(found, name=name, origin=origin, digest=digest)
         return found, [*local_modules(module).values(), *beside]
 
 
@@ -256,7 +268,7 @@ def _without(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in settings.items() if name not in names}
 
 
-ARCHITECTURES = Axis("architecture", "prune_core.models.architectures")
+ARCHITECTURES = Axis("architecture", "prune_core.models.architectures", makes_objects=True)
 CRITERIA = Axis("criterion", "prune_core.pruning.criteria", defaults=("gradients",))
 ALLOCATIONS = Axis("allocation", "prune_core.pruning.allocations")
 GRANULARITIES = Axis("granularity", "prune_core.pruning.granularities")

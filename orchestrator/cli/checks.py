@@ -1,0 +1,166 @@
+"""Checks before work starts: methods that load, images that are read, networks that are pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.errors import RequestError
+from orchestrator.planning.plan import Plan
+from orchestrator.sweepfile.model import Sweep
+from prune_core.errors import DatasetError
+from prune_core.specs.registry import ATTACKS, AXES
+from prune_core.specs.stages import Pruned, Trial
+
+if TYPE_CHECKING:
+    from prune_core.data.datasets import Dataset
+
+Outline = tuple[tuple[int, int, int], int]
+"""The shape of images, and the number of classes."""
+
+
+def check_methods(plan: Plan, address: str | None, console: Console) -> None:
+    """Check that methods load, images can be read and networks built and pruned.
+
+    Images that are read here are decoded for the workers too. A cluster's lie on its nodes: what
+    they are like is seen if they lie here as well, or if all copies of the data set are alike.
+
+    Raises:
+        RequestError: It names all faults.
+    """
+    # These import torch, which other commands do without.
+    from prune_core.data import corrupted
+    from prune_core.models.library import check_name
+
+    sweep = plan.sweep
+    faults = [fault for name in sweep.architectures if (fault := check_name(name))]
+    faults += _load_faults(sweep)
+    outline: Outline | None = None
+    try:
+        with console.status(f"reading {sweep.dataset.name}"):
+            if address is None:
+                data = _images(sweep)
+                outline = data.shape, data.classes
+                faults += corrupted.faults(data, sweep.dataset, sweep.evaluation.attacks)
+            else:
+                outline = _outline_elsewhere(sweep)
+                faults += _corrupted_faults(sweep)
+    except DatasetError as error:
+        faults.append(str(error))
+    if outline is not None:
+        faults += _too_few_classes(sweep, outline[1])
+        faults = faults or _network_faults(plan, outline, console)
+    elif address is not None and not faults:
+        console.print(
+            f"Note: {sweep.dataset.name} is not on this machine, so no network was tried on it.",
+            highlight=False,
+        )
+    if faults:
+        raise RequestError("\n".join(faults))
+
+
+def _images(sweep: Sweep) -> Dataset:
+    import torch
+
+    from prune_core.data import datasets
+
+    folder = sweep.dataset.root
+    if folder is not None and not Path(folder).is_dir():
+        raise DatasetError(f"dataset.root {folder!r} is not a folder; give the one with the images")
+    try:
+        return datasets.load(sweep.dataset, torch.device("cpu"))
+    except DatasetError as error:
+        raise DatasetError(f"dataset: {error}") from error
+
+
+def _outline_elsewhere(sweep: Sweep) -> Outline | None:
+    """Return what the images on a cluster's nodes are like, as far as it is known here."""
+    from prune_core.data import datasets
+
+    try:
+        return datasets.outline(sweep.dataset)
+    except (DatasetError, OSError):  # they need not be here
+        return None
+
+
+def _corrupted_faults(sweep: Sweep) -> list[str]:
+    files = filter(None, map(sweep.dataset.corrupted_file, sweep.evaluation.attacks))
+    return [
+        f"no {file} on this machine, and its bytes are in the keys of evaluations; set "
+        "dataset.corrupted to a folder that this machine and the nodes share"
+        for file in files
+        if not file.is_file()
+    ]
+
+
+def _load_faults(sweep: Sweep) -> list[str]:
+    """Import the user's own methods: what fails now would fail after the training."""
+    faults: list[str] = []
+    for axis, names in _named(sweep).items():
+        for name in dict.fromkeys(names):
+            for owner, own in AXES[axis].outside(name):
+                try:
+                    usable = callable(owner.load(own))
+                except Exception as error:  # it is the user's code
+                    faults.append(
+                        f"{owner.noun} {own!r} cannot be imported: {type(error).__name__}: {error}"
+                    )
+                    continue
+                if not usable:
+                    faults.append(f"{owner.noun} {own!r} is nothing that can be called")
+    return faults
+
+
+def _named(sweep: Sweep) -> Mapping[str, Iterable[str]]:
+    """Return the names of methods in a sweep, by axis."""
+    trainings = [*sweep.dense.values(), *sweep.finetuning.values()]
+    changed = [change for override in sweep.overrides for change in override.set.items()]
+
+    def overridden(setting: str) -> list[str]:
+        return [str(value) for key, value in changed if key.rpartition(".")[2] == setting]
+
+    return {
+        "architectures": sweep.architectures,
+        "criteria": sweep.criteria,
+        "allocations": sweep.allocations,
+        "granularities": sweep.granularities,
+        "attacks": sweep.evaluation.attacks,
+        "datasets": [sweep.dataset.name],
+        "objectives": [t.objective for t in trainings] + overridden("objective"),
+        "schedules": [t.schedule for t in trainings] + overridden("schedule"),
+        "policies": [t.policy for t in sweep.finetuning.values()] + overridden("policy"),
+    }
+
+
+def _network_faults(plan: Plan, outline: Outline, console: Console) -> list[str]:
+    """Build every network and cut it: what cannot work is said before anything is trained.
+
+    Budgets that are reached in one way alone are shown, where the sweep has several allocations.
+    """
+    from prune_core.pruning.rehearsal import rehearse
+
+    wanted: dict[str, list[Pruned]] = {}
+    for job in plan.trials.values():
+        if isinstance(job.stage, Trial):
+            wanted.setdefault(job.architecture, []).append(job.stage.pruned)
+    faults: list[str] = []
+    for architecture, prunings in wanted.items():
+        with console.status(f"checking {architecture}"):
+            rehearsal = rehearse(architecture, *outline, prunings)
+        faults += rehearsal.faults
+        if len(plan.sweep.allocations) > 1:
+            for note in rehearsal.notes:
+                console.print(f"Note: {note}.", markup=False, highlight=False)
+    return faults
+
+
+def _too_few_classes(sweep: Sweep, classes: int) -> list[str]:
+    return [
+        f"attack {name!r} needs at least {least} classes; {sweep.dataset.name} has {classes}"
+        for name in sweep.evaluation.attacks
+        for need in ATTACKS[name].needs
+        if need.startswith("classes:") and classes < (least := int(need.partition(":")[2]))
+    ]
