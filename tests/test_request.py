@@ -103,6 +103,6 @@ def test_networks_are_tried_for_a_cluster_too(
         found = faults(sweep_text(dataset=data, architectures=f"['{architecture}']"), "auto")
         assert len(found) == 1
         assert said in found[0]
-    hidden = f"{{name: imagefolder, root: {tmp_path}/none}}"
+    hidden = f"{{name: imagefolder, root: {tmp_path}/none, content: '{'0' * 20}'}}"
     assert faults(sweep_text(dataset=hidden, architectures=f"['{architecture}']"), "auto") == []
     assert "imagefolder is not on this machine" in capsys.readouterr().out

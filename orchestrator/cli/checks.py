@@ -47,7 +47,7 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> None:
                 faults += corrupted.faults(data, sweep.dataset, sweep.evaluation.attacks)
             else:
                 outline = _outline_elsewhere(sweep)
-                faults += _corrupted_faults(sweep)
+                faults += _corrupted_faults(sweep) + _unknown_images(sweep)
     except DatasetError as error:
         faults.append(str(error))
     if outline is not None:
@@ -84,6 +84,16 @@ def _outline_elsewhere(sweep: Sweep) -> Outline | None:
         return datasets.outline(sweep.dataset)
     except (DatasetError, OSError):  # they need not be here
         return None
+
+
+def _unknown_images(sweep: Sweep) -> list[str]:
+    folder = sweep.dataset.root
+    if not sweep.dataset.has_content or sweep.dataset.content or Path(str(folder)).is_dir():
+        return []
+    away = (
+        f"dataset.root {folder!r} is not on this machine, and what its images are is part of every"
+    )
+    return [f"{away} key: write the dataset's content, which `mrsweep data` tells where they lie"]
 
 
 def _corrupted_faults(sweep: Sweep) -> list[str]:

@@ -169,6 +169,14 @@ def status(file: File, storage: StorageRoot = "runs") -> None:
 
 
 @app.command()
+def data(file: File) -> None:
+    """Tell what a sweep's images are, for the sweep files of machines that do not have them."""
+    from orchestrator.cli.request import tell_content
+
+    tell_content(file, _console())
+
+
+@app.command()
 def report(
     file: File,
     storage: StorageRoot = "runs",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
 from orchestrator.driver.replication import planned_seeds
+from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.sweepfile.model import SweepFileError, read_sweep
+from orchestrator.state.content import with_content
+from orchestrator.sweepfile.model import Sweep, SweepFileError, read_sweep
 from results.errors import StorageError
 from results.tables.storage import Storage
 
@@ -36,4 +40,33 @@ def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
         faults.append(str(error))
     if faults:
         raise SweepFileError(faults)
+    if sweep.dataset.has_content:
+        sweep = told_content(sweep, root)
     return make_plan(sweep, planned_seeds(sweep, root)), root
+
+
+def told_content(sweep: Sweep, root: Storage) -> Sweep:
+    """Return a sweep that says what its images are, and show how far they are read."""
+    with Console(stderr=True).status("looking at the images") as shown:
+
+        def tell(done: int, total: int) -> None:
+            if not done % 100:
+                shown.update(f"reading {sweep.dataset.name}: {done:,} of {total:,} files")
+
+        return with_content(sweep, root, tell)
+
+
+def tell_content(file: Path, console: Console) -> None:
+    """Print what a sweep's images are, as its file may say it.
+
+    Raises:
+        RequestError: They are not here.
+    """
+    sweep = read_sweep(file)
+    if not sweep.dataset.has_content:
+        console.print(f"{sweep.dataset.name} is known by its name; its content need not be given")
+        return
+    if not Path(str(sweep.dataset.root)).is_dir():
+        raise RequestError(f"dataset.root {sweep.dataset.root!r} is not a folder on this machine")
+    told = told_content(sweep, Storage("."))
+    console.print(f"content: '{told.dataset.content}'", highlight=False)

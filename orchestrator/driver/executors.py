@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Plan
+from orchestrator.state.content import record_content
 from results.tables.storage import Storage
 
 RAY_ENVIRONMENT = {
@@ -47,12 +48,13 @@ class Executor(Protocol):
 
 
 def record_plan(plan: Plan, storage: Storage, text: str) -> None:
-    """Write the sweep's folder: the file as run, and the plan with its trial ids."""
+    """Write the sweep's folder: the file as run, its images' content, the plan's trial ids."""
     name = plan.sweep.name
     storage.write(text.encode(), "sweeps", name, "sweep.yaml")
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(plan.rows()), buffer)
     storage.write(buffer.getvalue().to_pybytes(), "sweeps", name, "plan.parquet")
+    record_content(plan.sweep, storage)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,16 @@ def cautions(plan: Plan) -> list[str]:
     for job in plan.trials.values():
         if labels := job.labels:
             allocations[str(labels["criterion"])].add(str(labels["allocation"]))
-    return [*_scales(allocations), *_twins(allocations)]
+    return [*_unknown_images(plan), *_scales(allocations), *_twins(allocations)]
+
+
+def _unknown_images(plan: Plan) -> Iterator[str]:
+    data = plan.sweep.dataset
+    if data.has_content and data.content is None:
+        yield (
+            f"{data.root} is not on this machine, so what its images are is not known, and neither "
+            "is what of the sweep is done: `mrsweep data`, where they lie, tells what to write here"
+        )
 
 
 def _scales(allocations: Allocations) -> Iterator[str]:

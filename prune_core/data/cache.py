@@ -52,8 +52,10 @@ def decoded(
         how: Everything else that the images depend on, as JSON values.
         decode: Reads the files; it is called if the cache has no entry for them.
     """
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    text = json.dumps([stats, dict(how)], sort_keys=True)
+    stats = [(str(file), file.stat()) for file in files]
+    # A copy may keep the time of modification, but never that of change.
+    known = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]
+    text = json.dumps([known, dict(how)], sort_keys=True)
     place = folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

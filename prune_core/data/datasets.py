@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from prune_core.data import readers
+from prune_core.data.content import content
 from prune_core.data.splits import Encoded, Part, Split, limit, split
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
@@ -108,6 +109,11 @@ def _classes(raw: Raw) -> int:
 
 @lru_cache(maxsize=1)
 def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> Dataset:
+    if spec.content is not None and (found := content(spec)) != spec.content:
+        raise DatasetError(
+            f"the files in {spec.root} are {found}, and the plan is for {spec.content}: this "
+            "machine has other images, or they were changed since; give every machine the same"
+        )
     raw: Raw = DATASETS.load(spec.name)(spec)
     name = spec.name
     train, test = (

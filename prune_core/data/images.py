@@ -13,20 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from prune_core.data.stray import is_stray
 from prune_core.errors import DatasetError
 
 log = logging.getLogger(__name__)
-
-STRAY = frozenset(
-    {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found",
-     "system volume information", "thumbs.db", "desktop.ini"}
-)  # fmt: skip
-"""What systems and software leave behind, in small letters; names that begin with a dot are too."""
-
-
-def is_stray(name: str) -> bool:
-    """Say whether a file or folder was left behind by a system, and belongs to no data set."""
-    return name.startswith(".") or name.lower() in STRAY
 
 
 def image_files(folder: Path) -> list[Path]:

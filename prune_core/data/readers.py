@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from prune_core.data.cache import decoded
-from prune_core.data.images import decode, image_files, is_stray
+from prune_core.data.images import decode, image_files
 from prune_core.data.splits import Encoded, Split
+from prune_core.data.stray import is_stray
 from prune_core.errors import DatasetError
 
 

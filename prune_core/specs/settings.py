@@ -45,6 +45,11 @@ class Dataset(Spec):
     root: Annotated[str, AfterValidator(_absolute)] | None = Field(
         None, description="folder that holds its files; not part of any key"
     )
+    content: Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")] | None = Field(
+        None,
+        description="digest of its files, as `mrsweep data` tells it; only to be given where the "
+        "machine that plans does not have them",
+    )
     source: Literal["builtin", "torchvision", "parquet", "folder"] = "builtin"
     validation: Share = Field(0.1, description="share of the training images held out")
     split: Literal["shared", "by-seed"] = Field(
@@ -84,6 +89,8 @@ class Dataset(Spec):
             )
         if "root" not in method.needs and (self.root or self.source != "builtin"):
             raise ValueError(f"data set {self.name!r} is built in; leave out root and source")
+        if self.content is not None and not self.has_content:
+            raise ValueError(f"data set {self.name!r} is what its name says; leave out content")
         return self
 
     def corrupted_file(self, attack: str) -> Path | None:
@@ -92,6 +99,16 @@ class Dataset(Spec):
         if corruption is None or self.corrupted is None:
             return None
         return Path(self.corrupted, f"{corruption}.npy".replace("-", "_"))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of mrsweep's own, which are read from known places below root."""
+        return self.name in DATASETS.methods
+
+    @property
+    def has_content(self) -> bool:
+        """Whether its name does not say what its images are; torchvision checks published ones."""
+        return self.root is not None and not (self.is_ours and self.source == "torchvision")
 
 
 class Calibration(Spec):

@@ -1,0 +1,124 @@
+"""What the files of a data set hold, as a digest: images decide keys, and not where they lie.
+
+Digests of single files are kept in this machine's cache by path, size and times of change, so that
+a second look costs a stat a file. No torch: plans ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import mkstemp
+
+from prune_core.data.cache import folder
+from prune_core.data.stray import is_stray
+from prune_core.errors import DatasetError
+from prune_core.specs.keys import KEY_DIGITS
+from prune_core.specs.settings import Dataset
+
+log = logging.getLogger(__name__)
+
+PARTS = {"folder": ("train", "test", "valid", "val"), "parquet": (".", "data")}
+"""Where below root a source is read from; whatever else lies there is in no key."""
+READERS = 8
+"""Threads; a file on a network's disk is mostly waited for."""
+SETTLED = 2.0
+"""Seconds after which a file's times of change tell it from what it was before."""
+Known = dict[str, tuple[int, int, int, str]]
+"""Size, times of change and digest by path below root."""
+Folders = frozenset[tuple[int, int]]
+"""Device and number of each."""
+
+
+def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> str:
+    """Return the digest of a data set's files: of their paths below root, and their bytes.
+
+    Args:
+        spec: A data set with content of its own (`Dataset.has_content`).
+        tell: Called with how many files have been read, of how many that must be.
+
+    Raises:
+        DatasetError: A file cannot be read.
+    """
+    root = Path(str(spec.root))
+    place = folder() / f"content-{hashlib.sha256(str(root).encode()).hexdigest()[:20]}.json"
+    known = _load(place)
+    try:
+        files = {str(file.relative_to(root)): file for file in _files(spec, root)}
+        stats = {name: _stat(file) for name, file in files.items()}
+        fresh = [name for name, stat in stats.items() if known.get(name, ("",))[:3] != stat]
+        with ThreadPoolExecutor(READERS) as pool:
+            for done, digest in enumerate(pool.map(_digest, map(files.__getitem__, fresh))):
+                known[fresh[done]] = (*stats[fresh[done]], digest)
+                if tell is not None:
+                    tell(done + 1, len(fresh))
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if fresh:
+        recent = (time.time() - SETTLED) * 1e9
+        _save(place, {name: known[name] for name in files if max(known[name][1:3]) < recent})
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{known[name][3]}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()[:KEY_DIGITS]
+
+
+def _files(spec: Dataset, root: Path) -> Iterator[Path]:
+    """Yield the files that a data set may be read from; a user's own is read from anywhere."""
+    for part in PARTS[spec.source] if spec.is_ours else ("",):
+        if (root / part).is_dir():
+            yield from _below(root / part, spec.is_ours and spec.source == "parquet")
+
+
+def _below(
+    place: Path, flat: bool, within: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[Path]:
+    """Yield files below a folder; links are followed, but not into a folder that holds them."""
+    here = place.stat()
+    if (here.st_dev, here.st_ino) in within:
+        return
+    within |= {(here.st_dev, here.st_ino)}
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if is_stray(entry.name):
+                continue
+            if entry.is_file():
+                if not flat or entry.name.endswith(".parquet"):
+                    yield Path(entry.path)
+            elif entry.is_dir() and not flat:
+                yield from _below(Path(entry.path), flat, within)
+
+
+def _stat(file: Path) -> tuple[int, int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:32]
+
+
+def _load(place: Path) -> Known:
+    try:
+        return {name: tuple(entry) for name, entry in json.loads(place.read_bytes()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # nothing kept yet, or not by us: all is read again
+
+
+def _save(place: Path, known: Known) -> None:
+    """Keep digests; a cache that cannot be written costs only time."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, fresh = mkstemp(dir=place.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            json.dump(known, opened)
+        Path(fresh).replace(place)
+    except OSError as error:
+        log.warning("digests of images cannot be kept in %s: %s", place.parent, error)
