@@ -161,8 +161,8 @@ def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
         f"verdict on {metric_label(record['metric'])} was no more than "
         f"{percent(rule['until']['half_width'])} of the variance to either side; half-widths by "
         f"number of seeds were {widths}; {ended}. An interval that decides when to stop "
-        "is a little too narrow: in simulations such intervals covered the truth 90 to 96 % of the "
-        "time, and equal effects were told apart in up to 9 % of them, not 5 "
+        "is a little too narrow: in simulations such intervals covered the truth 90 to 100 % of "
+        "the time, and equal effects were told apart in up to 9 % of them, not 5 "
         "(benchmarks/calibration.py stopping)."
     )
 
