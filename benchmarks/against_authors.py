@@ -5,6 +5,7 @@
 FOLDER holds clones of the authors' repositories, each under its own name. What is not there, or
 needs a library that is not installed, is skipped, and the reason printed. Corruptions need
 scikit-image and opencv-python-headless; motion-blur and snow, which need ImageMagick, are left out.
+RigL needs tensorflow-cpu.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from authors import Row, SkippedError
 from authors.allocations import erk, lamp
 from authors.attacks import autoattack, carlini_wagner, parts, simple
 from authors.corruptions import corruptions
+from authors.growth import flying_bird, rigl
 from authors.harp import harp
 from authors.hydra import hydra
 from authors.loops import attacks, averages
@@ -30,6 +32,7 @@ COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "mad": mad, "filters": filters, "groups": groups, "taylor": taylor, "synflow": synflow,
     "lamp": lamp, "erk": erk, "autoattack": autoattack, "autoattack-parts": parts,
     "simple-attacks": simple, "carlini-wagner": carlini_wagner,
+    "rigl": rigl, "flying-bird": flying_bird,
 }  # fmt: skip
 
 

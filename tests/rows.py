@@ -72,7 +72,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         name: {}
         for name in (
             "none", "recalibrate", "finetune", "lr-rewind", "weight-rewind", "iterative",
-            "iterative-rewind", "scratch",
+            "iterative-rewind", "scratch", "rigl", "flying-bird",
         )
     },
     "attacks": {

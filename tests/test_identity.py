@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["ca0152d2fd154e5abbcd", "909a3c8045130d9af79a"]
+GOLDEN_DEMO = ["ca0152d2fd154e5abbcd", "236debff734dcfe5ac73"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

@@ -38,16 +38,18 @@ def test_the_sweep_of_all_methods_has_them_all(axis: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "axis", "setting"),
+    ("files", "axis", "setting"),
     [
         ("finetuning", "objectives", "objective"),
-        ("finetuning", "policies", "policy"),
+        ("finetuning growth", "policies", "policy"),
         ("schedules", "schedules", "schedule"),
         ("schedules", "policies", "policy"),
     ],
 )
-def test_the_sweeps_of_fine_tuning_have_all(file: str, axis: str, setting: str) -> None:
-    used = {getattr(level, setting) for level in sweep(file).finetuning.values()}
+def test_the_sweeps_of_fine_tuning_have_all(files: str, axis: str, setting: str) -> None:
+    """What changes masks has a sweep of its own, by weight."""
+    levels = [level for file in files.split() for level in sweep(file).finetuning.values()]
+    used = {getattr(level, setting) for level in levels}
     assert methods_of(axis, used) == set(AXES[axis].methods)
 
 

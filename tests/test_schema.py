@@ -32,6 +32,7 @@ def test_the_chief_parts_of_fine_tuning_come_first() -> None:
         "objective policy epochs lr schedule optimizer batch_size weight_decay momentum "
         "attack_steps attack_step attack_mode beta label_smoothing awp_gamma awp_warmup "
         "distill_weight temperature averaging ema_decay ema_warmup swa_start selection rounds "
+        "drop_share update_every stop_growing "
         "milestones lr_drop warmup schedule_start"
     )
 

@@ -17,7 +17,7 @@ from prune_core.attacks.evaluation import accuracy, evaluate
 from prune_core.data import datasets
 from prune_core.data.augmentation import flip_and_shift
 from prune_core.errors import DivergedError
-from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.recipes import Compute, Growth, Training
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
@@ -53,6 +53,8 @@ RECIPES: dict[str, dict[str, object]] = {
         "optimizer": "adamw", "lr": 0.003, "selection": "validation",
     },
 }  # fmt: skip
+
+GROWTH = Growth(drop_share=0.3, update_every=2, stop_growing=0.8)
 
 
 def recipe(epochs: int = 3, **settings: object) -> Training:
@@ -104,10 +106,10 @@ def test_policies(name: str, trained: nn.Module, digits: datasets.Dataset) -> No
     first, second, other = (copy.deepcopy(trained) for _ in range(3))
     earlier = blank(digits, seed=5)
     for network, seed in ((first, 1), (second, 1), (other, 2)):
-        POLICIES.load(name)(network, Start(seed, earlier, blank(digits, seed=seed)))
+        POLICIES.load(name)(network, Start(seed, earlier, blank(digits, seed=seed), growth=GROWTH))
     assert same(first, second)
-    rewinds = "rewound" in POLICIES[name].needs
-    assert same(first, trained) == (name != "scratch" and not rewinds)
+    rewinds, measures = (need in POLICIES[name].needs for need in ("rewound", "images"))
+    assert same(first, trained) == (name != "scratch" and not rewinds and not measures)
     assert same(first, earlier) == rewinds
     assert same(first, other) == (name != "scratch")
     assert torch.equal(torch.random.get_rng_state(), state)

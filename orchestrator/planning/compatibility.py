@@ -23,8 +23,9 @@ def contradictions(cells: Cells) -> list[str]:
     # Each check reads these factors alone, so one cell of every combination is enough.
     pruned = itemgetter("architecture", "criterion", "sparsity", "allocation", "granularity")
     trained = itemgetter("architecture", "dense", "finetuning")
+    grown = itemgetter("granularity", "finetuning")
     faults: list[str] = []
-    for levels, say in ((pruned, _of_pruning), (trained, _of_training)):
+    for levels, say in ((pruned, _of_pruning), (trained, _of_training), (grown, _of_growth)):
         distinct: dict[object, Labels] = {levels(labels): labels for labels in cells}
         for labels in distinct.values():
             faults += say(labels, cells.settings(labels))
@@ -56,6 +57,17 @@ def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:
         yield (
             f"finetuning {labels['finetuning']!r}: policy {level.policy!r} goes back "
             f"{level.round_epochs} epochs, and the dense network's training has {dense.epochs}"
+        )
+
+
+def _of_growth(labels: Labels, settings: Settings) -> Iterator[str]:
+    granularity, level = str(labels["granularity"]), labels["finetuning"]
+    free = "weights" in GRANULARITIES[granularity].traits
+    if settings.finetuning.growth and not (free and not GRANULARITIES.arguments(granularity)):
+        yield (
+            f"finetuning {level!r}: policy {settings.finetuning.policy!r} drops and grows single "
+            f"weights wherever they are, not the units of granularity {granularity!r}; exclude: "
+            f"[{{finetuning: {level}, granularity: '{granularity}'}}]"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from orchestrator.planning.cells import Cells, Labels, Settings
 from orchestrator.planning.compatibility import IMAGES
-from prune_core.specs.recipes import Training
+from prune_core.specs.recipes import FinetuningLevel, Training
 from prune_core.specs.registry import (
     ALLOCATIONS,
     CRITERIA,
@@ -106,23 +106,28 @@ class Paths:
             last = number == level.rounds
             reached = sparsity if last else 1 - (1 - sparsity) ** (number / level.rounds)
             pruned = self._pruned(network, reached, settings, labels)
-            network = self._finetuned(pruned, rewound, training, level.policy)
+            network = self._finetuned(pruned, rewound, training, level)
         if isinstance(network, Dense):
             raise ValueError(f"a fine-tuning of {level.rounds} rounds prunes nothing")
         return network
 
     def _finetuned(
-        self, pruned: Pruned, rewound: Rewound | None, training: Training, policy: str
+        self,
+        pruned: Pruned,
+        rewound: Rewound | None,
+        training: Training,
+        level: FinetuningLevel,
     ) -> Finetuned:
         return Finetuned(
             pruned=pruned,
-            policy=policy,
+            policy=level.policy,
+            growth=level.growth,
             rewound=rewound,
             training=training,
             compute=self._sweep.compute,
             threat=self._sweep.threat if training.adversarial else None,
             outside=self._digests(
-                policies=policy, objectives=training.objective, schedules=training.schedule
+                policies=level.policy, objectives=training.objective, schedules=training.schedule
             ),
         )
 

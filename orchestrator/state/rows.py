@@ -53,6 +53,7 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
     }
     if isinstance(network, Finetuned):
         settings = network.training.model_dump() | network.compute.model_dump()
+        settings |= network.growth.model_dump() if network.growth else {}
         row |= {
             name: ", ".join(map(str, value)) if isinstance(value, tuple) else value
             for name, value in settings.items()

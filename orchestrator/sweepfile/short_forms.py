@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.sweepfile.resources import MOST_SEEDS
 from prune_core.specs.fields import no_truth
-from prune_core.specs.recipes import RATE, prunes_in_rounds, rewinds_rate
+from prune_core.specs.recipes import RATE, Growth, prunes_in_rounds, rewinds_rate
 from prune_core.specs.registry import POLICIES
 
 MOST_LEVELS = 1000
@@ -78,4 +78,6 @@ def _without_unread_settings(level: dict[str, Any]) -> dict[str, Any]:
     unread: set[str] = set() if known and prunes_in_rounds(policy) else {"rounds"}
     if known and rewinds_rate(policy):
         unread |= set(RATE)
+    if known:
+        unread |= set(Growth.model_fields) - set(POLICIES[policy].settings)
     return {setting: value for setting, value in level.items() if setting not in unread}

@@ -37,6 +37,7 @@ from prune_core.specs.stages import (
     dense_of,
 )
 from prune_core.training import loop as training
+from prune_core.training.growth import Rule
 from prune_core.training.harp import learner_of
 from prune_core.training.history import Checkpoint
 from prune_core.training.policies import Start
@@ -124,16 +125,15 @@ class Materializer:
     def _rewound(self, stage: Rewound) -> nn.Module:
         """Train the dense network again up to the epoch: its own job did not store this state."""
         network, dense = self._blank(stage).to(self.device), stage.network
-        training.fit(network, self.data(stage), dense.training, dense.threat, dense.key,
-                     compute=dense.compute, until=stage.epoch)  # fmt: skip
+        how = (dense.training, dense.threat, dense.key)
+        training.fit(network, self.data(stage), *how, compute=dense.compute, until=stage.epoch)
         self._save(stage, network, None)
         return network
 
     def _pruned(self, stage: Pruned) -> nn.Module:
         network, shape = self.network(stage.network), self.data(stage).shape
-        origin = None
-        if isinstance(stage.network, Finetuned):
-            origin = origin_of(self._blank(stage), shape, stage.granularity)
+        past = stage.network.pruned if isinstance(stage.network, Finetuned) else None
+        origin = origin_of(self._blank(stage), shape, stage.granularity) if past else None
         structure, report = pruning.prune(
             network,
             shape,
@@ -143,9 +143,8 @@ class Materializer:
             self.sensitivity(stage.sensitivity) if stage.sensitivity else None,
             origin,
         )
-        if isinstance(stage.network, Finetuned):
-            before = self.pruning_facts(stage.network.pruned)["structure"]
-            structure = pruning.compose(before, structure)
+        if past:
+            structure = pruning.compose(self.pruning_facts(past)["structure"], structure)
         facts = {**asdict(report), "kept_units": pruning.digest(network, structure)}
         self._save(stage, network, structure, report=facts)
         self.tables.write("modules", stage.key, rows.module_rows(stage, facts["modules"]))
@@ -153,11 +152,10 @@ class Materializer:
 
     def _finetuned(self, stage: Finetuned) -> nn.Module:
         network = self.network(stage.pruned)
-        policy = POLICIES.load(stage.policy)
-        policy(network, self._start(stage))
+        rule = POLICIES.load(stage.policy)(network, self._start(stage))
         masks.hold(masks.masked(network))
         teacher = self.network(dense_of(stage)) if stage.training.taught else None
-        self._fit(stage, network, stage.training, teacher)
+        self._fit(stage, network, stage.training, teacher, rule=rule)
         if "finetune" in self.keep:
             self._save(stage, network, self.pruning_facts(stage.pruned)["structure"])
         return network
@@ -172,7 +170,7 @@ class Materializer:
             fresh = self._cut_alike(self._blank(stage, seed).to(self.device), stage.pruned)
         batches = self.data(stage).train.batches(stage.training.batch_size)
         images = (each for each, _ in batches) if "images" in needs else ()
-        return Start(seed, rewound, fresh, images)
+        return Start(seed, rewound, fresh, images, stage.growth)
 
     def _cut_alike(self, network: nn.Module, pruned: Pruned) -> nn.Module:
         """Cut another network of the same architecture as a pruned one was cut; return it."""
@@ -189,6 +187,7 @@ class Materializer:
         teacher: nn.Module | None = None,
         after_epoch: Callable[[int], None] = lambda _: None,
         penalty: Callable[[int], Tensor] | None = None,
+        rule: Rule | None = None,
     ) -> None:
         stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
         checkpoint = Checkpoint.of(*stored) if stored else None
@@ -197,7 +196,7 @@ class Materializer:
             after_epoch(len(after.history))
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
 
-        settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher)
+        settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher, rule)
         history = training.fit(network, self.data(stage), recipe, *settings, penalty=penalty)
         self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
 

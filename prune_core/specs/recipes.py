@@ -180,6 +180,14 @@ def prunes_in_rounds(policy: str) -> bool:
     return "rounds" in POLICIES[policy].traits
 
 
+class Growth(Spec):
+    """How masks change while a network is trained: the settings of a `FinetuningLevel`."""
+
+    drop_share: Number
+    update_every: int
+    stop_growing: Number
+
+
 class FinetuningLevel(Training):
     """A level of the factor ``finetuning``: a training and a policy; 0 epochs is no fine-tuning."""
 
@@ -189,6 +197,15 @@ class FinetuningLevel(Training):
         1,
         ge=1,
         description="iterative policies: how often they prune; the epochs are divided among rounds",
+    )
+    drop_share: Share | None = Field(
+        None, description="policies that grow: share of a layer's weights that is dropped at first"
+    )
+    update_every: int | None = Field(
+        None, ge=2, description="policies that grow: masks change once in so many steps"
+    )
+    stop_growing: Annotated[Number, Field(gt=0, le=1)] | None = Field(
+        None, description="policies that grow: share of the training after which masks stay"
     )
 
     @model_validator(mode="before")
@@ -233,13 +250,20 @@ class FinetuningLevel(Training):
         """The epochs of a round, without those left over: a policy that rewinds goes back these."""
         return self.epochs // self.rounds
 
+    @property
+    def growth(self) -> Growth | None:
+        """How the policy changes masks, every default written out; None if it does not."""
+        declared = POLICIES[self.policy].settings
+        given = self.model_dump(include=set(declared), exclude_none=True)
+        return Growth.model_validate({**declared, **given}) if declared else None
+
     def training(self, dense: Training) -> Training:
         """Return the recipe of this level, resolved.
 
         Args:
             dense: The recipe of the dense network; some policies take its learning rate.
         """
-        data = self.model_dump(exclude={"policy", "rounds"})
+        data = self.model_dump(include=set(Training.model_fields))
         if rewinds_rate(self.policy):
             data |= {name: getattr(dense, name) for name in RATE}
             data["schedule_start"] = dense.schedule_start + dense.epochs - self.round_epochs

@@ -24,7 +24,7 @@ from prune_core.specs.fields import (
     Share,
 )
 from prune_core.specs.keys import file_digest
-from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.recipes import Compute, Growth, Training
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
 from prune_core.specs.stage import FACTS, NETWORK, SCORES, Stage
@@ -161,6 +161,7 @@ class Finetuned(Stage):
     network_word: ClassVar[str | None] = "finetuned"
     pruned: Pruned
     policy: PolicyName
+    growth: Growth | None = Field(None, description="of masks, where the policy changes them")
     rewound: Rewound | None = None
     training: Training
     compute: Compute = Compute()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from prune_core.pruning.masks import hold, masked, take_masks
 from prune_core.specs.recipes import Training
 
 
@@ -55,6 +56,12 @@ class Average:
         if self._model is not None and self._kind == "swa" and epoch >= self._first:
             self._model.update_parameters(network)
             update_bn(batches, self._model.module)
+
+    def after_rewiring(self, network: nn.Module) -> None:
+        """Take over the network's masks, after they changed."""
+        if self._model is not None:
+            take_masks(self._model.module, network)
+            hold(masked(self._model.module))
 
     def network(self, otherwise: nn.Module) -> nn.Module:
         """Return the averaged network in eval mode, or ``otherwise`` if there is no average yet."""

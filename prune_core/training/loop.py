@@ -26,6 +26,7 @@ from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.settings import Threat
 from prune_core.training.averaging import Average
+from prune_core.training.growth import Rewiring, Rule
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, judged
 from prune_core.training.objectives import Context
 from prune_core.training.optimizers import make_optimizer, restore_state, state_of
@@ -44,6 +45,7 @@ def fit(
     on_epoch: Callable[[Checkpoint], None] = lambda _: None,
     compute: Compute | None = None,
     teacher: nn.Module | None = None,
+    rule: Rule | None = None,
     until: int | None = None,
     penalty: Callable[[int], Tensor] | None = None,
 ) -> list[Epoch]:
@@ -59,6 +61,7 @@ def fit(
         on_epoch: Called with a checkpoint after each epoch.
         compute: Precision, memory format and compilation.
         teacher: The dense network, for objectives that need a teacher.
+        rule: How masks change; None if they stay.
         until: Stop after so many epochs and keep the weights as they are then, neither averaged nor
             selected; None to train to the end.
         penalty: What is added to the loss of a step in an epoch, counted from 0.
@@ -68,9 +71,10 @@ def fit(
 
     Raises:
         DivergedError: If the loss is not finite.
+        ValueError: If the training is too short for its masks to change.
     """
     training = training.resolved()  # changes nothing in a recipe of a stage, which is resolved
-    run = _Run(network, data, training, threat, key, compute or Compute(), teacher, penalty)
+    run = _Run(network, data, training, threat, key, compute or Compute(), teacher, rule, penalty)
     if checkpoint is not None:
         run.restore(checkpoint)
     for epoch in range(len(run.history), training.epochs if until is None else until):
@@ -92,6 +96,7 @@ class _Run:
         key: str,
         compute: Compute,
         teacher: nn.Module | None,
+        rule: Rule | None,
         penalty: Callable[[int], Tensor] | None,
     ):
         self.network, self.data, self.training, self.threat = network, data, training, threat
@@ -108,6 +113,9 @@ class _Run:
         self._attack = TrainingAttack(network, training, threat, compute) if threat else None
         self._context = Context(training, self._attack, teacher)
         self._objective = OBJECTIVES.load(training.objective)
+        self._steps = len(self._divided(torch.arange(len(data.train))))  # of an epoch
+        steps = self._steps * training.epochs
+        self._rewiring = Rewiring(network, self._optimizer, rule, steps, key) if rule else None
 
     def epoch(self, epoch: int) -> None:
         """Train for one epoch, counted from 0, and add it to the history."""
@@ -118,7 +126,7 @@ class _Run:
         losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
         pruned = masked(self.network)
         self.network.train()
-        lr, count = 0.0, len(self._divided(torch.arange(len(self.data.train))))
+        lr, count = 0.0, self._steps
         for index, (images, labels) in enumerate(self._batches(epoch)):
             lr = rate(training, epoch + (index + 0.5) / count)
             context = replace(self._context, progress=(epoch + index / count) / training.epochs)
@@ -130,7 +138,7 @@ class _Run:
                 loss = loss + self._penalty(epoch)
             self._optimizer.zero_grad()
             loss.backward()
-            self._optimizer.step()
+            self._step(epoch * count + index + 1)
             hold(pruned)
             self._average.after_step(self.network)
             losses += loss.detach() * len(labels)
@@ -195,6 +203,15 @@ class _Run:
         device = self.data.train.labels.device
         self._best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
         self.history = list(checkpoint.history)
+
+    def _step(self, step: int) -> None:
+        """Change the weights by their gradients, and the masks too where that is due."""
+        rewiring = self._rewiring if self._rewiring and self._rewiring.due(step) else None
+        if rewiring is None or not rewiring.rule.replaces_step:
+            self._optimizer.step()
+        if rewiring is not None:
+            rewiring.apply(step)
+            self._average.after_rewiring(self.network)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         train = self.data.train

@@ -5,18 +5,23 @@ needs ``"rate"``, fine-tuning uses the learning rates of the last epochs of the 
 training. If it needs ``"rewound"``, ``start`` holds the dense network's earlier weights; if it
 needs ``"fresh"``, a network that has learned nothing. With the trait ``rounds`` it prunes in
 several rounds, trains after each, and begins each of these trainings. With the trait ``untrained``
-nothing is trained after it. If it needs ``"images"``, it gets the clean training images.
+nothing is trained after it. If it needs ``"images"``, it gets the clean training images. With the
+trait ``grows`` it declares the settings of a `Growth` and returns the `Rule` by which masks change
+in the training.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from prune_core.specs.recipes import Growth
 from prune_core.specs.registry import method
+from prune_core.training.growth import Rule, at_random, by_gradient
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class Start:
             policy does not need it.
         images: The clean training images in batches [n, c, h, w] in [0,1], as they are; none if
             the policy does not need them.
+        growth: How masks change in the training; None if the policy declares no such settings.
     """
 
     seed: int
     rewound: nn.Module | None = None
     fresh: nn.Module | None = None
     images: Iterable[Tensor] = ()
+    growth: Growth | None = None
 
 
 @method("none", traits=("untrained",))
@@ -108,6 +115,43 @@ def scratch(network: nn.Module, start: Start) -> None:
     if start.fresh is None:
         raise ValueError("policy 'scratch' needs the network built anew")
     network.load_state_dict(start.fresh.state_dict())
+
+
+@method(
+    "rigl",
+    source="Evci et al., 2020 (arXiv 1911.11134)",
+    traits=("grows",),
+    settings={"drop_share": 0.3, "update_every": 100, "stop_growing": 0.75},
+)
+def rigl(network: nn.Module, start: Start) -> Rule:
+    """As finetune, but at times small weights are dropped and those of large gradients grow.
+
+    The smallest weights of every layer go, as many of the largest dense gradient come, and the
+    optimizer makes no step then.
+    """
+    del network
+    return Rule(_growth(start), by_gradient, replaces_step=True)
+
+
+@method(
+    "flying-bird",
+    source="Chen et al., 2022 (arXiv 2202.09844): Flying Bird, without its +",
+    traits=("grows",),
+    settings={"drop_share": 0.5, "update_every": 900, "stop_growing": 1.0},
+)
+def flying_bird(network: nn.Module, start: Start) -> Rule:
+    """As finetune, but at times small weights are dropped and others grow, drawn at random.
+
+    Drawn, as in the authors' commands. The share that is dropped falls to 0.005, as theirs.
+    """
+    del network
+    return Rule(_growth(start), at_random, math.ceil, least=0.005)
+
+
+def _growth(start: Start) -> Growth:
+    if start.growth is None:
+        raise ValueError("a policy that changes masks needs the settings of the growth")
+    return start.growth
 
 
 def _rewind(network: nn.Module, start: Start) -> None:
