@@ -90,10 +90,8 @@ def _unknown_images(sweep: Sweep) -> list[str]:
     folder = sweep.dataset.root
     if not sweep.dataset.has_content or sweep.dataset.content or Path(str(folder)).is_dir():
         return []
-    away = (
-        f"dataset.root {folder!r} is not on this machine, and what its images are is part of every"
-    )
-    return [f"{away} key: write the dataset's content, which `mrsweep data` tells where they lie"]
+    away = f"dataset.root {folder!r} is not on this machine, and what its images are is in all keys"
+    return [f"{away}: write the dataset's content, which `mrsweep data` tells where they lie"]
 
 
 def _corrupted_faults(sweep: Sweep) -> list[str]:
