@@ -21,6 +21,7 @@ from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.device import device_memory, device_name, prepare_process
 from orchestrator.worker.materialize import Materializer
 from orchestrator.worker.memory import PeakMemory
+from orchestrator.worker.provenance import provenance
 from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
@@ -191,7 +192,7 @@ def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
         "evaluate_seconds": sum(row["seconds"] for row in final),
         "device": str(materializer.device),
         "node": platform.node(),
-        "torch": torch.__version__,
+        **provenance(str(materializer.device)),
         "finished": rows.now(),
     }
     materializer.tables.write("trials", trial.key, [row], over="failed")

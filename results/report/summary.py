@@ -95,7 +95,11 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
     lead = leading_metric(done, metric)
     after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
     metrics = (lead, *(name for name in after if name != lead))
-    caveats = [*_counts(trials, loaded.missing), *stopping_rule(loaded.replication)]
+    caveats = [
+        *_counts(trials, loaded.missing),
+        *kinds_of_machines(trials),
+        *stopping_rule(loaded.replication),
+    ]
     verdicts, missed = _carried(lambda name: _verdict(loaded, name), metrics)
     caveats += [f"No verdict on {metric_label(name)}: {error}." for name, error in missed.items()]
     parts_by_metric, _ = _carried(lambda name: parts(trials, name), metrics)
@@ -197,3 +201,12 @@ def shared_networks(trials: pd.DataFrame) -> Iterator[str]:
         f"{len(alike)} pruned networks are those of other cells too (trials.kept_units), such as "
         f"with {one} and with {other}: between these no difference can come from the pruning."
     )
+
+
+def kinds_of_machines(trials: pd.DataFrame) -> Iterator[str]:
+    """Say that rows were computed by several kinds of processor or accelerator."""
+    for column in (one for one in ("processor", "accelerator") if one in trials):
+        kinds = trials[column].dropna().value_counts()
+        if len(kinds) > 1:
+            listed = ", ".join(f"{kind} ({count} trials)" for kind, count in sorted(kinds.items()))
+            yield f"Several kinds of {column}, which round differently: {listed}."
