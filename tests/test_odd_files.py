@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
-from prune_core.data import cache as cached
-from prune_core.data import datasets
 from prune_core.data.images import decode, image_files
 from prune_core.errors import DatasetError
-from prune_core.specs.settings import Dataset
-
-from conftest import CPU
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 GREY = np.stack([RAMP] * 3)
@@ -33,6 +26,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def colours() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def turned() -> Image.Exif:
+    """The mark of a camera that was held on its side."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return exif
+
+
+def portable(most: int, factor: int) -> bytes:
+    return f"P5 8 8 {most}\n".encode() + (RAMP.astype(np.uint16) * factor).astype(">u2").tobytes()
 
 
 RIGHT: dict[str, tuple[Callable[[Path], None], np.ndarray]] = {
@@ -50,6 +54,35 @@ RIGHT: dict[str, tuple[Callable[[Path], None], np.ndarray]] = {
     "bits.png": (
         lambda f: Image.fromarray(RAMP > 100).save(f),
         np.where(GREY > 100, 255, 0).astype(np.uint8),
+    ),
+    "transparent.png": (
+        lambda f: Image.fromarray(RAMP).convert("P").save(f, transparency=bytes(range(64))),
+        GREY,
+    ),
+    "turned.png": (
+        lambda f: Image.fromarray(RAMP).save(f, exif=turned()),
+        np.rot90(GREY, -1, (1, 2)),
+    ),
+    "grey16.pgm": (lambda f: f.write_bytes(portable(65_535, 257)), GREY),
+    "ten_bits.pgm": (lambda f: f.write_bytes(portable(1_020, 4)), GREY),
+    "big_endian.tif": (lambda f: Image.fromarray(RAMP.astype(">u2") * 257).save(f), GREY),
+    "inks.tif": (
+        lambda f: Image.fromarray(colours()).convert("CMYK").save(f),
+        colours().transpose(2, 0, 1),
+    ),
+    "grey_and_alpha.png": (lambda f: Image.fromarray(RAMP).convert("LA").save(f), GREY),
+    "a_png_by_another_name.jpg": (lambda f: Image.fromarray(RAMP).save(f, "PNG"), GREY),
+    "moving.gif": (
+        lambda f: Image.fromarray(RAMP).save(
+            f, save_all=True, append_images=[Image.fromarray(255 - RAMP)]
+        ),
+        GREY,
+    ),
+    "pages.tif": (
+        lambda f: Image.fromarray(RAMP).save(
+            f, save_all=True, append_images=[Image.fromarray(255 - RAMP)]
+        ),
+        GREY,
     ),
     "alpha.png": (
         lambda f: Image.fromarray(np.dstack([colours(), RAMP])).save(f),
@@ -99,107 +132,12 @@ def test_what_is_no_image_is_refused_by_its_name(name: str, tmp_path: Path) -> N
         decode(image_files(tmp_path), None, tmp_path)
 
 
-def folders(root: Path, classes: str = "ab", train: int = 12, test: int = 4) -> Path:
-    for part, count in (("train", train), ("test", test)):
-        for label, name in enumerate(classes):
-            folder = root / part / name
-            folder.mkdir(parents=True)
-            for index in range(count):
-                Image.new("RGB", (8, 8), (20 * label, index, 0)).save(folder / f"{index}.png")
-    if not test:
-        shutil.rmtree(root / "test")
-    return root
-
-
-def load(root: Path, **settings: object) -> datasets.Dataset:
-    spec = Dataset(name="imagefolder", root=str(root), source="folder", **settings)
-    return datasets._load.__wrapped__(spec, CPU)
-
-
-@pytest.mark.parametrize(
-    "stray",
-    [".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/._a.png", ".DS_Store", "@eaDir/a.png/x.jpg",
-     "a/.ipynb_checkpoints/0-checkpoint.png", "a/._0.png", "a/@eaDir/thumb.jpg", "a/Thumbs.db",
-     ".git/config.png", "$RECYCLE.BIN/0.png"],
-)  # fmt: skip
-def test_what_software_leaves_behind_is_no_class_and_no_image(stray: str, tmp_path: Path) -> None:
-    root = folders(tmp_path)
-    plain = load(root)
-    for part in ("train", "test"):
-        file = root / part / stray
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(colours()))
-    data = load(root)
-    assert data.names == ("a", "b")
-    assert data.classes == 2
-    assert torch.equal(data.train.images, plain.train.images)
-    assert torch.equal(data.test.images, plain.test.images)
-
-
-def test_other_files_are_left_out_and_counted(
+def test_pictures_after_the_first_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root = folders(tmp_path)
-    for name in ("notes.txt", "boxes.txt", "README"):
-        (root / "train" / "a" / name).write_text("x")
+    for name in ("moving.gif", "pages.tif", "grey.png"):
+        RIGHT[name][0](tmp_path / name)
     with caplog.at_level(logging.WARNING):
-        load(root)
+        decode(image_files(tmp_path), None, tmp_path)
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "no images, and are left out: 3 (.txt: 2, no suffix: 1)" in line
-
-
-def test_only_the_images_of_a_subset_are_decoded(tmp_path: Path) -> None:
-    root = folders(tmp_path)
-    whole = load(root)
-    few = load(root, per_class=5, test_per_class=1, validation=0.2)
-    assert [len(s) for s in (few.train, few.validation, few.test)] == [8, 2, 2]
-    kept = {tuple(image[:2, 0, 0].tolist()) for image in few.train.images}
-    kept |= {tuple(image[:2, 0, 0].tolist()) for image in few.validation.images}
-    for label, name in enumerate("ab"):
-        for index in range(12):
-            if (20 * label, index) not in kept:
-                (root / "train" / name / f"{index}.png").write_text("no image")
-    again = load(root, per_class=5, test_per_class=1, validation=0.2)
-    assert torch.equal(again.train.images, few.train.images)
-    assert len(whole.train) == 22
-    with pytest.raises(DatasetError, match="cannot be decoded"):
-        load(root)
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "settings", "said"),
-    [
-        (1, 0, {}, "too few images for a test split: a share 0.25 of 1 images a class is none"),
-        (1, 4, {}, "too few images for a validation split: a share 0.1 of 1 images a class"),
-        (12, 4, {"per_class": 3}, "a validation split: a share 0.1 of 3 images a class is none"),
-        (2, 4, {"validation": 0.9}, "a validation split: a share 0.9 of 2 images a class is all"),
-    ],
-)
-def test_too_few_images_to_split_are_refused_with_their_counts(
-    train: int, test: int, settings: dict[str, float], said: str, tmp_path: Path
-) -> None:
-    with pytest.raises(DatasetError, match=said):
-        load(folders(tmp_path, train=train, test=test), **settings)
-
-
-def test_home_and_variables_in_a_path_are_filled_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("IMAGES", str(tmp_path / "mine"))
-    for given in ("~/mine", "$IMAGES", "${IMAGES}"):
-        spec = Dataset(name="imagefolder", root=given, source="folder")
-        assert spec.root == str(tmp_path / "mine")
-
-
-def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("MRSWEEP_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", no_home)
-    monkeypatch.setattr(cached, "gettempdir", lambda: str(tmp_path))
-    assert cached.folder().parent == tmp_path
-    monkeypatch.setenv("MRSWEEP_CACHE", "/there")
-    assert cached.folder() == Path("/there")
+    assert line.endswith("files with several pictures, of which the first is read: 2")

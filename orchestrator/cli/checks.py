@@ -78,10 +78,10 @@ def _images(sweep: Sweep) -> Dataset:
 
 def _outline_elsewhere(sweep: Sweep) -> Outline | None:
     """Return what the images on a cluster's nodes are like, as far as it is known here."""
-    from prune_core.data import datasets
+    from prune_core.data.outline import outline
 
     try:
-        return datasets.outline(sweep.dataset)
+        return outline(sweep.dataset)
     except (DatasetError, OSError):  # they need not be here
         return None
 

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
+VERSION = 2
+"""Raised whenever the same files would be decoded to other images than before."""
 Images = NDArray[np.uint8]
 """[n, c, h, w]."""
 
@@ -31,7 +33,7 @@ def folder() -> Path:
     temporary files.
     """
     if given := os.environ.get("MRSWEEP_CACHE"):
-        return Path(given)
+        return Path(os.path.expandvars(given)).expanduser().absolute()
     if caches := os.environ.get("XDG_CACHE_HOME"):
         return Path(caches, "mrsweep")
     try:
@@ -55,7 +57,7 @@ def decoded(
     stats = [(str(file), file.stat()) for file in files]
     # A copy may keep the time of modification, but never that of change.
     known = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]
-    text = json.dumps([known, dict(how)], sort_keys=True)
+    text = json.dumps([VERSION, known, dict(how)], sort_keys=True)
     place = folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -17,14 +17,14 @@ from pathlib import Path
 from tempfile import mkstemp
 
 from prune_core.data.cache import folder
-from prune_core.data.stray import is_stray
+from prune_core.data.stray import TEST_PARTS, files_in
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import KEY_DIGITS
 from prune_core.specs.settings import Dataset
 
 log = logging.getLogger(__name__)
 
-PARTS = {"folder": ("train", "test", "valid", "val"), "parquet": (".", "data")}
+PARTS = {"folder": ("train", *TEST_PARTS), "parquet": (".", "data")}
 """Where below root a source is read from; whatever else lies there is in no key."""
 READERS = 8
 """Threads; a file on a network's disk is mostly waited for."""
@@ -32,8 +32,6 @@ SETTLED = 2.0
 """Seconds after which a file's times of change tell it from what it was before."""
 Known = dict[str, tuple[int, int, int, str]]
 """Size, times of change and digest by path below root."""
-Folders = frozenset[tuple[int, int]]
-"""Device and number of each."""
 
 
 def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> str:
@@ -71,28 +69,11 @@ def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> st
 
 def _files(spec: Dataset, root: Path) -> Iterator[Path]:
     """Yield the files that a data set may be read from; a user's own is read from anywhere."""
+    tables = spec.is_ours and spec.source == "parquet"
     for part in PARTS[spec.source] if spec.is_ours else ("",):
         if (root / part).is_dir():
-            yield from _below(root / part, spec.is_ours and spec.source == "parquet")
-
-
-def _below(
-    place: Path, flat: bool, within: frozenset[tuple[int, int]] = frozenset()
-) -> Iterator[Path]:
-    """Yield files below a folder; links are followed, but not into a folder that holds them."""
-    here = place.stat()
-    if (here.st_dev, here.st_ino) in within:
-        return
-    within |= {(here.st_dev, here.st_ino)}
-    with os.scandir(place) as entries:
-        for entry in entries:
-            if is_stray(entry.name):
-                continue
-            if entry.is_file():
-                if not flat or entry.name.endswith(".parquet"):
-                    yield Path(entry.path)
-            elif entry.is_dir() and not flat:
-                yield from _below(Path(entry.path), flat, within)
+            files = files_in(root / part, deep=not tables)
+            yield from (file for file in files if not tables or file.suffix == ".parquet")
 
 
 def _stat(file: Path) -> tuple[int, int, int]:

@@ -41,6 +41,11 @@ class Raw:
     augment: bool = False
     names: tuple[str, ...] = ()
 
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.names) or int(self.train.labels.max()) + 1
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -88,25 +93,6 @@ def load(spec: DatasetSpec, device: torch.device, seed: int = 0) -> Dataset:
     return _load(spec, device, str(seed) if spec.split == "by-seed" else None)
 
 
-def outline(spec: DatasetSpec) -> tuple[tuple[int, int, int], int]:
-    """Return the shape of a data set's images and the number of its classes; one is decoded.
-
-    Raises:
-        DatasetError: It is not here, and copies of it need not be alike.
-    """
-    if spec.name in PUBLISHED:
-        side, classes = PUBLISHED[spec.name]
-        side = spec.size or side
-        return (3, side, side), classes
-    raw: Raw = DATASETS.load(spec.name)(spec)
-    channels, height, width = raw.train.take(torch.tensor([0])).decode().images.shape[1:]
-    return (channels, height, width), _classes(raw)
-
-
-def _classes(raw: Raw) -> int:
-    return len(raw.names) or int(raw.train.labels.max()) + 1
-
-
 @lru_cache(maxsize=1)
 def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> Dataset:
     if spec.content is not None and (found := content(spec)) != spec.content:
@@ -114,6 +100,15 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
             f"the files in {spec.root} are {found}, and the plan is for {spec.content}: this "
             "machine has other images, or they were changed since; give every machine the same"
         )
+    try:
+        return _read(spec, device, seed)
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename or spec.root}: cannot be read: {error.strerror or error}"
+        ) from error
+
+
+def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
     raw: Raw = DATASETS.load(spec.name)(spec)
     name = spec.name
     train, test = (
@@ -123,18 +118,40 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
     kept = limit(train, spec.per_class, name, "train").decode()
     tested = test_part(test, spec).decode()
     purpose = (name, "validation") if seed is None else (name, seed, "validation")
+    _check_sides(kept, tested, spec)
+    if raw.classes < 2:
+        raise DatasetError(
+            f"{name} has {raw.classes} class, so that there is nothing to tell apart"
+        )
     fitted, held_out = split(kept, spec.validation, *purpose)
     mean, std = _statistics(fitted.images)
     return Dataset(
         train=fitted.to(device),
         validation=held_out.to(device),
         test=tested.to(device),
-        classes=_classes(raw),
+        classes=raw.classes,
         mean=mean,
         std=std,
         augment=raw.augment,
         names=raw.names,
     )
+
+
+def _check_sides(train: Split, test: Split, spec: DatasetSpec) -> None:
+    """Refuse images of several sizes, and a size that no reader has heeded."""
+    sides = [tuple(part.images.shape[2:]) for part in (train, test)]
+    if sides[0] != sides[1]:
+        (height, width), (other, wide) = sides
+        raise DatasetError(
+            f"images of {spec.name} differ in size: {width}x{height} for training, {wide}x{other} "
+            "in the test split; set dataset.size to resize them"
+        )
+    if spec.size and sides[0] != (spec.size, spec.size):
+        height, width = sides[0]
+        raise DatasetError(
+            f"images of {spec.name} from source {spec.source} are {width}x{height} and cannot be "
+            "resized; leave out dataset.size"
+        )
 
 
 def test_part(test: Part, spec: DatasetSpec) -> Part:
@@ -220,37 +237,32 @@ def tiny_imagenet(spec: DatasetSpec) -> Raw:
     return Raw(train, test, True, tuple(classes))
 
 
-@method("imagefolder", source="torchvision's layout", needs=("root",), traits=("folder",))
+@method(
+    "imagefolder", source="torchvision's layout", needs=("root",), traits=("folder",), revision=2
+)
 def imagefolder(spec: DatasetSpec) -> Raw:
     """Your own images in train/<class>/ and test/<class>/; without test/, a part of train."""
     root = Path(str(spec.root))
     layout = "put images into train/<class>/ and test/<class>/ under root"
     classes = readers.class_names(root / "train", layout)
     train = readers.from_class_folders(root / "train", classes, spec.size)
-    parts = [root / name for name in TEST_PARTS if (root / name).is_dir()]
-    if not parts:
+    part = readers.test_folder(root)
+    if part is None:
         return Raw(train, None, True, tuple(classes))
-    if strangers := sorted(set(readers.class_names(parts[0], layout)) ^ set(classes)):
-        raise DatasetError(f"{parts[0]} and train differ in classes: {', '.join(strangers)}")
-    test = readers.from_class_folders(parts[0], classes, spec.size)
+    if strangers := sorted(set(readers.class_names(part, layout)) ^ set(classes)):
+        raise DatasetError(f"{part} and train differ in classes: {', '.join(strangers)}")
+    if part.samefile(root / "train"):
+        raise DatasetError(f"{part} and {root / 'train'} are one folder; give test images, or none")
+    test = readers.from_class_folders(part, classes, spec.size)
     return Raw(train, test, True, tuple(classes))
 
 
-@method("parquet", source="the Hugging Face layout", needs=("root",), traits=("parquet",))
+@method(
+    "parquet", source="the Hugging Face layout", needs=("root",), traits=("parquet",), revision=2
+)
 def parquet(spec: DatasetSpec) -> Raw:
     """Your own images in train*.parquet and test*.parquet; without test*, a part of train."""
     return _from_parquet(spec)
-
-
-PUBLISHED = {
-    "cifar10": (32, 10),
-    "cifar100": (32, 100),
-    "svhn": (32, 10),
-    "tiny-imagenet": (64, 200),
-}
-"""The side of the images and the classes of data sets that are everywhere the same."""
-TEST_PARTS = ("test", "valid", "val")
-"""What the folder of the test split may be called, in order of preference."""
 
 
 def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:

@@ -51,15 +51,21 @@ def _is_text(values: NDArray[np.generic]) -> bool:
 
 def _values(column: pa.ChunkedArray, split: str) -> NDArray[np.generic]:
     """Return labels as texts or as integers."""
+    if not len(column):
+        raise DatasetError(f"{split}: its files hold no rows")
     if column.null_count:
         raise DatasetError(f"{split}: labels that are missing (null): {column.null_count}")
     kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
-    if kinds.is_string(kind) or kinds.is_large_string(kind):
-        return np.array(column.to_pylist(), dtype=np.str_)
+    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
+        texts = np.array(column.to_pylist(), dtype=np.str_)
+        if empty := int((np.strings.strip(texts) == "").sum()):
+            raise DatasetError(f"{split}: labels that are empty texts: {empty} of {len(texts)}")
+        return texts
     if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind)):
         raise DatasetError(f"{split}: labels are of type {kind}; they may be integers or texts")
     given = np.array(column.to_pylist())
-    numbers = given.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # what is no number is found below
+        numbers = given.astype(np.int64)
     if not np.array_equal(numbers, given):
         raise DatasetError(f"{split}: labels such as {given[numbers != given][0]} are no integers")
     if len(numbers) and numbers.min() < 0:

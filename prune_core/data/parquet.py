@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +19,14 @@ from prune_core.data.cache import decoded
 from prune_core.data.images import decode
 from prune_core.data.labels import classes_of
 from prune_core.data.splits import Encoded
+from prune_core.data.stray import TEST_PARTS, files_in
 from prune_core.errors import DatasetError
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("img", "image")
 """What the column of images may be called: encoded bytes, or a struct that holds them."""
 TRAIN = ("train",)
-TEST = ("test", "validation", "valid", "val", "dev")
-"""What the files of the test split may be called, in order of preference."""
 
 
 def from_parquet(
@@ -45,12 +48,16 @@ def from_parquet(
     """
     splits: dict[str, list[Path]] = {}
     columns: dict[str, pa.ChunkedArray] = {}
-    for split, parts, needed in (("train", TRAIN, True), ("test", TEST, test_needed)):
+    for split, parts, needed in (("train", TRAIN, True), ("test", TEST_PARTS, test_needed)):
         if files := split_files(root, parts):
             splits[split], columns[split] = files, _column(files, label)
         elif needed:
             names = " or ".join(f"{part}*.parquet" for part in parts)
             raise DatasetError(f"no {names} in {root}; set root to the folder that holds them")
+    used = [file for files in splits.values() for file in files]
+    _warn_of_copies(used)
+    if others := [file.name for file in _tables(root) if file not in used]:
+        log.warning("%s: Parquet files that are left out: %s", root, ", ".join(others))
     try:
         labels, classes = classes_of(columns, _class_names(splits["train"][0], label))
     except DatasetError as error:
@@ -68,32 +75,43 @@ def split_files(root: Path, parts: Sequence[str]) -> list[Path]:
     Raises:
         DatasetError: Shards are missing, or files are there that cannot be told apart.
     """
+    tables = _tables(root)
     for part in parts:
-        named_so = {
-            folder: sorted(folder.glob(f"{part}*.parquet")) for folder in (root, root / "data")
-        }
         named = re.compile(rf"{part}(?:[-_.]?(\d+))?(?:-of-(\d+))?(?:-[0-9a-f]{{8,}})?\.parquet")
-        fitting = {
-            folder: [file for file in files if named.fullmatch(file.name)]
-            for folder, files in named_so.items()
-        }
-        kin = re.compile(rf"{part}[-_.].*")
-        if strange := [
-            file.name
-            for folder, files in named_so.items()
-            for file in files
-            if file not in fitting[folder] and kin.fullmatch(file.stem)
-        ]:
+        fitting = [file for file in tables if named.fullmatch(file.name)]
+        kin = re.compile(rf"{part}(?![a-z]).*", re.IGNORECASE)
+        strange = [f.name for f in tables if f not in fitting and kin.fullmatch(f.name)]
+        if strange:
             raise DatasetError(
                 f"{root}: {', '.join(strange)}: is that part of {part}? Its files are called "
                 f"{part}.parquet or {part}-00000-of-00001.parquet; give it such a name, or another"
             )
-        if all(fitting.values()):
+        if len({file.parent for file in fitting}) > 1:
             raise DatasetError(f"{part}*.parquet is in {root} and in {root / 'data'}; keep one")
-        for files in filter(None, fitting.values()):
-            _check_whole(files, [match for f in files if (match := named.fullmatch(f.name))])
-            return files
+        if fitting:
+            _check_whole(fitting, [match for f in fitting if (match := named.fullmatch(f.name))])
+            return fitting
     return []
+
+
+def _tables(root: Path) -> list[Path]:
+    """Return all Parquet files in root and root/data."""
+    folders = [folder for folder in (root, root / "data") if folder.is_dir()]
+    files = (file for folder in folders for file in sorted(files_in(folder, deep=False)))
+    return [file for file in files if file.suffix.lower() == ".parquet"]
+
+
+def _warn_of_copies(files: Sequence[Path]) -> None:
+    """Warn of two files that hold the same: a shard twice, or training images as test images."""
+    by_size: dict[int, list[Path]] = {}
+    for file in files:
+        by_size.setdefault(file.stat().st_size, []).append(file)
+    seen: dict[bytes, Path] = {}
+    for file in (file for alike in by_size.values() if len(alike) > 1 for file in alike):
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").digest()
+        if (first := seen.setdefault(digest, file)) != file:
+            log.warning("%s and %s hold the same: all of it is there twice", first, file.name)
 
 
 def _check_whole(files: list[Path], names: list[re.Match[str]]) -> None:
@@ -108,30 +126,50 @@ def _check_whole(files: list[Path], names: list[re.Match[str]]) -> None:
         )
     if places == [None]:
         return
-    numbers = [int(place) for place in places if place is not None]
+    numbers = {int(place) for place in places if place is not None}
     total = totals.pop()
-    first = 0 if total or 0 in numbers else min(numbers)
-    wanted = range(first, first + total) if total else range(first, max(numbers) + 1)
-    if missing := sorted(set(wanted) - set(numbers)):
+    if total:  # counted from 0, as a rule
+        first = int(0 not in numbers and total in numbers)
+        wanted = set(range(first, first + int(total)))
+    else:
+        wanted = set(range(0 if 0 in numbers else min(numbers), max(numbers) + 1))
+    if wrong := sorted(wanted ^ numbers):
+        what = "are missing" if wanted - numbers else f"are none of {total}"
         raise DatasetError(
-            f"{folder}: of the shards {listed} these are missing: "
-            f"{', '.join(map(str, missing[:8]))}; fetch them"
+            f"{folder}: of the shards {listed} these {what}: {', '.join(map(str, wrong[:8]))}; "
+            "fetch the data set again"
         )
 
 
 def _column(files: Sequence[Path], name: str) -> pa.ChunkedArray:
     try:
+        for file in files:
+            _named(file, (name,))
         tables = [pq.read_table(file, columns=[name]) for file in files]
-        whole: pa.ChunkedArray = pa.concat_tables(tables)[name]
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise _unreadable(files[0], name, error) from error
+        whole: pa.ChunkedArray = pa.concat_tables(tables, promote_options="permissive")[name]
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(files[0], error) from error
     return whole
 
 
-def _unreadable(file: Path, label: str, error: Exception) -> DatasetError:
+def _named(file: Path, names: Sequence[str]) -> str:
+    """Return the column of a file that has one of some names.
+
+    Raises:
+        DatasetError: There is none, or there are several of one name.
+    """
+    columns = pq.read_schema(file).names
+    found = [name for name in names if columns.count(name) == 1]
+    if not found:
+        raise DatasetError(
+            f"{file} has no one column {' or '.join(names)}; it has: {', '.join(columns)}"
+        )
+    return found[0]
+
+
+def _unreadable(file: Path, error: Exception) -> DatasetError:
     return DatasetError(
-        f"{file.name} in {file.parent} cannot be read ({error}); it needs a column "
-        f"{' or '.join(COLUMNS)} of encoded bytes and a column {label}; fetch it again"
+        f"{file.name} in {file.parent} cannot be read ({error}); fetch the data set again"
     )
 
 
@@ -142,12 +180,13 @@ def _class_names(file: Path, label: str) -> list[str] | None:
         feature = json.loads(text)["info"]["features"][label]
     except (ValueError, KeyError, TypeError):
         return None
-    return feature.get("names") if feature.get("_type") == "ClassLabel" else None
+    is_label = isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    return feature.get("names") if is_label else None
 
 
 def _other_labelled(root: Path, test: Sequence[Path], label: str) -> str:
     """Name a split that has labels, for somebody whose test split has none."""
-    for part in TEST:
+    for part in TEST_PARTS:
         files = split_files(root, [part])
         if files and files != list(test):
             try:
@@ -163,27 +202,33 @@ def _reader(files: Sequence[Path], size: int | None) -> Any:
 
     def read(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
         how = {"reader": "parquet", "size": size, "positions": positions.tolist()}
-        return decoded(files, how, lambda: decode(_encoded(files, positions), size, files[0]))
+        return decoded(files, how, lambda: _decode(files, positions, size))
 
     return read
 
 
-def _encoded(files: Sequence[Path], positions: NDArray[np.int64]) -> list[bytes]:
-    encoded: dict[int, bytes] = {}
+def _decode(
+    files: Sequence[Path], positions: NDArray[np.int64], size: int | None
+) -> NDArray[np.uint8]:
+    encoded: dict[int, tuple[bytes, str]] = {}
     start = 0
     for file in files:
         try:
-            schema = pq.read_schema(file)
-            column = next(name for name in COLUMNS if name in schema.names)
+            column = _named(file, COLUMNS)
             rows = pq.read_table(file, columns=[column])[column]
-        except (OSError, StopIteration, pa.ArrowException) as error:
-            raise _unreadable(file, "label", error) from error
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(file, error) from error
         here = positions[(positions >= start) & (positions < start + len(rows))]
         for position in here.tolist():
-            cell = rows[position - start].as_py()
+            row = position - start
+            cell = rows[row].as_py()
             data = cell.get("bytes") if isinstance(cell, dict) else cell
             if not isinstance(data, bytes):
-                raise DatasetError(f"{file}: row {position - start} holds no bytes of an image")
-            encoded[position] = data
+                raise DatasetError(
+                    f"{file}: row {row} holds no bytes of an image, but a {type(data).__name__}, "
+                    f"as {column}; write what is in the image's file there"
+                )
+            encoded[position] = data, f"image {row} of {file}"
         start += len(rows)
-    return [encoded[position] for position in positions.tolist()]
+    images, names = zip(*(encoded[position] for position in positions.tolist()), strict=True)
+    return decode(images, size, files[0], names)

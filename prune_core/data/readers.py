@@ -5,6 +5,7 @@ All raise `DatasetError`, which says what to do, if files are missing or damaged
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from prune_core.data.cache import decoded
-from prune_core.data.images import decode, image_files
+from prune_core.data.images import decode, image_files, is_image, leave_out
 from prune_core.data.splits import Encoded, Split
-from prune_core.data.stray import is_stray
+from prune_core.data.stray import TEST_PARTS, is_stray
 from prune_core.errors import DatasetError
+
+log = logging.getLogger(__name__)
 
 
 def from_torchvision(name: str, root: Path, part: str) -> Split:
@@ -69,7 +72,10 @@ def from_class_folders(
     for label, name in enumerate(classes):
         images = image_files(folder / name / inner)
         if not images:
-            raise DatasetError(f"no image in {folder / name / inner}; fetch the data set again")
+            raise DatasetError(
+                f"no image in {folder / name / inner}: no file of a kind that Pillow reads, by its "
+                "suffix; fetch the data set again, or take the folder out"
+            )
         files += [(file, label) for file in images]
     return from_files(files, size, folder)
 
@@ -141,11 +147,37 @@ def class_names(folder: Path, advice: str) -> list[str]:
     Raises:
         DatasetError: If there is none.
     """
-    names = (
-        sorted(e.name for e in folder.iterdir() if e.is_dir() and not is_stray(e.name))
-        if folder.is_dir()
-        else []
-    )
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [e.name for e in entries if e.is_dir() and not is_stray(e.name)]
     if not names:
         raise DatasetError(f"no class folders in {folder}; {advice}")
+    loose = [e for e in entries if not e.is_dir() and not is_stray(e.name)]
+    if images := [e.name for e in loose if is_image(e)]:
+        raise DatasetError(
+            f"{folder}: images that lie in no class folder: {len(images)} ({images[0]}, ...); put "
+            "them into one, or take them out"
+        )
+    leave_out(folder, loose)
     return names
+
+
+def test_folder(root: Path) -> Path | None:
+    """Return the folder of the test split, one of `TEST_PARTS`; None if there is none.
+
+    A warning names other folders beside it.
+
+    Raises:
+        DatasetError: There is none, but a folder that may be meant.
+    """
+    folders = [e.name for e in sorted(root.iterdir()) if e.is_dir() and not is_stray(e.name)]
+    parts = [name for name in TEST_PARTS if name in folders]
+    others = [name for name in folders if name not in ("train", *parts[:1])]
+    meant = [name for name in others if name.lower().startswith((*TEST_PARTS, "eval", "hold"))]
+    if meant and not parts:
+        raise DatasetError(
+            f"{root}: is {' or '.join(meant)} the test split? It may be called "
+            f"{', '.join(TEST_PARTS)}; rename it, or take it out"
+        )
+    if others:
+        log.warning("%s: folders that are left out: %s", root, ", ".join(others))
+    return root / parts[0] if parts else None

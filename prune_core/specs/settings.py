@@ -35,7 +35,12 @@ def _absolute(folder: str) -> str:
 
     Workers have other working folders than the reader of the sweep file.
     """
-    return str(Path(os.path.expandvars(folder)).expanduser().absolute())
+    try:
+        return str(Path(os.path.expandvars(folder)).expanduser().absolute())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder!r}: that user's home is not known here; give the whole path"
+        ) from error
 
 
 class Dataset(Spec):
@@ -124,7 +129,7 @@ def _from_file(ratios: Any) -> Any:
     if not isinstance(ratios, str):
         return ratios
     try:
-        read = read_yaml(Path(ratios).read_text(encoding="utf-8"))
+        read = read_yaml(Path(_absolute(ratios)).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YamlError) as error:
         line = f":{error.line}" if isinstance(error, YamlError) else ""
         raise ValueError(f"the file {ratios}{line} of ratios cannot be read: {error}") from error
