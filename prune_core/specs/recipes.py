@@ -201,7 +201,7 @@ class FinetuningLevel(Training):
     drop_share: Share | None = Field(
         None, description="policies that grow: share of a layer's weights that is dropped at first"
     )
-    update_every: int | None = Field(
+    update_every: Count | None = Field(
         None, ge=2, description="policies that grow: masks change once in so many steps"
     )
     stop_growing: Annotated[Number, Field(gt=0, le=1)] | None = Field(
