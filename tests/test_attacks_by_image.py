@@ -68,9 +68,9 @@ def test_the_search_of_carlini_and_wagner_finds_what_it_finds_by_hand(
     """At a radius at which some of the images need the binary search and some are never broken."""
     network = copy.deepcopy(trained).double()
     images, labels = correct[0][:5].double(), correct[1][:5]
-    found = carlini_wagner.search(network, images, labels, 0.9, 20)
+    found = carlini_wagner.search(network, images, labels, 0.95, 20)
     by_hand = torch.cat([
-        nearest_by_hand(network, image.unsqueeze(0), int(label), 0.9, 20)
+        nearest_by_hand(network, image.unsqueeze(0), int(label), 0.95, 20)
         for image, label in zip(images, labels, strict=True)
     ])  # fmt: skip
     torch.testing.assert_close(found, by_hand, atol=1e-6, rtol=0)
