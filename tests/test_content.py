@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+from orchestrator.cli import running
 from orchestrator.cli.request import open_sweep
 from orchestrator.errors import RequestError
+from orchestrator.state.artifacts import Artifacts
 from prune_core.data import datasets
 from prune_core.data.content import content
 from prune_core.errors import DatasetError
@@ -148,3 +152,27 @@ def test_a_head_without_the_images_says_what_it_needs(tmp_path: Path) -> None:
 def test_content_is_given_of_images_that_a_name_does_not_tell_alone() -> None:
     with pytest.raises(ValueError, match="'digits' is what its name says; leave out content"):
         Dataset(name="digits", content="0" * 20)
+
+
+def test_what_classes_are_called_is_kept_beside_the_plan_and_with_each_dense_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number: class 0 is the first name."""
+    root, runs = write(tmp_path / "images"), tmp_path / "runs"
+    sweep = sweep_text(
+        dataset=f"{{name: imagefolder, root: '{root}', validation: 0.3}}",
+        finetuning="{none: {epochs: 0}}",
+        criteria="[l1]",
+        dense="{objective: standard, epochs: 1}",
+        seeds="1",
+    )
+    (tmp_path / "sweep.yaml").write_text(sweep)
+    monkeypatch.setattr(running, "write_report", lambda *_: None)
+    how = running.How(executor="inline", device="cpu")
+    for _ in range(2):  # the second does nothing, and forgets nothing
+        assert running.run(tmp_path / "sweep.yaml", str(runs), how, Console(quiet=True))
+    facts = json.loads((runs / "sweeps" / "tiny" / "data.json").read_text())
+    assert facts["classes"] == sorted(folder.name for folder in (root / "train").iterdir())
+    artifacts = Artifacts(Storage(str(runs)))
+    (key,) = artifacts.keys("dense")
+    assert artifacts.facts("dense", key, "network.safetensors")["classes"] == facts["classes"]

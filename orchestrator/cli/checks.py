@@ -22,11 +22,14 @@ Outline = tuple[tuple[int, int, int], int]
 """The shape of images, and the number of classes."""
 
 
-def check_methods(plan: Plan, address: str | None, console: Console) -> None:
+def check_methods(plan: Plan, address: str | None, console: Console) -> tuple[str, ...]:
     """Check that methods load, images can be read and networks built and pruned.
 
     Images that are read here are decoded for the workers too. A cluster's lie on its nodes: what
     they are like is seen if they lie here as well, or if all copies of the data set are alike.
+
+    Returns:
+        What the classes 0, 1, ... are called; empty where images were not read, or nothing says so.
 
     Raises:
         RequestError: It names all faults.
@@ -39,11 +42,12 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> None:
     faults = [fault for name in sweep.architectures if (fault := check_name(name))]
     faults += _load_faults(sweep)
     outline: Outline | None = None
+    names: tuple[str, ...] = ()
     try:
         with console.status(f"reading {sweep.dataset.name}"):
             if address is None:
                 data = _images(sweep)
-                outline = data.shape, data.classes
+                outline, names = (data.shape, data.classes), data.names
                 faults += corrupted.faults(data, sweep.dataset, sweep.evaluation.attacks)
             else:
                 outline = _outline_elsewhere(sweep)
@@ -60,6 +64,7 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> None:
         )
     if faults:
         raise RequestError("\n".join(faults))
+    return names
 
 
 def _images(sweep: Sweep) -> Dataset:

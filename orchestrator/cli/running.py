@@ -86,12 +86,12 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
     """Run what is left of a plan; return one with more seeds where the sweep asks for them."""
     state = survey(plan, root, how.retry_failed, mend=True)
     with _followers(plan.sweep.name, root, how) as followers:
-        device = how.device
+        device, classes = how.device, tuple[str, ...]()
         if state.needed:
-            check_methods(plan, how.address, console)
+            classes = check_methods(plan, how.address, console)
             show_cautions(plan, console)
             device = _device(how)
-        executors.record_plan(plan, root, file.read_text(encoding="utf-8"))
+        executors.record_plan(plan, root, file.read_text(encoding="utf-8"), classes)
         console.print(
             f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
             f"{len(state.needed)} jobs to do",

@@ -23,11 +23,11 @@ def run_trial(file: Path, select: str, storage: str, device: str, console: Conso
     plan, root = open_sweep(file, storage)
     matching = _matching(select, plan)
     job = matching[0]
-    check_methods(plan, None, console)
+    classes = check_methods(plan, None, console)
     if len(matching) > 1:
         console.print(f"{len(matching)} trials match; this is the first of them")
     device = resolve_device(device)
-    record_plan(plan, root, file.read_text(encoding="utf-8"))
+    record_plan(plan, root, file.read_text(encoding="utf-8"), classes)
     with console.status(f"{job.kind} {job.key}"):
         execute_path(plan, job.key, root, device)
     row = (Tables(root).find("trials", job.key) or [{}])[0]

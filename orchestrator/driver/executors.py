@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Plan
-from orchestrator.state.content import record_content
+from orchestrator.state.content import record_images
 from results.tables.storage import Storage
 
 RAY_ENVIRONMENT = {
@@ -47,14 +47,14 @@ class Executor(Protocol):
         """Do every job of a launch, as long as it hands any out."""
 
 
-def record_plan(plan: Plan, storage: Storage, text: str) -> None:
-    """Write the sweep's folder: the file as run, its images' content, the plan's trial ids."""
+def record_plan(plan: Plan, storage: Storage, text: str, classes: tuple[str, ...] = ()) -> None:
+    """Write the sweep's folder: the file as run, what its images are, the plan's trial ids."""
     name = plan.sweep.name
     storage.write(text.encode(), "sweeps", name, "sweep.yaml")
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(plan.rows()), buffer)
     storage.write(buffer.getvalue().to_pybytes(), "sweeps", name, "plan.parquet")
-    record_content(plan.sweep, storage)
+    record_images(plan.sweep, storage, classes)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import RequestError
 from orchestrator.sweepfile.model import Sweep
@@ -13,7 +14,7 @@ from prune_core.errors import DatasetError
 from results.tables.storage import Storage
 
 RECORD = "data.json"
-"""Beside the plan: what the images were."""
+"""Beside the plan: what the images were, and what their classes are called."""
 
 
 def with_content(sweep: Sweep, storage: Storage, tell: Callable[[int, int], None]) -> Sweep:
@@ -31,7 +32,7 @@ def with_content(sweep: Sweep, storage: Storage, tell: Callable[[int, int], None
     if not data.has_content:
         return sweep
     if not Path(str(data.root)).is_dir():
-        known = data.content or _recorded(sweep.name, storage)
+        known = data.content or _recorded(sweep.name, storage).get("content")
         return sweep.model_copy(update={"dataset": data.model_copy(update={"content": known})})
     try:
         found = content(data, tell)
@@ -45,14 +46,22 @@ def with_content(sweep: Sweep, storage: Storage, tell: Callable[[int, int], None
     return sweep.model_copy(update={"dataset": data.model_copy(update={"content": found})})
 
 
-def record_content(sweep: Sweep, storage: Storage) -> None:
-    """Write down what a sweep's images are, for machines that do not have them."""
-    if sweep.dataset.content is not None:
-        record = json.dumps({"content": sweep.dataset.content}).encode()
-        storage.write(record, "sweeps", sweep.name, RECORD)
+def record_images(sweep: Sweep, storage: Storage, classes: Sequence[str] = ()) -> None:
+    """Write down what a sweep's images are, for machines that do not have them, and for people.
+
+    Args:
+        sweep: The sweep.
+        storage: The storage root.
+        classes: What the files call the classes 0, 1, ...; empty where that is not known here.
+    """
+    facts = {"content": sweep.dataset.content, "classes": list(classes)}
+    told = {name: fact for name, fact in facts.items() if fact}
+    if told:
+        data = json.dumps({**_recorded(sweep.name, storage), **told}).encode()
+        storage.write(data, "sweeps", sweep.name, RECORD)
 
 
-def _recorded(name: str, storage: Storage) -> str | None:
+def _recorded(name: str, storage: Storage) -> dict[str, Any]:
     data = storage.read("sweeps", name, RECORD)
-    found: str | None = json.loads(data)["content"] if data else None
-    return found
+    facts: dict[str, Any] = json.loads(data) if data else {}
+    return facts

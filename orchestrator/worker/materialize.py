@@ -118,7 +118,7 @@ class Materializer:
                 self._save(by_epoch[epoch], network, None)
 
         self._fit(stage, network, stage.training, after_epoch=keep_rewound)
-        self._save(stage, network, None)
+        self._save(stage, network, None, classes=list(self.data(stage).names))
         self.drop_checkpoint(stage)
         return network
 
