@@ -14,7 +14,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Job, make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data import datasets
-from prune_core.models import architectures
+from prune_core.models import architectures, third_party
 from prune_core.pruning.granularities import prunable_view
 from prune_core.pruning.scoring import score
 from prune_core.specs.recipes import Training
@@ -34,6 +34,7 @@ settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
 
 CPU = torch.device("cpu")
+assert third_party.timm  # imported before a test imports a tracker, which timm would find
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 THREAT = Threat(eps=0.15)
 SHORT = Training(epochs=1, lr=0.1).resolved()

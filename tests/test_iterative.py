@@ -71,9 +71,9 @@ def test_iterative_pruning_stopped_in_its_second_round_goes_on(
     fitted: list[tuple[int, int]] = []
     fit = training.fit
 
-    def noting(network, data, recipe, threat, key, checkpoint, *rest):
+    def noting(network, data, recipe, threat, key, checkpoint, *rest, **others):
         fitted.append((recipe.epochs, len(checkpoint.history) if checkpoint else 0))
-        return fit(network, data, recipe, threat, key, checkpoint, *rest)
+        return fit(network, data, recipe, threat, key, checkpoint, *rest, **others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fit", noting)

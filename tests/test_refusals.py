@@ -51,6 +51,6 @@ def test_what_cannot_be_read_or_built_is_refused_together_before_work(tmp_path: 
     assert bad.returncode == 2
     assert "timm has no network 'resnet_18'; the nearest: resnet18" in bad.stderr
     assert "train.parquet in" in bad.stderr
-    assert "fetch it again" in bad.stderr
+    assert "fetch the data set again" in bad.stderr
     assert "Traceback" not in bad.stderr
     assert not (tmp_path / "runs" / "tables").exists()

@@ -113,8 +113,10 @@ def _saliency(
         }
         energy = 0.5 * functional_call(layer, damage, (read,)).square().sum()
         (moved,) = torch.autograd.grad(energy, [damage["weight"]])
-        rows = gradient.movedim(1, -1) if isinstance(layer, nn.Conv2d) else gradient
+        rows = gradient if isinstance(layer, nn.Linear) else gradient.movedim(1, -1)
         squares = rows.flatten(0, -2).square().sum(0)
         places = gradient.numel() / len(squares) / len(labels)
-        block = squares.view(-1, *[1] * (moved.dim() - 1)) / places
+        along = [1] * moved.dim()
+        along[1 if getattr(layer, "transposed", False) else 0] = -1  # where its outputs are
+        block = squares.view(along) / places
         yield name, 0.5 * block * damage["weight"].detach() * moved
