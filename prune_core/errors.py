@@ -19,5 +19,9 @@ class DatasetError(PruneCoreError, RuntimeError):
     """A data set is missing or damaged; the message says what to do."""
 
 
+class UnprunableError(PruneCoreError, ValueError):
+    """A network cannot be pruned so; the message names the layer, and says what can be done."""
+
+
 class DivergedError(PruneCoreError, ArithmeticError):
     """The loss was not finite; the same training would diverge again."""

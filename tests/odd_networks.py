@@ -118,6 +118,12 @@ def hooked(change: Callable[[nn.Module], object]) -> Make:
     return make
 
 
+def cosine(shape: Shape, classes: int) -> nn.Module:
+    """Logits are cosines with a parameter of their own."""
+    classify = By(lambda s, x: F.normalize(x) @ F.normalize(s.w).T, w=own(classes, 8))
+    return net(*FIRST, *LAST, fc=lambda _: classify)(shape, classes)
+
+
 def raising(shape: Shape, classes: int) -> nn.Module:
     raise KeyError("no such thing")
 
@@ -267,6 +273,7 @@ WRONG: dict[str, tuple[Make, str, str]] = {
     "buffer": (between(by(lambda s, x: x * s.b, b=of(torch.ones, 12, 1, 1))), "channel", UNSEEN),
     "product of its own": (between(by(lambda s, x: F.conv2d(x, s.w), w=of(own, 12, 12, 1, 1))),
                            "channel", UNSEEN),
+    "logits of no layer": (cosine, "channel", "weights that belong to no convolution"),
     "nothing to cut": (net(fc=lambda c: nn.Linear(1, c)), "channel",
                        "there is nothing in it to prune so; use granularity weight"),
 }  # fmt: skip

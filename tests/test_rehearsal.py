@@ -17,7 +17,7 @@ from prune_core.specs.stages import Pruned
 
 import outside
 from conftest import pruned_stage
-from odd_networks import RIGHT, WRONG, Make, conv
+from odd_networks import RIGHT, WRONG, Make, conv, cosine
 
 Shape = tuple[int, int, int]
 
@@ -81,6 +81,17 @@ def test_our_smallest_architecture_is_rehearsed_without_a_fault(digits: Dataset)
     rehearsal = rehearse("resnet8", digits.shape, 10, map(asked, ("channel", "weight", "2:4")))
     assert rehearsal == Rehearsal([], [])
     assert architectures.build("resnet8", digits.shape, 10, (0.5,), (0.5,), 0) is not None
+
+
+def test_logits_that_cannot_be_spared_are_named_where_an_allocation_spares_them(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, count in (("uniform", 0), ("uniform-plus", 1)):
+        monkeypatch.setattr(outside, "layer_scaled", cosine)
+        stages = [asked("weight", allocation=name)]
+        found = rehearse("outside:layer_scaled", digits.shape, 10, stages).faults
+        assert len(found) == count
+        assert all("an allocation that spares the last layer; exclude" in f for f in found)
 
 
 # By hand: widths 2, 4 and 7 leave 1,193 of 77,754 parameters; 76,928 are weights of layers that

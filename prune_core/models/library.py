@@ -20,6 +20,9 @@ SMALL = 64
 STEM_POOLS = ("maxpool", "features.pool0", "stem.pool")
 """What torchvision and timm call a pooling layer directly after the stem."""
 
+AUXILIARY = ("googlenet", "inception_v3")
+"""Networks of torchvision that return other logits too while they are trained, if they may."""
+
 
 def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return an untrained network of torchvision.
@@ -36,7 +39,9 @@ def torchvision_network(name: str, shape: tuple[int, int, int], classes: int) ->
 
     if fault := check_name(f"torchvision:{name}"):
         raise ValueError(fault)
-    options = {"image_size": min(shape[1:])} if name.startswith("vit_") else {}
+    options: dict[str, Any] = {"image_size": min(shape[1:])} if name.startswith("vit_") else {}
+    if name in AUXILIARY:
+        options["aux_logits"] = False
     network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
     return fit_stem(network, shape)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prune_core.errors import UnprunableError
 from prune_core.pruning.costs import ChannelCosts, LayerCost, Width
 from prune_core.pruning.graph import bounded, dependency_graph
 from prune_core.pruning.groups import (
@@ -38,12 +39,12 @@ class Channels:
         shape: The shape of an image.
 
     Raises:
-        ValueError: If a parameter is frozen, or a layer cannot be pruned by channel.
+        UnprunableError: If a parameter is frozen, or a layer cannot be pruned by channel.
     """
 
     def __init__(self, network: nn.Module, shape: Shape):
         if not all(parameter.requires_grad for parameter in network.parameters()):
-            raise ValueError(
+            raise UnprunableError(
                 "frozen parameters cannot be pruned by channel; unfreeze all of them first"
             )
         refuse_uncuttable(network)
@@ -139,7 +140,7 @@ def _member(item: Any, names: Mapping[Any, str]) -> Member | None:
     if isinstance(layer, (*NORMS, nn.Parameter)):
         return Member(names[layer], "norm", units, channels)
     if next(layer.parameters(), None) is not None:
-        raise ValueError(
+        raise UnprunableError(
             f"{names[layer]}: a layer of type {type(layer).__name__} cannot be pruned by channel; "
             f"use {INSTEAD}"
         )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prune_core.errors import PruneCoreError
 from prune_core.models.state import evaluating
 from prune_core.pruning.counting import count_macs, count_params
 from prune_core.pruning.granularities import prunable_view
@@ -23,7 +24,9 @@ SHARES = (0.7, 0.3)
 
 
 def said(error: Exception) -> str:
-    """Return an error as text, its kind first."""
+    """Return an error as text, its kind first where it is not ours."""
+    if isinstance(error, PruneCoreError):
+        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from torch_pruning.dependency import graph as of_groups
 
+from prune_core.errors import UnprunableError
 from prune_core.models.state import evaluating
 from prune_core.models.third_party import torch_pruning as tp
+from prune_core.pruning.layers import INSTEAD
 
 MOST_LAYERS, MOST_CHANNELS = 5_000, 3_000_000
 """That may depend on one another; a ViT-B has 180 and 140,000. Where channels are rolled, or folded
@@ -47,7 +49,9 @@ class _Bounded(tp.dependency.Group):  # type: ignore[misc] # untyped
         """Add a layer and those of its channels that depend on the others."""
         self.channels += len(idxs)
         if len(self) > MOST_LAYERS or self.channels > MOST_CHANNELS:
-            raise ValueError("Torch-Pruning finds no end of channels that depend on each other")
+            raise UnprunableError(
+                f"Torch-Pruning finds no end of channels that depend on each other; use {INSTEAD}"
+            )
         super().add_dep(dep, idxs)
 
 
@@ -75,7 +79,7 @@ def bounded() -> Iterator[None]:
     """Let no group of dependencies grow for ever, while Torch-Pruning makes groups.
 
     Raises:
-        ValueError: One does.
+        UnprunableError: One does.
     """
     whole = of_groups.Group
     of_groups.Group = _Bounded

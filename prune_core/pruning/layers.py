@@ -8,6 +8,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from prune_core.errors import UnprunableError
+
 WEIGHTED = (_ConvNd, nn.Linear)
 """Convolutions of any dimension, transposed ones too, and linear layers."""
 NORMS = (_BatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, _InstanceNorm, nn.PReLU)
@@ -44,13 +46,13 @@ def refuse_computed(network: nn.Module) -> None:
     """Refuse layers whose weight is computed from others, as by weight normalisation.
 
     Raises:
-        ValueError: It names the first.
+        UnprunableError: It names the first.
     """
     for name, layer in network.named_modules():
         # The older functions of torch.nn.utils make the weight a plain attribute.
         hooked = isinstance(layer, WEIGHTED) and "weight" not in layer._parameters
         if is_parametrized(layer) or hooked:
-            raise ValueError(
+            raise UnprunableError(
                 f"{name}: its weight is computed by a parametrization or a hook, so that cutting "
                 "it changes nothing; write it in with torch.nn.utils.parametrize."
                 "remove_parametrizations, or remove_weight_norm, remove_spectral_norm or "
@@ -62,16 +64,16 @@ def refuse_uncuttable(network: nn.Module) -> None:
     """Refuse layers that Torch-Pruning does not cut rightly.
 
     Raises:
-        ValueError: It names the first.
+        UnprunableError: It names the first.
     """
     refuse_computed(network)
     for name, layer in network.named_modules():
         if what := _uncuttable(layer):
-            raise ValueError(f"{name}: {what} cannot be pruned by channel; use {INSTEAD}")
+            raise UnprunableError(f"{name}: {what} cannot be pruned by channel; use {INSTEAD}")
     names: dict[int, str] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         if (first := names.setdefault(id(parameter), name)) != name:
-            raise ValueError(
+            raise UnprunableError(
                 f"{name}: a parameter shared with {first} cannot be pruned by channel; "
                 f"use {INSTEAD}"
             )

@@ -78,8 +78,8 @@ class Weights:
     @property
     def outputs(self) -> frozenset[str]:
         """The names of the layers that make the logits."""
-        made = {id(layer) for layer in output_layers(self._network, self._shape)}
-        return frozenset(name for name, layer in self._layers.items() if id(layer) in made)
+        made = {id(layer.weight) for layer in output_layers(self._network, self._shape)}
+        return frozenset(n for n, layer in self._layers.items() if id(layer.weight) in made)
 
     def allowed(self, module: PrunableModule) -> Tensor | None:
         """Return which weights [units] are not masked yet."""

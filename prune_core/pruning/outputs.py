@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from prune_core.errors import UnprunableError
 from prune_core.models.state import evaluating
 from prune_core.pruning.groups import Shape
 from prune_core.pruning.layers import WEIGHTED
@@ -16,6 +17,11 @@ PRODUCTS = ("ConvolutionBackward", "AddmmBackward", "MmBackward", "BmmBackward")
 """What autograd calls the products that layers compute; what follows them keeps their channels."""
 VIEWS = ("TBackward", "TransposeBackward", "PermuteBackward")
 """What may stand between a product and the weight of its layer."""
+
+REFUSED = (
+    "such a network cannot be pruned by channel (use granularity weight), nor under an allocation "
+    "that spares the last layer"
+)
 
 
 def output_layers(network: nn.Module, shape: Shape) -> list[nn.Module]:
@@ -28,7 +34,7 @@ def output_layers(network: nn.Module, shape: Shape) -> list[nn.Module]:
         shape: The shape of an image.
 
     Raises:
-        ValueError: The logits are of no convolution and no linear layer.
+        UnprunableError: The logits are of no convolution and no linear layer.
     """
     layers = {id(m.weight): m for m in network.modules() if isinstance(m, WEIGHTED)}
     device = next(network.parameters()).device
@@ -46,16 +52,13 @@ def output_layers(network: nn.Module, shape: Shape) -> list[nn.Module]:
             continue
         made = [layers[key] for key in map(id, _variables(node)) if key in layers]
         if not made:
-            raise ValueError(
+            raise UnprunableError(
                 "the logits are a product with weights that belong to no convolution and no linear "
-                "layer; such a network cannot be pruned by channel: use granularity weight"
+                f"layer; {REFUSED}"
             )
         outputs |= {id(layer): layer for layer in made}
     if not outputs:
-        raise ValueError(
-            "the logits come from no convolution and no linear layer; such a network cannot be "
-            "pruned by channel: use granularity weight"
-        )
+        raise UnprunableError(f"the logits come from no convolution and no linear layer; {REFUSED}")
     return list(outputs.values())
 
 

@@ -29,7 +29,7 @@ from prune_core.pruning.granularities import prunable_view, unit_of
 from prune_core.pruning.groups import PrunableView, Shape
 from prune_core.pruning.layers import INSTEAD
 from prune_core.pruning.solver import TOLERANCE
-from prune_core.specs.registry import ARCHITECTURES
+from prune_core.specs.registry import ALLOCATIONS, ARCHITECTURES
 from prune_core.specs.stages import Pruned
 
 LARGE = 20_000_000
@@ -62,7 +62,7 @@ def rehearse(
     """
     asked: dict[str, dict[tuple[object, ...], Pruned]] = {}
     for stage in prunings:
-        budget = (stage.sparsity, stage.budget, stage.min_keep)
+        budget = (stage.sparsity, stage.budget, stage.min_keep, _spares_outputs(stage))
         asked.setdefault(stage.granularity, {})[budget] = stage
     stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
     network = _Network(architecture, shape, classes, "cpu")
@@ -74,6 +74,10 @@ def rehearse(
     if not rehearsal.faults and not _is_ours(architecture):
         rehearsal.faults.extend(network.compared(stages))
     return rehearsal
+
+
+def _spares_outputs(stage: Pruned) -> bool:
+    return "outputs" in ALLOCATIONS[stage.allocation].needs
 
 
 def _is_ours(architecture: str) -> bool:
@@ -167,6 +171,8 @@ class _Network:
         if not view.modules:
             return f"there is nothing in it to prune so; use {INSTEAD}"
         for stage in stages:
+            if _spares_outputs(stage):
+                _ = view.outputs  # where these are not to be known, it says so
             cell = f"{self._rule(granularity)}, sparsity: {stage.sparsity:g}"
             _compare(view, stage, cell, budgets)
         if unit_of(granularity) == "weight":
