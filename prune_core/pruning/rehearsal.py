@@ -178,10 +178,11 @@ class _Network:
         if unit_of(granularity) == "weight":
             return None  # masks change no shape
         check = check_counts(self.shape, self.classes)
-        for share in SHARES:
+        for index, share in enumerate(SHARES):
+            if index:  # what is left is cut again
+                view = prunable_view(network, self.shape, granularity)
             if fault := fault_of(check, network, view, some_of(view, share)):
                 return explained(fault, check, self.build, self.shape, granularity)
-            view = prunable_view(network, self.shape, granularity)
         return None
 
     def compared(self, granularities: Iterable[str]) -> list[str]:
