@@ -142,6 +142,16 @@ def break_annotation(root: Path) -> None:
     notes.write_text(notes.read_text().replace("n02", "n99", 1))
 
 
+def shorten_annotations(root: Path) -> None:
+    notes = root / "val" / "val_annotations.txt"
+    notes.write_text("".join(notes.read_text().splitlines(keepends=True)[:-2]))
+
+
+def repeat_annotation(root: Path) -> None:
+    notes = root / "val" / "val_annotations.txt"
+    notes.write_text(notes.read_text() + notes.read_text().splitlines(keepends=True)[0])
+
+
 def truncate_image(root: Path) -> None:
     file = root / "train" / "n02" / "images" / "n02_3.png"
     file.write_bytes(file.read_bytes()[:30])
@@ -167,6 +177,8 @@ def no_train(root: Path) -> None:
     ("damage", "words"),
     [
         (break_annotation, r"val_annotations.txt:2: no image 'val_1.JPEG', or no class 'n99'"),
+        (shorten_annotations, r"val_annotations.txt has 10 lines for 12 images; it names each"),
+        (repeat_annotation, r"val_annotations.txt has 13 lines for 12 images; it names each"),
         (truncate_image, r"n02_3.png cannot be decoded .* fetch it again"),
         (odd_size, r"differ in size \(8x8, 9x9.*; set dataset.size"),
         (no_annotations, r"neither val_annotations.txt nor a folder for every class"),

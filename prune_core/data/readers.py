@@ -134,6 +134,12 @@ def tiny_imagenet_validation(root: Path, classes: Sequence[str], size: int | Non
                 "unpack tiny-imagenet-200.zip again"
             )
         files.append((folder / "images" / name, place[label]))
+    labelled, images = {file for file, _ in files}, image_files(folder / "images")
+    if len(labelled) < len(files) or labelled != set(images):
+        raise DatasetError(
+            f"{notes} has {len(files)} lines for {len(images)} images; it names each once: unpack "
+            "tiny-imagenet-200.zip again"
+        )
     return from_files(files, size, root)
 
 
