@@ -18,8 +18,8 @@ import pandas as pd
 import results
 from results.report.page import make_report
 from results.report.summary import summarise
-from results.statistics.decomposition import sums_of_squares
-from results.statistics.design import make_design
+from results.statistics.design.design import make_design
+from results.statistics.shares.decomposition import sums_of_squares
 from results.tables.load import Loaded
 from results.tables.storage import Storage
 

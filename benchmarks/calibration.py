@@ -21,14 +21,14 @@ from simulated_sweeps import LEVELS, NAMES, UNLIKE, Setting, cells, noise, pictu
 
 from orchestrator.driver.replication import seeds_for
 from orchestrator.sweepfile.resources import Replication, Until
-from results.statistics.comparison import compare_main_effects
-from results.statistics.decomposition import measured_terms, total_gram
-from results.statistics.design import Array, Design
-from results.statistics.images import Pictures
-from results.statistics.intervals import NO_ESTIMATE, Estimate, t_quantile
-from results.statistics.missing import completed
-from results.statistics.ranks import agreement
-from results.statistics.share_parts import variances
+from results.statistics.design.design import Array, Design
+from results.statistics.design.intervals import NO_ESTIMATE, Estimate, t_quantile
+from results.statistics.design.missing import completed
+from results.statistics.design.share_parts import variances
+from results.statistics.levels.ranks import agreement
+from results.statistics.shares.comparison import compare_main_effects
+from results.statistics.shares.decomposition import measured_terms, total_gram
+from results.statistics.shares.images import Pictures
 
 TRUTHS = {
     "fine-tuning dominates": (0.02, 0.10, 0.03),

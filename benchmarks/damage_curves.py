@@ -21,11 +21,11 @@ from torch import nn
 from prune_core.data import datasets
 from prune_core.data.datasets import Dataset as Data
 from prune_core.models import architectures
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.curves import along, curves_of, path
-from prune_core.pruning.masks import maskable
-from prune_core.pruning.scoring import score
-from prune_core.pruning.sensitivities import Measured, by_module, measure, measure_removal
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.masks import maskable
+from prune_core.pruning.ratios.curves import along, curves_of, path
+from prune_core.pruning.ratios.sensitivities import Measured, by_module, measure, measure_removal
+from prune_core.pruning.scores.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Dataset, Estimation
 from prune_core.specs.stages import Dense, Scores, Sensitivity

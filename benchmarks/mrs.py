@@ -29,8 +29,8 @@ from torch.nn import functional as F
 from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.models.state import evaluating
-from prune_core.pruning.climb import PARTS, SMALLEST, Problem, make_problem
-from prune_core.pruning.masks import maskable
+from prune_core.pruning.prunable.masks import maskable
+from prune_core.pruning.ratios.climb import PARTS, SMALLEST, Problem, make_problem
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import SENSITIVITIES
 from prune_core.specs.settings import Dataset, Estimation, Threat

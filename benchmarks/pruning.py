@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from prune_core.data import datasets
 from prune_core.models import architectures
-from prune_core.pruning.counting import count_macs, count_params
-from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.prunable.counting import count_macs, count_params
+from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.prune import prune
-from prune_core.pruning.scoring import score
+from prune_core.pruning.scores.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import ARCHITECTURES
 from prune_core.specs.settings import Dataset

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from prune_core.models import architectures
-from prune_core.pruning.granularities import pattern
+from prune_core.pruning.prunable.granularities import pattern
 
 from sparse_tensor_cores import accelerate, available
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.statistics.by_image import Outcomes
-from results.statistics.design import Array, Design
-from results.statistics.images import Pictures
-from results.statistics.missing import completed
+from results.statistics.design.design import Array, Design
+from results.statistics.design.missing import completed
+from results.statistics.levels.by_image import Outcomes
+from results.statistics.shares.images import Pictures
 
 NAMES = ("architecture", "criterion", "sparsity", "allocation", "finetuning")
 SIZES = (2, 4, 2, 2, 3)

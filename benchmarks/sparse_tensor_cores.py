@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_core.pruning.masks import masked
+from prune_core.pruning.prunable.masks import masked
 
 Compress = Callable[[Tensor], Tensor]
 ROWS, COLUMNS = 32, 64

@@ -15,42 +15,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.errors import AnalysisError
-    from results.statistics.by_image import compare_outcomes
-    from results.statistics.choices import best, curves
-    from results.statistics.contrasts import level_means, paired_difference
-    from results.statistics.decomposition import decompose
-    from results.statistics.effects import cost_of_choice, level_effects
-    from results.statistics.estimands import estimands, shapley_shares
-    from results.statistics.pairwise import compare_levels
-    from results.statistics.pareto import pareto_front
-    from results.statistics.ranks import before_and_after, rank_agreement, rank_flow
-    from results.statistics.sentences import Verdict
-    from results.statistics.subfactors import parts
-    from results.statistics.verdict import verdict
+    from results.statistics.levels.by_image import compare_outcomes
+    from results.statistics.levels.choices import best, curves
+    from results.statistics.levels.contrasts import level_means, paired_difference
+    from results.statistics.levels.effects import cost_of_choice, level_effects
+    from results.statistics.levels.pairwise import compare_levels
+    from results.statistics.levels.pareto import pareto_front
+    from results.statistics.levels.ranks import before_and_after, rank_agreement, rank_flow
+    from results.statistics.shares.decomposition import decompose
+    from results.statistics.shares.estimands import estimands, shapley_shares
+    from results.statistics.verdict.sentences import Verdict
+    from results.statistics.verdict.subfactors import parts
+    from results.statistics.verdict.verdict import verdict
     from results.tables.load import Loaded, load
 
 _MODULES = {
     "AnalysisError": "errors",
     "Loaded": "tables.load",
-    "Verdict": "statistics.sentences",
-    "before_and_after": "statistics.ranks",
-    "best": "statistics.choices",
-    "compare_levels": "statistics.pairwise",
-    "compare_outcomes": "statistics.by_image",
-    "cost_of_choice": "statistics.effects",
-    "curves": "statistics.choices",
-    "decompose": "statistics.decomposition",
-    "estimands": "statistics.estimands",
-    "level_effects": "statistics.effects",
-    "level_means": "statistics.contrasts",
+    "Verdict": "statistics.verdict.sentences",
+    "before_and_after": "statistics.levels.ranks",
+    "best": "statistics.levels.choices",
+    "compare_levels": "statistics.levels.pairwise",
+    "compare_outcomes": "statistics.levels.by_image",
+    "cost_of_choice": "statistics.levels.effects",
+    "curves": "statistics.levels.choices",
+    "decompose": "statistics.shares.decomposition",
+    "estimands": "statistics.shares.estimands",
+    "level_effects": "statistics.levels.effects",
+    "level_means": "statistics.levels.contrasts",
     "load": "tables.load",
-    "paired_difference": "statistics.contrasts",
-    "pareto_front": "statistics.pareto",
-    "parts": "statistics.subfactors",
-    "rank_agreement": "statistics.ranks",
-    "rank_flow": "statistics.ranks",
-    "shapley_shares": "statistics.estimands",
-    "verdict": "statistics.verdict",
+    "paired_difference": "statistics.levels.contrasts",
+    "pareto_front": "statistics.levels.pareto",
+    "parts": "statistics.verdict.subfactors",
+    "rank_agreement": "statistics.levels.ranks",
+    "rank_flow": "statistics.levels.ranks",
+    "shapley_shares": "statistics.shares.estimands",
+    "verdict": "statistics.verdict.verdict",
 }
 
 __all__ = [

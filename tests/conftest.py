@@ -15,8 +15,8 @@ from orchestrator.planning.plan import Job, make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data import datasets
 from prune_core.models import architectures, third_party
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.scoring import score
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.scores.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.settings import Calibration, Dataset, Threat

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prune_core.data.datasets import Dataset
-from prune_core.pruning.allocations import (
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.ratios.allocations import (
     _propensity,
     erk,
     fixed,
     uniform,
 )
-from prune_core.pruning.curves import Curve
-from prune_core.pruning.evidence import Evidence
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.solver import Limits, solve
+from prune_core.pruning.ratios.curves import Curve
+from prune_core.pruning.ratios.evidence import Evidence
+from prune_core.pruning.ratios.solver import Limits, solve
 from prune_core.specs.registry import ALLOCATIONS
 
 from rows import names

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 
 import results
-from results.statistics import least_squares
-from results.statistics.comparison import compare_main_effects
-from results.statistics.decomposition import (
+from results.statistics.design import least_squares
+from results.statistics.design.design import Design, make_design
+from results.statistics.design.intervals import mean_estimate, t_quantile
+from results.statistics.design.words import number, percent
+from results.statistics.shares.comparison import compare_main_effects
+from results.statistics.shares.decomposition import (
     decompose_design,
     measured_terms,
     sums_of_squares,
     total_gram,
 )
-from results.statistics.design import Design, make_design
-from results.statistics.intervals import mean_estimate, t_quantile
-from results.statistics.share_intervals import share_interval
-from results.statistics.words import number, percent
+from results.statistics.shares.share_intervals import share_interval
 
 LEVELS = {
     "architecture": ("resnet8", "vgg8"),

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from prune_core.data.datasets import Dataset
 from prune_core.data.splits import Split
 from prune_core.models.third_party import torch_pruning as tp
-from prune_core.pruning import criteria, learning
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.criteria import lamp
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import Member
-from prune_core.pruning.layer import Layer
-from prune_core.pruning.signals import Signals
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import Member
+from prune_core.pruning.scores import criteria, learning
+from prune_core.pruning.scores.criteria import lamp
+from prune_core.pruning.scores.layer import Layer
+from prune_core.pruning.scores.signals import Signals
 from prune_core.specs.registry import CRITERIA
 
 from conftest import THREAT, blank, scored, scores_stage

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_core.data.datasets import Dataset
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.criteria import thinet
-from prune_core.pruning.groups import Member
-from prune_core.pruning.layer import Layer
-from prune_core.pruning.maps import contributions
-from prune_core.pruning.masks import maskable
-from prune_core.pruning.signals import MAP_IMAGES, Signals
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.groups import Member
+from prune_core.pruning.prunable.masks import maskable
+from prune_core.pruning.scores.criteria import thinet
+from prune_core.pruning.scores.layer import Layer
+from prune_core.pruning.scores.maps import contributions
+from prune_core.pruning.scores.signals import MAP_IMAGES, Signals
 
 from conftest import scores_stage
 from test_criteria import INNER, READER, scores

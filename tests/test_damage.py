@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from prune_core.data import datasets
 from prune_core.models import architectures
-from prune_core.pruning.climb import make_problem
-from prune_core.pruning.curves import Curve, along, curves_of, path
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import Shape
-from prune_core.pruning.removal import without
-from prune_core.pruning.sensitivities import measure_removal
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import Shape
+from prune_core.pruning.ratios.climb import make_problem
+from prune_core.pruning.ratios.curves import Curve, along, curves_of, path
+from prune_core.pruning.ratios.removal import without
+from prune_core.pruning.ratios.sensitivities import measure_removal
 from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sensitivity
 

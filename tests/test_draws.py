@@ -12,9 +12,9 @@ from prune_core.attacks import sanity
 from prune_core.data import datasets
 from prune_core.data.draws import drawn
 from prune_core.data.splits import Split
-from prune_core.pruning import signals
-from prune_core.pruning.climb import make_problem
-from prune_core.pruning.signals import Signals
+from prune_core.pruning.ratios.climb import make_problem
+from prune_core.pruning.scores import signals
+from prune_core.pruning.scores.signals import Signals
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sanity, Sensitivity

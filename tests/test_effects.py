@@ -11,11 +11,11 @@ from scipy import stats
 
 import results
 from results.errors import AnalysisError
-from results.statistics.by_image import compare_outcomes
-from results.statistics.effects import cost_of_choice, level_effects
-from results.statistics.pairwise import compare_levels
-from results.statistics.pareto import pareto_front
-from results.statistics.ranks import rank_agreement, rank_flow
+from results.statistics.levels.by_image import compare_outcomes
+from results.statistics.levels.effects import cost_of_choice, level_effects
+from results.statistics.levels.pairwise import compare_levels
+from results.statistics.levels.pareto import pareto_front
+from results.statistics.levels.ranks import rank_agreement, rank_flow
 from results.tables.load import Loaded
 
 from simulated import EFFECTS, FACTORS, simulated

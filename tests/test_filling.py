@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from results.statistics.comparison import compare_main_effects
-from results.statistics.decomposition import measured_terms, total_gram
-from results.statistics.design import Design
-from results.statistics.missing import completed
-from results.statistics.share_parts import variances
+from results.statistics.design.design import Design
+from results.statistics.design.missing import completed
+from results.statistics.design.share_parts import variances
+from results.statistics.shares.comparison import compare_main_effects
+from results.statistics.shares.decomposition import measured_terms, total_gram
 
 SIZES = (4, 2, 3)
 LEVELS = tuple(tuple(range(size)) for size in SIZES)

@@ -11,7 +11,7 @@ from torch import nn
 from prune_core.data import datasets
 from prune_core.models.architectures import build
 from prune_core.models.folding import Twin, foldable
-from prune_core.pruning import masks
+from prune_core.pruning.prunable import masks
 from prune_core.training import loop as training
 
 from conftest import dense_stage

@@ -16,7 +16,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.state.artifacts import Artifacts
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.data.datasets import Dataset
-from prune_core.pruning.masks import mask_of, masked
+from prune_core.pruning.prunable.masks import mask_of, masked
 from prune_core.specs.recipes import Growth, Training
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.stage import NETWORK

@@ -15,8 +15,8 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data.datasets import Dataset
 from prune_core.models.folding import Twin
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.masks import maskable
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.masks import maskable
 from prune_core.pruning.prune import prune
 from prune_core.specs.stages import Scores
 from prune_core.training import loop as training

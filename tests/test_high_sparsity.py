@@ -11,11 +11,11 @@ from torch import nn
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data.datasets import Dataset
-from prune_core.pruning import masks
-from prune_core.pruning.counting import count_params
-from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.prunable import masks
+from prune_core.pruning.prunable.counting import count_params
+from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.prune import prune
-from prune_core.pruning.scoring import score
+from prune_core.pruning.scores.scoring import score
 from prune_core.specs.stages import Trial
 
 from conftest import scores_stage, sweep_text

@@ -16,8 +16,8 @@ from orchestrator.sweepfile.model import parse_sweep
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
 from prune_core.models.folding import Twin, foldable
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.masks import maskable
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.masks import maskable
 from prune_core.specs.stages import Scores
 from prune_core.training import loop as training
 from prune_core.training.hydra import Learner

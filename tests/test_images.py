@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import results
-from results.statistics.by_image import Outcomes
-from results.statistics.comparison import compare_main_effects
-from results.statistics.design import Design
-from results.statistics.images import Pictures, image_scatter
+from results.statistics.design.design import Design
+from results.statistics.levels.by_image import Outcomes
+from results.statistics.shares.comparison import compare_main_effects
+from results.statistics.shares.images import Pictures, image_scatter
 
 from simulated import simulated
 

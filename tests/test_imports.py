@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ ROOMS = {
     "mrsweep": [],  # the front door has no rooms behind it
 }
 """The rooms of each package, floor by floor: a room imports from floors below its own alone."""
+INNER = {
+    ("prune_core", "pruning"): [{"scores", "ratios"}, {"prunable"}],
+    ("results", "statistics"): [{"verdict"}, {"shares"}, {"levels"}, {"design"}],
+}
+"""The same within the two largest rooms."""
+MOST_FILES = 16
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -54,14 +61,20 @@ def test_imports_point_one_way(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_rooms_import_from_floors_below_their_own(file: Path) -> None:
     package, *rooms = file.relative_to(ROOT).parts[:-1]
-    if not rooms:
-        return  # a package's front door
-    floors = ROOMS[package]
-    own = next(number for number, floor in enumerate(floors) if rooms[0] in floor)
-    below = set().union({rooms[0]}, *floors[own + 1 :])
-    parts = [name.split(".") for name in modules(file)]
-    entered = {part[1] for part in parts if part[0] == package and len(part) > 1}
-    assert entered & set().union(*floors) <= below
+    for depth, room in enumerate(rooms, start=1):
+        house = (package, *rooms[: depth - 1])
+        floors = ROOMS[package] if depth == 1 else INNER.get(house, [])
+        own = next((number for number, floor in enumerate(floors) if room in floor), None)
+        if own is None:
+            continue  # a room that is no house itself has no floors
+        parts = [tuple(name.split(".")) for name in modules(file)]
+        entered = {p[depth] for p in parts if p[:depth] == house and len(p) > depth}
+        assert entered & set().union(*floors) <= set().union({room}, *floors[own + 1 :])
+
+
+def test_no_folder_has_more_files_than_a_newcomer_can_walk() -> None:
+    folders = Counter(file.parent.relative_to(ROOT) for file in FILES)
+    assert {folder: n for folder, n in folders.items() if n > MOST_FILES} == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

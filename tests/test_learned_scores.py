@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune_core.data.datasets import Dataset
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.learning import Gated, first_scores
-from prune_core.pruning.signals import Signals
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.scores.learning import Gated, first_scores
+from prune_core.pruning.scores.signals import Signals
 
 from conftest import scores_stage
 from test_criteria import scores

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_core.pruning.masking import adversarial_saliency
+from prune_core.pruning.scores.masking import adversarial_saliency
 
 
 class Tiny(nn.Module):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
-from prune_core.pruning import masks
-from prune_core.pruning.counting import count_macs, count_params, origin_of
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import positions
-from prune_core.pruning.masks import Weights, best_of_groups
+from prune_core.pruning.prunable import masks
+from prune_core.pruning.prunable.counting import count_macs, count_params, origin_of
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import positions
+from prune_core.pruning.prunable.masks import Weights, best_of_groups
 from prune_core.pruning.prune import prune, rebuild
 from prune_core.specs.recipes import Training
 from prune_core.training import loop as training

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from prune_core.pruning.masks import Weights, attach
+from prune_core.pruning.prunable.masks import Weights, attach
 from prune_core.pruning.prune import digest
 
 

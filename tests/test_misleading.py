@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import results
-from results.statistics.confounds import duplicates
-from results.statistics.design import make_design
+from results.statistics.design.design import make_design
+from results.statistics.verdict.confounds import duplicates
 
 from test_analysis import sweep
 

@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prune_core.data import datasets
 from prune_core.models import architectures
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.counting import count_macs, count_params
-from prune_core.pruning.cuts import some_of
-from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.counting import count_macs, count_params
+from prune_core.pruning.prunable.cuts import some_of
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.wiring import is_cut_rightly
 from prune_core.pruning.prune import prune
-from prune_core.pruning.wiring import is_cut_rightly
 
 from conftest import blank, pruned_stage
 from rows import names, row

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.data import datasets
-from prune_core.pruning import masks
+from prune_core.pruning.prunable import masks
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES
 from prune_core.training.objectives import Context

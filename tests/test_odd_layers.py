@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from orchestrator.state.artifacts import Artifacts
 from prune_core.data.datasets import Dataset
 from prune_core.models.folding import Twin, foldable
-from prune_core.pruning import learning
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.counting import count_macs, count_params
-from prune_core.pruning.granularities import prunable_view
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.counting import count_macs, count_params
+from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.prune import prune, rebuild
+from prune_core.pruning.scores import learning
 from prune_core.specs.registry import CRITERIA
 from results.tables.storage import Storage
 

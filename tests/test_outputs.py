@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.models import architectures
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.outputs import output_layers
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.outputs import output_layers
 
 from rows import names
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from results.statistics.comparison import UNDECIDED, compare_main_effects
-from results.statistics.decomposition import measured_terms, total_gram
-from results.statistics.design import Design
-from results.statistics.power import ENOUGH, power
+from results.statistics.design.design import Design
+from results.statistics.shares.comparison import UNDECIDED, compare_main_effects
+from results.statistics.shares.decomposition import measured_terms, total_gram
+from results.statistics.shares.power import ENOUGH, power
 
 LEVELS = ((0, 1, 2), (0, 1, 2))
 NAMES = ("criterion", "finetuning")

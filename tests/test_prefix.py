@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_core.data import datasets
-from prune_core.pruning.prefix import Prefix
+from prune_core.pruning.ratios.prefix import Prefix
 
 
 @pytest.mark.parametrize("layer", ["network.conv", "network.stages.1.0.downsample.0",

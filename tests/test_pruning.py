@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
-from prune_core.pruning import learning, masks
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.counting import count_macs, count_params, origin_of
-from prune_core.pruning.granularities import prunable_view, unit_of
-from prune_core.pruning.groups import Shape
+from prune_core.pruning.prunable import masks
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.counting import count_macs, count_params, origin_of
+from prune_core.pruning.prunable.granularities import prunable_view, unit_of
+from prune_core.pruning.prunable.groups import Shape
 from prune_core.pruning.prune import compose, prune, rebuild
-from prune_core.pruning.scoring import score
-from prune_core.pruning.sensitivities import Measured
+from prune_core.pruning.ratios.sensitivities import Measured
+from prune_core.pruning.scores import learning
+from prune_core.pruning.scores.scoring import score
 from prune_core.specs.registry import ALLOCATIONS, CRITERIA, SENSITIVITIES
 from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sensitivity

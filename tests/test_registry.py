@@ -99,7 +99,7 @@ def test_a_method_registered_through_an_entry_point_is_known_by_its_name(
     (info / "entry_points.txt").write_text("[mrsweep.criteria]\nlargest = plugin_scores:f\n")
     text = 'def f(layer):\n    "The largest weight."\n    return layer.weight.amax(1)\n'
     module(tmp_path, monkeypatch, "plugin_scores", text)
-    found = Axis("criterion", "prune_core.pruning.criteria")["largest"]
+    found = Axis("criterion", "prune_core.pruning.scores.criteria")["largest"]
     assert (found.origin, found.summary) == ("plugin_scores:f", "The largest weight.")
     assert found.digest
 

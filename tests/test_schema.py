@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prune_core.specs.recipes import Compute, FinetuningLevel, Training
-from results.statistics.words import metric_label
+from results.statistics.design.words import metric_label
 from results.tables.schema import (
     KEY,
     SUBFACTORS,

@@ -13,11 +13,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from prune_core.data import datasets
-from prune_core.pruning import climb, sensitivities
-from prune_core.pruning.channels import Channels
-from prune_core.pruning.climb import Problem, make_problem
-from prune_core.pruning.masks import attach, hold, maskable
-from prune_core.pruning.sensitivities import by_module, measure, perturbation, perturbation_few_step
+from prune_core.pruning.prunable.channels import Channels
+from prune_core.pruning.prunable.masks import attach, hold, maskable
+from prune_core.pruning.ratios import climb, sensitivities
+from prune_core.pruning.ratios.climb import Problem, make_problem
+from prune_core.pruning.ratios.sensitivities import (
+    by_module,
+    measure,
+    perturbation,
+    perturbation_few_step,
+)
 from prune_core.specs.settings import Estimation
 from prune_core.specs.stages import Sensitivity
 

@@ -74,7 +74,7 @@ def test_the_front_door_opens_beside_a_file_of_any_name(
     code = "import mrsweep; mrsweep.read_sweep, mrsweep.load; print(mrsweep.decompose.__module__)"
     done = python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "results.statistics.decomposition"
+    assert done.stdout.strip() == "results.statistics.shares.decomposition"
 
 
 def test_a_module_that_has_taken_the_name_is_said(tmp_path: Path) -> None:

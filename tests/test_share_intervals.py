@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.statistics.design import Array
-from results.statistics.share_intervals import gap_interval, share_interval
-from results.statistics.share_parts import Term
+from results.statistics.design.design import Array
+from results.statistics.design.share_parts import Term
+from results.statistics.shares.share_intervals import gap_interval, share_interval
 
 
 def effects(rng: np.random.Generator, size: float, noise: Array, seeds: int) -> Array:

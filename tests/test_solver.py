@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prune_core.pruning.costs import Counts
-from prune_core.pruning.solver import CLOSE, TOLERANCE, Limits, solve
+from prune_core.pruning.prunable.costs import Counts
+from prune_core.pruning.ratios.solver import CLOSE, TOLERANCE, Limits, solve
 
 
 @pytest.mark.parametrize(

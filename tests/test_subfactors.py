@@ -10,7 +10,7 @@ import pytest
 
 import results
 from results.errors import AnalysisError
-from results.statistics.subfactors import parts, subfactors_of
+from results.statistics.verdict.subfactors import parts, subfactors_of
 
 METRIC = "finetuned_pgd_20"
 OBJECTIVES = {"standard": -0.1, "pgd": 0.06, "trades": 0.1}

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prune_core.data.datasets import Dataset
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.scoring import score
-from prune_core.pruning.synflow import removal_order
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.scores.scoring import score
+from prune_core.pruning.scores.synflow import removal_order
 
 from conftest import scores_stage
 

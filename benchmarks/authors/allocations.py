@@ -11,8 +11,8 @@ from torch import nn
 
 from authors import Row, functions_of
 from authors.scores import built, modules_of, scored
-from prune_core.pruning.evidence import Evidence
-from prune_core.pruning.solver import Limits, solve
+from prune_core.pruning.ratios.evidence import Evidence
+from prune_core.pruning.ratios.solver import Limits, solve
 from prune_core.specs.registry import ALLOCATIONS
 
 SPARSITIES = (0.9, 0.95, 0.99)

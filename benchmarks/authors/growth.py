@@ -16,7 +16,7 @@ from authors import CPU, Row, functions_of
 from authors.objectives import MODERN
 from authors.scores import built, digits
 from prune_core.models.state import seeded
-from prune_core.pruning.masks import attach, hold, mask_of, masked
+from prune_core.pruning.prunable.masks import attach, hold, mask_of, masked
 from prune_core.specs.recipes import Growth
 from prune_core.specs.registry import POLICIES
 from prune_core.training.growth import Rewiring, Rule, by_gradient, dropped_share

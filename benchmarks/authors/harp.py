@@ -16,8 +16,8 @@ from authors import CPU, Row, apart, functions_of
 from authors.hydra import LAYERS, THREAT, TORCH, four_layers, shared
 from prune_core.data import datasets
 from prune_core.models.state import seeded
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import highest
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import highest
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.settings import Dataset, PruningRules

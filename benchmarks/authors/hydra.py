@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from authors import CPU, Row, apart, functions_of
 from prune_core.data import datasets
 from prune_core.models.state import seeded
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import highest
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import highest
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.settings import Dataset, PruningRules, Threat

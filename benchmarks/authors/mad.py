@@ -16,7 +16,7 @@ from authors.hydra import LAYERS, THREAT, TORCH, four_layers
 from prune_core.attacks.pgd import pgd
 from prune_core.data import datasets
 from prune_core.models.state import seeded
-from prune_core.pruning.masking import adversarial_saliency
+from prune_core.pruning.scores.masking import adversarial_saliency
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Dataset
 from prune_core.training import loop as training

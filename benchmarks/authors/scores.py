@@ -20,10 +20,10 @@ from authors import CPU, Row, functions_of
 from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.models.third_party import torch_pruning as tp
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.scoring import score
-from prune_core.pruning.signals import Signals
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import PrunableModule
+from prune_core.pruning.scores.scoring import score
+from prune_core.pruning.scores.signals import Signals
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.settings import Calibration, Dataset

@@ -38,7 +38,7 @@ def seeds_to_add(plan: Plan, storage: Storage) -> int:
     if not isinstance(rule, Replication):
         return 0
     import results  # loads statistics, which plans do not need
-    from results.statistics.verdict import leading_metric
+    from results.statistics.verdict.verdict import leading_metric
 
     trials = results.load(storage.root, sweep.name).trials
     done = trials[trials["status"] == "done"]

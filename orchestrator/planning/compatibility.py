@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 
 from orchestrator.planning.cells import Cells, Labels, Settings
-from prune_core.pruning.solver import TOLERANCE
+from prune_core.pruning.ratios.solver import TOLERANCE
 from prune_core.specs.recipes import rewinds_rate
 from prune_core.specs.registry import ALLOCATIONS, ATTACKS, CRITERIA, GRANULARITIES
 from prune_core.specs.settings import Dataset

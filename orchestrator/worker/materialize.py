@@ -17,11 +17,13 @@ from orchestrator.state import rows
 from orchestrator.state.artifacts import CHECKPOINT, Artifacts
 from prune_core.data import datasets
 from prune_core.models import architectures
-from prune_core.pruning import masks, scoring, sensitivities
 from prune_core.pruning import prune as pruning
-from prune_core.pruning.counting import origin_of
-from prune_core.pruning.granularities import prunable_view
-from prune_core.pruning.groups import PrunableModule, Structure
+from prune_core.pruning.prunable import masks
+from prune_core.pruning.prunable.counting import origin_of
+from prune_core.pruning.prunable.granularities import prunable_view
+from prune_core.pruning.prunable.groups import PrunableModule, Structure
+from prune_core.pruning.ratios import sensitivities
+from prune_core.pruning.scores import scoring
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import POLICIES

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor, nn
 
-from prune_core.pruning import masks
-from prune_core.pruning.budget import meet_budget
-from prune_core.pruning.counting import Origin, count_macs, count_params, origin_of
-from prune_core.pruning.granularities import prunable_view, unit_of
-from prune_core.pruning.groups import PrunableView, Shape, Structure
+from prune_core.pruning.prunable import masks
+from prune_core.pruning.prunable.counting import Origin, count_macs, count_params, origin_of
+from prune_core.pruning.prunable.granularities import prunable_view, unit_of
+from prune_core.pruning.prunable.groups import PrunableView, Shape, Structure
+from prune_core.pruning.ratios.budget import meet_budget
+from prune_core.pruning.ratios.sensitivities import Measured, by_module
+from prune_core.pruning.ratios.solver import Solution
 from prune_core.pruning.reports import Report, make_report
-from prune_core.pruning.sensitivities import Measured, by_module
-from prune_core.pruning.solver import Solution
 from prune_core.specs.keys import KEY_DIGITS, canonical
 from prune_core.specs.stages import Pruned
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.models import architectures
-from prune_core.pruning.budget import reach
-from prune_core.pruning.cuts import (
+from prune_core.pruning.prunable.cuts import (
     SHARES,
     check_counts,
     check_wiring,
@@ -25,10 +24,11 @@ from prune_core.pruning.cuts import (
     said,
     some_of,
 )
-from prune_core.pruning.granularities import prunable_view, unit_of
-from prune_core.pruning.groups import PrunableView, Shape
-from prune_core.pruning.layers import INSTEAD
-from prune_core.pruning.solver import TOLERANCE
+from prune_core.pruning.prunable.granularities import prunable_view, unit_of
+from prune_core.pruning.prunable.groups import PrunableView, Shape
+from prune_core.pruning.prunable.layers import INSTEAD
+from prune_core.pruning.ratios.budget import reach
+from prune_core.pruning.ratios.solver import TOLERANCE
 from prune_core.specs.registry import ALLOCATIONS, ARCHITECTURES
 from prune_core.specs.stages import Pruned
 

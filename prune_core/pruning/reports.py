@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from prune_core.pruning.counting import Origin, maker_params
-from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.sensitivities import Measured
-from prune_core.pruning.solver import Solution
+from prune_core.pruning.prunable.counting import Origin, maker_params
+from prune_core.pruning.prunable.groups import PrunableModule
+from prune_core.pruning.ratios.sensitivities import Measured
+from prune_core.pruning.ratios.solver import Solution
 
 
 @dataclass(frozen=True)

@@ -269,10 +269,10 @@ def _without(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str,
 
 
 ARCHITECTURES = Axis("architecture", "prune_core.models.architectures", makes_objects=True)
-CRITERIA = Axis("criterion", "prune_core.pruning.criteria", defaults=("gradients",))
-ALLOCATIONS = Axis("allocation", "prune_core.pruning.allocations")
-GRANULARITIES = Axis("granularity", "prune_core.pruning.granularities")
-SENSITIVITIES = Axis("sensitivity", "prune_core.pruning.sensitivities")
+CRITERIA = Axis("criterion", "prune_core.pruning.scores.criteria", defaults=("gradients",))
+ALLOCATIONS = Axis("allocation", "prune_core.pruning.ratios.allocations")
+GRANULARITIES = Axis("granularity", "prune_core.pruning.prunable.granularities")
+SENSITIVITIES = Axis("sensitivity", "prune_core.pruning.ratios.sensitivities")
 OBJECTIVES = Axis("objective", "prune_core.training.objectives", defaults=("threat",))
 SCHEDULES = Axis("schedule", "prune_core.training.schedules")
 POLICIES = Axis("policy", "prune_core.training.policies")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from prune_core.pruning.masks import hold, masked, take_masks
+from prune_core.pruning.prunable.masks import hold, masked, take_masks
 from prune_core.specs.recipes import Training
 
 

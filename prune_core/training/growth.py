@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prune_core.pruning.masks import mask_of, masked
+from prune_core.pruning.prunable.masks import mask_of, masked
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Growth
 

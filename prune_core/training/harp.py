@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.learning import share_removed, units_kept
+from prune_core.pruning.prunable.groups import PrunableModule
+from prune_core.pruning.scores.learning import share_removed, units_kept
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.stages import Scores
 from prune_core.training.hydra import Learner

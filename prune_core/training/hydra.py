@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx, nn
 
-from prune_core.pruning.groups import PrunableModule
-from prune_core.pruning.learning import first_scores, gated_logits, share_removed
+from prune_core.pruning.prunable.groups import PrunableModule
+from prune_core.pruning.scores.learning import first_scores, gated_logits, share_removed
 from prune_core.specs.stages import Scores
 
 

@@ -20,7 +20,7 @@ from prune_core.attacks.evaluation import accuracy
 from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.datasets import Dataset
 from prune_core.errors import DivergedError
-from prune_core.pruning.masks import hold, masked
+from prune_core.pruning.prunable.masks import hold, masked
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Compute, Training
 from prune_core.specs.registry import OBJECTIVES

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_core.pruning import masks
+from prune_core.pruning.prunable import masks
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES, method
 from prune_core.training.training_attack import AttackFunction

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from results.statistics.words import number, percent, possible, term_name
+from results.statistics.design.words import number, percent, possible, term_name
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pandas as pd
 
 from results.report import columns
 from results.report.summary import Summary
-from results.statistics.comparison import PAIR
-from results.statistics.words import metric_label, term_name
+from results.statistics.design.words import metric_label, term_name
+from results.statistics.shares.comparison import PAIR
 
 CAPTION = "Main-effect shares, and fine-tuning less criterion, sweep by sweep."
 COLUMNS = (

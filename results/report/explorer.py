@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.statistics.design import varying_factors
-from results.statistics.intervals import t_quantile
-from results.statistics.words import metric_label
+from results.statistics.design.design import varying_factors
+from results.statistics.design.intervals import t_quantile
+from results.statistics.design.words import metric_label
 
 MOST_VALUES = 450_000
 """Numbers that are embedded: with more, the page would be over 5 MB."""

@@ -12,10 +12,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results.report.columns import Column
-from results.statistics.design import varying_factors
-from results.statistics.sentences import Verdict
-from results.statistics.subfactors import Parts
-from results.statistics.words import metric_label
+from results.statistics.design.design import varying_factors
+from results.statistics.design.words import metric_label
+from results.statistics.verdict.sentences import Verdict
+from results.statistics.verdict.subfactors import Parts
 from results.tables.load import Loaded
 
 MOST_LEVELS = 8

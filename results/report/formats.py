@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from results.statistics.words import term_name
+from results.statistics.design.words import term_name
 
 DASH = "--"
 ESTIMATES = ("mean", "effect", "share", "difference", "cost", "tau")

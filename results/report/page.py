@@ -23,7 +23,7 @@ from results.report.finding import Section, worded
 from results.report.findings import SECTIONS
 from results.report.formats import csv, table_files
 from results.report.summary import Summary
-from results.statistics.words import metric_label, number
+from results.statistics.design.words import metric_label, number
 
 THEMED = {
     "#ffffff": "var(--card)",

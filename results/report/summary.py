@@ -11,11 +11,11 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.report.finding import Evidence
 from results.report.findings import SECTIONS
-from results.statistics.design import metrics_of
-from results.statistics.sentences import Verdict
-from results.statistics.subfactors import Parts, parts
-from results.statistics.verdict import leading_metric, verdict
-from results.statistics.words import metric_label, percent
+from results.statistics.design.design import metrics_of
+from results.statistics.design.words import metric_label, percent
+from results.statistics.verdict.sentences import Verdict
+from results.statistics.verdict.subfactors import Parts, parts
+from results.statistics.verdict.verdict import leading_metric, verdict
 from results.tables.load import Loaded
 
 PRUNING = ("criterion", "sparsity", "allocation", "granularity")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.report.figures.style import LEVEL_COLOURS, LEVEL_MARKERS, styled
-from results.statistics.words import term_name
+from results.statistics.design.words import term_name
 
 
 def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:

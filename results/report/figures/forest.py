@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results.report.figures.style import FAINT, INK, styled, term_colour
-from results.statistics.words import number, term_name
+from results.statistics.design.words import number, term_name
 
 MOST_ROWS = 60
 """More rows are not read by anyone; the largest are drawn, and the CSV has them all."""

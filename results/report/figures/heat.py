@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results.report.figures.style import styled
-from results.statistics.words import term_name
+from results.statistics.design.words import term_name
 
 ON_DARK, ON_LIGHT = "#FEFEFE", "#111111"
 """Not the page's own colours: the cells stay as they are when the page is dark."""

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results.report.figures.style import BLACK, LEVEL_COLOURS, LEVEL_MARKERS, styled
-from results.statistics.pareto import SIZES
+from results.statistics.levels.pareto import SIZES
 
 LABELS = {"params": "parameters", "macs": "MACs"}
 

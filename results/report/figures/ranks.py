@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results.report.figures.style import LEVEL_COLOURS, LEVEL_MARKERS, styled
-from results.statistics.words import number
+from results.statistics.design.words import number
 
 
 def rank_figure(flow: pd.DataFrame, of: str = "criterion") -> Figure:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results.report.figures.style import GREY, INK, styled, term_colour
-from results.statistics.words import term_name
+from results.statistics.design.words import term_name
 
 
 def seed_figure(spread: pd.DataFrame, metric: str) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.report.figures.style import BLACK, styled, term_colour
-from results.statistics.words import percent, term_name
+from results.statistics.design.words import percent, term_name
 
 SHARE_LIMITS = (-20.0, 112.0)
 """Shares are drawn within these percentages; an interval that leaves them ends in an arrow."""

@@ -9,10 +9,10 @@ from results.report import columns
 from results.report.figures.modules import module_figure
 from results.report.figures.pareto import pareto_figure
 from results.report.finding import Evidence, Finding, Section, stacked
-from results.statistics.by_module import module_means
-from results.statistics.contrasts import paired_difference
-from results.statistics.pareto import pareto_front
-from results.statistics.words import metric_label, term_name
+from results.statistics.design.words import metric_label, term_name
+from results.statistics.levels.by_module import module_means
+from results.statistics.levels.contrasts import paired_difference
+from results.statistics.levels.pareto import pareto_front
 
 EQUAL = 0.01
 """Achieved budgets that differ by no more are equal: what a budget is to be met within."""

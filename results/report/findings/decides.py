@@ -11,12 +11,11 @@ from results.report import columns
 from results.report.figures.heat import heat_figure
 from results.report.figures.shares import share_figure
 from results.report.finding import Evidence, Finding, Section
-from results.statistics.comparison import PAIR
-from results.statistics.contrasts import level_means
-from results.statistics.decomposition import decompose
-from results.statistics.design import stage_metrics
-from results.statistics.subfactors import trained
-from results.statistics.words import metric_label, number, term_name
+from results.statistics.design.design import stage_metrics, trained
+from results.statistics.design.words import metric_label, number, term_name
+from results.statistics.levels.contrasts import level_means
+from results.statistics.shares.comparison import PAIR
+from results.statistics.shares.decomposition import decompose
 
 MOST_INTERACTIONS = 5
 """Of the largest, beside the main effects."""

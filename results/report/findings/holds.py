@@ -12,15 +12,15 @@ from results.report import columns
 from results.report.figures.forest import forest_figure
 from results.report.figures.seeds import seed_figure
 from results.report.finding import Evidence, Finding, Section, stacked
-from results.statistics.comparison import PAIR, compare_main_effects, subsets
-from results.statistics.decomposition import (
+from results.statistics.design.design import gain_of, make_design, stage_metrics
+from results.statistics.design.words import metric_label, term_name
+from results.statistics.shares.comparison import PAIR, compare_main_effects, subsets
+from results.statistics.shares.decomposition import (
     decompose,
     decompose_design,
     interaction_share,
     shares_of,
 )
-from results.statistics.design import gain_of, make_design, stage_metrics
-from results.statistics.words import metric_label, term_name
 
 
 def _by_subset(evidence: Evidence) -> pd.DataFrame:

@@ -10,11 +10,11 @@ from results.errors import AnalysisError
 from results.report import columns
 from results.report.figures.ranks import rank_figure
 from results.report.finding import Evidence, Finding, Section, stacked
-from results.statistics.by_image import compare_outcomes
-from results.statistics.comparison import PAIR
-from results.statistics.pairwise import compare_levels
-from results.statistics.ranks import rank_agreement, rank_flow
-from results.statistics.words import number, percent
+from results.statistics.design.words import number, percent
+from results.statistics.levels.by_image import compare_outcomes
+from results.statistics.levels.pairwise import compare_levels
+from results.statistics.levels.ranks import rank_agreement, rank_flow
+from results.statistics.shares.comparison import PAIR
 
 PAIRED = (
     columns.text("factor", "factor"),

@@ -11,11 +11,11 @@ from results.report import columns
 from results.report.figures.curves import curve_figure
 from results.report.figures.forest import forest_figure
 from results.report.finding import Evidence, Finding, Section, stacked
-from results.statistics.comparison import PAIR
-from results.statistics.contrasts import level_means
-from results.statistics.effects import cost_of_choice, level_effects
-from results.statistics.subfactors import trained
-from results.statistics.words import metric_label
+from results.statistics.design.design import trained
+from results.statistics.design.words import metric_label
+from results.statistics.levels.contrasts import level_means
+from results.statistics.levels.effects import cost_of_choice, level_effects
+from results.statistics.shares.comparison import PAIR
 
 MEANS = (
     columns.text("factor", "factor"),

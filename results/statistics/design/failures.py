@@ -1,0 +1,119 @@
+"""Failures are data: what a trial that diverged counts as, and which levels lack what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from results.statistics.design.words import listed, percent, term_name
+from results.tables.schema import FACTORS
+
+CHANCE = 0.1
+"""Accuracy of a network that knows nothing, of ten classes; a diverged one counts as no better."""
+BY_ITSELF = r"diverg|collaps|not finite|non-finite|\bnan\b|\binf\b"
+"""What errors say where the training failed, not the machine."""
+BY_THE_MACHINE = (
+    r"memory|worker|node|killed|lost|preempt|time limit|timed? ?out|storage|disk|connection|\boom\b"
+)
+"""What errors say where the machine failed, which has nothing to do with the network."""
+MORE_THAN_OTHERS = 2
+"""A level is named where it lacks so many times the share of all trials that are missing."""
+
+
+def diverged(trials: pd.DataFrame) -> pd.Series[bool]:
+    """Return which trials failed because their training did: it diverged or collapsed."""
+    return _failed(trials) & _says(trials, BY_ITSELF)
+
+
+def unexplained(trials: pd.DataFrame) -> pd.Series[bool]:
+    """Return which trials failed for a reason that may have to do with what they are."""
+    return _failed(trials) & ~_says(trials, BY_ITSELF) & ~_says(trials, BY_THE_MACHINE)
+
+
+def counted(
+    trials: pd.DataFrame, metric: str, which: pd.Series[bool], value: float
+) -> pd.DataFrame:
+    """Return trials of which some count as done, with a value of the metric."""
+    if not which.any():
+        return trials
+    return trials.assign(
+        status=trials["status"].mask(which, "done"),
+        **{metric: trials[metric].astype(float).mask(which, value)},
+    )
+
+
+def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, float | None]:
+    """Return trials whose diverged ones count as chance accuracy, and what that is; None: none did.
+
+    Chance is no better than the worst that was seen.
+    """
+    which = diverged(trials)
+    if not metric.startswith("finetuned_") or not which.any():
+        return trials, None
+    seen = trials.loc[trials["status"] == "done", metric].min()
+    value = float(np.nanmin([CHANCE, seen]))
+    return counted(trials, metric, which, value), value
+
+
+def lacking(
+    trials: pd.DataFrame, metric: str, names: Sequence[str], planned: int | None = None
+) -> str:
+    """Say how many trials are missing, why, and which levels lack more than others; or nothing.
+
+    Args:
+        trials: rows of ``trials``; those that were not run have none.
+        metric: what they are missing from.
+        names: the factors and the block.
+        planned: how many there would be; those of all combinations of levels where None.
+    """
+    there = (trials["status"] == "done") & np.isfinite(trials[metric].astype(float))
+    every = pd.MultiIndex.from_product([sorted(trials[n].dropna().unique()) for n in names])
+    total = planned or len(every)
+    lost = total - int(there.sum())
+    if lost <= 0:
+        return ""
+    bad, odd = int(diverged(trials).sum()), int(unexplained(trials).sum())
+    machine = int(_failed(trials).sum()) - bad - odd
+    why = [
+        f"{count} {word}"
+        for count, word in (
+            (bad, "diverged"),
+            (odd, "failed"),
+            (machine, "lost to the machine"),
+            (lost - bad - odd - machine, "not run"),
+        )
+        if count > 0
+    ]
+    text = f"{lost} of {total} trials are missing ({', '.join(why)})"
+    named = []
+    for name in names:
+        have = trials[there].groupby(name).size()
+        each = total / trials[name].nunique()
+        for level in sorted(trials[name].dropna().unique()):
+            lacks = each - have.get(level, 0)
+            if lacks / each >= MORE_THAN_OTHERS * lost / total or lacks / each > 0.5:
+                named.append(
+                    (lacks / each, f"{term_name(name)} {level} lacks {percent(lacks / each)}")
+                )
+    worst = [text for _, text in sorted(named, key=lambda one: -one[0])[:4]]
+    return f"{text}; {listed(worst)} of its trials" if worst else text
+
+
+def _failed(trials: pd.DataFrame) -> pd.Series[bool]:
+    if "status" not in trials:
+        return pd.Series(data=False, index=trials.index)
+    return trials["status"] == "failed"
+
+
+def _says(trials: pd.DataFrame, pattern: str) -> pd.Series[bool]:
+    if "error" not in trials:
+        return pd.Series(data=False, index=trials.index)
+    error = trials["error"].astype(object).where(trials["error"].notna(), "").astype(str)
+    return error.str.contains(pattern, case=False, regex=True)
+
+
+def factors_of(trials: pd.DataFrame) -> list[str]:
+    """Return the factors with more than one level."""
+    return [name for name in FACTORS if name in trials and trials[name].nunique() > 1]

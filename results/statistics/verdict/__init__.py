@@ -1,0 +1,1 @@
+"""The verdict in sentences, its conditions, and what speaks against it."""

@@ -1,0 +1,115 @@
+"""Under which conditions a verdict was found: they belong in its sentence."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from results.statistics.design.design import Design
+from results.statistics.design.words import listed, number, percent, term_name
+
+MOST_NAMED = 8
+"""More levels than this are counted, not named."""
+
+
+def conditions(trials: pd.DataFrame, design: Design, images: int | None, drawn: bool) -> str:
+    """Return the data set, threat, images, levels and budgets of a verdict, as a sentence.
+
+    Args:
+        trials: rows of ``trials``.
+        design: the metric over cells and seeds.
+        images: how many test images there are; None where it is not known.
+        drawn: whether other images than these are meant.
+    """
+    said = [
+        *(f"on {name}" for name in _only(trials, "dataset")),
+        *_threat(trials),
+        _images(images, drawn),
+    ]
+    parts = [", ".join(said), _levels(trials, design, "criterion", "criteria")]
+    parts += [_levels(trials, design, "finetuning", "fine-tunings"), _budget(trials)]
+    return f"This is {'; '.join(part for part in parts if part)}. {_unseen(len(design.seeds))}"
+
+
+def _images(images: int | None, drawn: bool) -> str:
+    if images is None:
+        return "of these test images alone"
+    if drawn:
+        return f"judged on {images} test images, with the error of other images counted"
+    return f"of these {images} test images alone"
+
+
+def _threat(trials: pd.DataFrame) -> list[str]:
+    if "eps" not in trials or "norm" not in trials:
+        return []
+    pairs = trials[["norm", "eps"]].dropna().drop_duplicates()
+    return [f"under {listed([f'{norm} {_radius(eps)}' for norm, eps in pairs.to_numpy()])}"
+            for _ in range(min(len(pairs), 1))]  # fmt: skip
+
+
+def _radius(eps: float) -> str:
+    levels = 255 * eps
+    return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.3g}"
+
+
+def _levels(trials: pd.DataFrame, design: Design, factor: str, plural: str) -> str:
+    if factor not in design.factors:
+        return ""
+    levels = design.levels[design.factors.index(factor)]
+    if len(levels) > MOST_NAMED:
+        named = f"{len(levels)} {plural}"
+        spent = [_epochs(trials, factor, level) for level in levels]
+        known = sorted({one for one in spent if one})
+        return f"{named} of {listed(known)} epochs" if factor == "finetuning" and known else named
+    names = []
+    for level in levels:
+        spent_on = _epochs(trials, factor, level) if factor == "finetuning" else ""
+        names.append(f"{level} ({spent_on} epochs)" if spent_on else str(level))
+    return f"{plural} {listed(names)}"
+
+
+def _epochs(trials: pd.DataFrame, factor: str, level: object) -> str:
+    if "epochs" not in trials:
+        return ""
+    known = sorted(trials.loc[trials[factor] == level, "epochs"].dropna().unique())
+    return " or ".join(f"{one:g}" for one in known)
+
+
+def _budget(trials: pd.DataFrame) -> str:
+    if "sparsity" not in trials or trials["sparsity"].isna().all():
+        return ""
+    shares = [number(100 * one, 0) for one in sorted(trials["sparsity"].dropna().unique())]
+    budgets = _only(trials, "budget")
+    return f"{listed(shares)} % of {listed(budgets) if budgets else 'the budget'} removed"
+
+
+def _only(trials: pd.DataFrame, column: str) -> list[str]:
+    return sorted(map(str, trials[column].dropna().unique())) if column in trials else []
+
+
+def _unseen(seeds: int) -> str:
+    """Say what so few seeds may miss: with a share p of them struck, none of S is in (1 - p)^S."""
+    share = 1 - 0.05 ** (1 / seeds)
+    return f"What strikes up to {percent(share)} of seeds may have struck none of these {seeds}."
+
+
+def spread_out(design: Design, factor: str) -> list[str]:
+    """Say which levels fall or rise far at single seeds: few seeds carry little of such."""
+    from results.statistics.levels.effects import by_level
+
+    levels = by_level(design, factor)
+    apart = levels - pd.DataFrame(levels).median(axis=1).to_numpy()[:, None]
+    usual = float(pd.Series(abs(apart).ravel()).median())
+    found = []
+    for level, of_seeds in zip(design.levels[design.factors.index(factor)], apart, strict=True):
+        worst = int(abs(of_seeds).argmax())
+        if abs(of_seeds[worst]) > max(FAR * usual, LEAST):
+            way = "falls" if of_seeds[worst] < 0 else "rises"
+            found.append(
+                f"{term_name(factor)} {level} {way} by {number(abs(of_seeds[worst]), 0)} points at "
+                f"seed {design.seeds[worst]} alone"
+            )
+    return found
+
+
+FAR, LEAST = 8.0, 5.0
+"""A level's effect at a seed is named from so many usual deviations, and accuracy points."""
