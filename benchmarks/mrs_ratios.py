@@ -26,7 +26,7 @@ from results.report.formats import markdown
 SWEEP = Path(__file__).parents[1] / "sweeps" / "mrs.yaml"
 CIFAR10 = {
     "seeds": 3,
-    "dense": {"objective": "pgd", "epochs": 15, "lr": 0.1, "attack_steps": 3},
+    "dense": {"objective": "pgd", "epochs": 10, "lr": 0.1, "attack_steps": 3},
     "finetuning": {
         "none": {"epochs": 0},
         "pgd": {"objective": "pgd", "epochs": 3, "lr": 0.02, "attack_steps": 3},

@@ -13,7 +13,6 @@ import results
 from results.statistics.design import least_squares
 from results.statistics.design.design import Design, make_design
 from results.statistics.design.intervals import mean_estimate, t_quantile
-from results.statistics.design.words import number, percent
 from results.statistics.shares.comparison import compare_main_effects
 from results.statistics.shares.decomposition import (
     decompose_design,
@@ -279,13 +278,6 @@ def test_intervals_need_two_values() -> None:
     assert mean.value == 1
     assert np.isnan([mean.low, mean.high]).all()
     assert t_quantile(0.95, 2) == pytest.approx(4.302653)
-
-
-def test_numbers_in_words() -> None:
-    assert percent(0.543) == "54 %"
-    assert percent(-0.001) == "0 %"
-    assert percent(-0.043, 1) == "\N{MINUS SIGN}4.3 %"
-    assert number(float("nan")) == "\N{EN DASH}"
 
 
 def test_a_missing_cell_of_thousands_takes_no_time() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import typing
 from collections.abc import Iterator
@@ -163,9 +162,16 @@ PIECES = st.sampled_from(
 
 @limits(max_examples=100, deadline=None)
 @given(st.lists(PIECES, max_size=14), st.sampled_from(["", "dense: ", "seeds: ", "dataset: "]))
-def test_any_text_is_a_sweep_or_refused(pieces: list[str], start: str) -> None:
-    with contextlib.suppress(SweepFileError):
-        parse_sweep(start + "".join(pieces), "file.yaml")
+def test_odd_text_is_refused_and_its_file_named(pieces: list[str], start: str) -> None:
+    text = start + "".join(pieces)
+    try:
+        sweep = parse_sweep(text, "file.yaml")
+    except SweepFileError as refused:
+        lines = str(refused).splitlines()
+        assert "file.yaml" in lines[0]
+        assert all(line.strip() for line in lines)
+    else:  # no piece is a required key
+        raise AssertionError(f"{text!r} was read as {sweep}")
 
 
 def test_the_command_refuses_with_a_line_and_exit_code_2(tmp_path: Path) -> None:

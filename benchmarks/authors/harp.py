@@ -13,15 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from authors import CPU, Row, apart, functions_of
-from authors.hydra import LAYERS, THREAT, TORCH, four_layers, shared
+from authors.learned import LAYERS, THREAT, TORCH, adversarial_digits, four_layers, noted, shared
 from prune_core.data import datasets
 from prune_core.models.state import seeded
-from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.prunable.groups import highest
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES
-from prune_core.specs.settings import Dataset, PruningRules
-from prune_core.specs.stages import Dense, Scores
 from prune_core.training import loop as training
 from prune_core.training.harp import RateLearner
 from prune_core.training.objectives import Context
@@ -122,18 +119,8 @@ def harp(originals: Path) -> Iterator[Row]:
 
     The network is adversarially trained on digits; a twentieth of its weights is to stay.
     """
-    data = datasets.load(Dataset(name="digits"), CPU)
-    recipe = PruningRules().score_trainings["harp"]
-    dense_stage = Dense(
-        dataset=Dataset(name="digits"), architecture="resnet8", threat=THREAT, seed=0,
-        training=Training(objective="pgd", epochs=10, lr=0.1, attack_steps=5).resolved(),
-    )  # fmt: skip
-    with seeded(0, CPU):
-        dense = four_layers(nn.Conv2d, nn.Linear)
-    training.fit(dense, data, dense_stage.training, THREAT, dense_stage.key)
-    stage = Scores(network=dense_stage, criterion="harp", unit="weight", sparsity=1 - KEPT,
-                   training=recipe, threat=THREAT)  # fmt: skip
-    modules = prunable_view(dense, data.shape, "weight").modules
+    data, dense, modules, stage = adversarial_digits("harp", KEPT)
+    recipe = stage.training
     theirs, ours = _Theirs(originals, dense, recipe), RateLearner(dense, modules, stage)
 
     def raw(learner: RateLearner) -> dict[str, Tensor]:
@@ -153,13 +140,8 @@ def harp(originals: Path) -> Iterator[Row]:
     yield "harp: penalty at the start", f"{apart(ours.excess().detach(), excess):.1e}"
 
     batch = data.train.batch(slice(0, 128))
-    passed: list[Tensor] = []
-    note = theirs.network.register_forward_pre_hook(
-        lambda module, inputs: passed.append(inputs[0].detach()) if module.training else None
-    )
-    with seeded(0, CPU):
+    with seeded(0, CPU), noted(theirs.network) as passed:
         theirs.step(*batch, recipe)
-    note.remove()
     attacked = passed[1]  # clean for the accuracy, then attacked
     ours.train()
     optimizer = make_optimizer(ours, recipe)

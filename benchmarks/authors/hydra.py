@@ -12,34 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from authors import CPU, Row, apart, functions_of
+from authors.learned import LAYERS, THREAT, TORCH, adversarial_digits, four_layers, noted, shared
 from prune_core.data import datasets
 from prune_core.models.state import seeded
-from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.prunable.groups import highest
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES
-from prune_core.specs.settings import Dataset, PruningRules, Threat
-from prune_core.specs.stages import Dense, Scores
 from prune_core.training import loop as training
 from prune_core.training.hydra import Learner
 from prune_core.training.objectives import Context
 from prune_core.training.optimizers import make_optimizer
 
 KEPT = 0.1
-LAYERS = ("0", "3", "6", "11")
-THREAT = Threat(eps=0.15)
-TORCH = "import math\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
-
-
-def four_layers(conv: type[nn.Conv2d], linear: type[nn.Linear]) -> nn.Sequential:
-    """Return a network of their layers, or of torch's."""
-
-    def block(before: int, width: int, stride: int) -> list[nn.Module]:
-        layer = conv(before, width, 3, stride=stride, padding=1, bias=False)
-        return [layer, nn.BatchNorm2d(width), nn.ReLU()]
-
-    body = [*block(1, 16, 1), *block(16, 32, 2), *block(32, 64, 2)]
-    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(64, 10))
 
 
 class _Theirs:
@@ -107,31 +91,16 @@ def hydra(originals: Path) -> Iterator[Row]:
 
     The network is adversarially trained on digits; a tenth of each layer is to stay.
     """
-    data = datasets.load(Dataset(name="digits"), CPU)
-    recipe = PruningRules().score_trainings["hydra"]
-    dense_stage = Dense(
-        dataset=Dataset(name="digits"), architecture="resnet8", threat=THREAT, seed=0,
-        training=Training(objective="pgd", epochs=10, lr=0.1, attack_steps=5).resolved(),
-    )  # fmt: skip
-    with seeded(0, CPU):
-        dense = four_layers(nn.Conv2d, nn.Linear)
-    training.fit(dense, data, dense_stage.training, THREAT, dense_stage.key)
-    stage = Scores(network=dense_stage, criterion="hydra", unit="weight", sparsity=1 - KEPT,
-                   training=recipe, threat=THREAT)  # fmt: skip
-    modules = prunable_view(dense, data.shape, "weight").modules
+    data, dense, modules, stage = adversarial_digits("hydra", KEPT)
+    recipe = stage.training
     theirs, ours = _Theirs(originals, dense, recipe), Learner(dense, modules, stage)
     first = theirs.scores()
     worst = max(apart(ours.scores()[name], first[name]) for name in LAYERS)
     yield "hydra: scores at the start, largest relative difference of a layer", f"{worst:.1e}"
 
     batch = data.train.batch(slice(0, 128))
-    passed: list[Tensor] = []
-    note = theirs.network.register_forward_pre_hook(
-        lambda module, inputs: passed.append(inputs[0].detach()) if module.training else None
-    )
-    with seeded(0, CPU):
+    with seeded(0, CPU), noted(theirs.network) as passed:
         theirs.step(*batch, recipe)
-    note.remove()
     attacked = passed[2]  # clean for the accuracy, clean, attacked, clean
     ours.train()
     optimizer = make_optimizer(ours, recipe)
@@ -171,8 +140,3 @@ def hydra(originals: Path) -> Iterator[Row]:
     for which, compared in pairs.items():
         shares = [shared(one, another) for one, another in compared]
         yield f"hydra: kept by both of {which}", f"{sum(shares) / len(shares):.3f}"
-
-
-def shared(one: dict[str, set[int]], other: dict[str, set[int]]) -> float:
-    """Return the share of the weights kept by one that the other keeps too."""
-    return sum(len(one[n] & other[n]) for n in LAYERS) / sum(len(one[n]) for n in LAYERS)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from authors import CPU, Row, apart, functions_of
-from authors.hydra import LAYERS, THREAT, TORCH, four_layers
+from authors.learned import LAYERS, THREAT, TORCH, four_layers
 from prune_core.attacks.pgd import pgd
 from prune_core.data import datasets
 from prune_core.models.state import seeded

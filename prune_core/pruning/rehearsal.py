@@ -103,10 +103,12 @@ class _Network:
             )
 
     def is_large(self) -> bool:
+        """Say whether it is built here and large; `rehearsed` says why if it cannot be built."""
         try:
-            return sum(p.numel() for p in self.build().parameters()) > LARGE
-        except Exception:
-            return False  # its code is not for this device
+            network = self.build()
+        except Exception:  # of the user's code, which may need the CPU: it is built there next
+            return False
+        return sum(p.numel() for p in network.parameters()) > LARGE
 
     def rehearsed(self, asked: Mapping[str, Sequence[Pruned]]) -> Rehearsal:
         called, whole = f"architecture {self.architecture!r}", Rehearsal()
