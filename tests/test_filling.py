@@ -48,6 +48,16 @@ def test_what_is_missing_is_predicted_by_least_squares() -> None:
     np.testing.assert_allclose(completed(values).values.mean(axis=-1), wanted, atol=1e-7)
 
 
+def test_a_cell_that_was_run_at_no_seed_has_the_interactions_of_the_others() -> None:
+    """By the additive model it had none: 17 % of verdicts were false at ten seeds."""
+    rng = np.random.default_rng(5)
+    cells = rng.normal(0, 0.1, (4, 1, 3)) + rng.normal(0, 0.1, (1, 2, 3)) + np.zeros(SIZES)
+    values = np.repeat(cells[..., None], 3, axis=-1)
+    values[1, 0, 2] = values[3, 1, 0] = np.nan
+    found = completed(values)
+    np.testing.assert_allclose(found.values, cells[..., None] + np.zeros(3), atol=1e-6)
+
+
 def test_nothing_is_changed_where_nothing_is_missing() -> None:
     values = sweep(np.random.default_rng(1), 3)
     found = completed(values)

@@ -46,6 +46,7 @@ def test_every_trial_has_its_row(done: Path) -> None:
     assert (frame["params_removed"] - 0.5).abs().max() < 0.01
     assert frame["shortfall"].isna().all()
     assert frame.groupby("seed")["kept_units"].nunique().tolist() == [2, 2]  # one a criterion
+    assert (frame["classes"] == 10).all()
     assert (frame.groupby("pruned_network")["kept_units"].nunique() == 1).all()
     none = frame[frame["finetuning"] == "none"]
     assert (none["finetuned_clean"] == none["pruned_clean"]).all()

@@ -205,3 +205,17 @@ def test_intervals_of_pairs_say_what_their_p_values_say(noise: float) -> None:
     found = results.compare_levels(sweep(noise=noise, finetuning=0.1), METRIC, "criterion")
     apart = (found["low"] > 0) | (found["high"] < 0)
     assert (apart == (found["p"] < 0.05)).all()
+
+
+@pytest.mark.parametrize(("classes", "said"), [(100, "1.0 %, of 100 classes"), (None, "10.0 %")])
+def test_chance_is_of_as_many_classes_as_there_are(classes: int | None, said: str) -> None:
+    trials = described(sweep()).assign(classes=classes)
+    bad = (trials["criterion"] == "random") & (trials["seed"] == 0)
+    broken = trials.assign(
+        status=np.where(bad, "failed", "done"),
+        error=np.where(bad, "DivergedError: the loss is not finite", None),
+        **{METRIC: trials[METRIC].mask(bad)},
+    )
+    broken.loc[bad, "classes"] = None  # a trial that failed has seen no images
+    notes = make_design(broken, METRIC).notes
+    assert any(said in note for note in notes), notes

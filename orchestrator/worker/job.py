@@ -183,6 +183,7 @@ def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
     trained = [materializer.epochs(stage) for stage in trial.trainings]
     row = {
         **rows.levels_row(trial, job.labels or {}),
+        "classes": materializer.data(trial).classes,
         **rows.reported(trained, flags),
         **achieved,
         **measured,

@@ -46,6 +46,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("status", TEXT, "", "done, failed or skipped"),
         Column("error", TEXT, "", "why it failed; null otherwise"),
         Column("dataset", TEXT, "", "name of the data set"),
+        Column("classes", INT, "classes", "that images are told apart into; null where it failed"),
         Column("architecture", TEXT, "", "factor: architecture"),
         Column("dense", TEXT, "", "factor: name of the dense network's training"),
         Column("criterion", TEXT, "", "factor: pruning criterion"),

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from results.errors import AnalysisError
 from results.statistics.design.failures import at_chance
 from results.statistics.design.missing import completed, excluded
-from results.statistics.design.words import percent
 from results.tables.schema import FACTORS, is_metric
 
 Array = NDArray[np.float64]
@@ -121,7 +120,7 @@ def make_design(
     chosen = tuple(varying_factors(trials) if factors is None else factors)
     if unknown := [name for name in (*chosen, block) if name not in trials]:
         raise AnalysisError(f"no column {', '.join(unknown)} in trials")
-    trials, chance = at_chance(trials, metric)
+    trials, counted_as = at_chance(trials, metric)
     done = trials[trials["status"] == "done"] if "status" in trials else trials
     done = done[np.isfinite(done[metric].astype(float))]
     if done.empty:
@@ -131,8 +130,8 @@ def make_design(
     levels = [tuple(sorted(trials[name].dropna().unique())) for name in columns]
     values = _arranged(done, metric, columns, levels)
     values, kept, notes = _sound(columns, levels, values)
-    if chance is not None:
-        notes = [f"trials that diverged count as chance accuracy ({percent(chance, 1)})", *notes]
+    if counted_as:
+        notes = [counted_as, *notes]
     degrees: float | None = None
     there = ~np.isnan(values)
     holes = excluded(np.asarray(there.any(axis=-1)))

@@ -10,8 +10,8 @@ import pandas as pd
 from results.statistics.design.words import listed, percent, term_name
 from results.tables.schema import FACTORS
 
-CHANCE = 0.1
-"""Accuracy of a network that knows nothing, of ten classes; a diverged one counts as no better."""
+CLASSES = 10
+"""How many classes are taken where no row says it."""
 BY_ITSELF = r"diverg|collaps|not finite|non-finite|\bnan\b|\binf\b"
 """What errors say where the training failed, not the machine."""
 BY_THE_MACHINE = (
@@ -44,17 +44,35 @@ def counted(
     )
 
 
-def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, float | None]:
-    """Return trials whose diverged ones count as chance accuracy, and what that is; None: none did.
+def classes_of(trials: pd.DataFrame) -> int | None:
+    """Return how many classes the images have; None where no row says it."""
+    known = trials["classes"].dropna() if "classes" in trials else pd.Series(dtype=float)
+    return int(known.max()) if len(known) else None
 
-    Chance is no better than the worst that was seen.
+
+def chance(trials: pd.DataFrame, metric: str) -> float:
+    """Return the accuracy of a network that knows nothing, or the worst seen where that is lower.
+
+    A class as good as another is right once in as many images as there are classes.
+    """
+    seen = trials.loc[trials["status"] == "done", metric].astype(float).min()
+    return float(np.nanmin([1 / (classes_of(trials) or CLASSES), seen]))
+
+
+def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
+    """Return trials whose diverged ones count as chance accuracy, and what was done, in words.
+
+    The words are empty where none diverged.
     """
     which = diverged(trials)
     if not metric.startswith("finetuned_") or not which.any():
-        return trials, None
-    seen = trials.loc[trials["status"] == "done", metric].min()
-    value = float(np.nanmin([CHANCE, seen]))
-    return counted(trials, metric, which, value), value
+        return trials, ""
+    value, known = chance(trials, metric), classes_of(trials)
+    of = f"of {known} classes" if known else f"of {CLASSES} classes: no column `classes` says more"
+    return (
+        counted(trials, metric, which, value),
+        f"trials that diverged count as chance accuracy ({percent(value, 1)}, {of})",
+    )
 
 
 def lacking(

@@ -2,7 +2,8 @@ r"""Trials that are missing at some seeds: least squares on what is there, and w
 
 Each cell has its own expectation and each seed its own grand mean and main effects,
 :math:`y_{cs} = \mu_c + \nu_s(c) + \varepsilon_{cs}`, fitted to the trials that were run. What is
-missing is predicted; where a cell was run at no seed, by the additive model of those that were. A
+missing is predicted; where a cell was run at no seed, by the main effects and the interactions of
+two factors of the cells that were. A
 prediction is no observation: seeds whose trials were predicted from one another look alike, and the
 more was predicted, the more so. So the same fit is made of pure noise, missing the same trials, and
 the seeds' deviations from their mean are stretched until their scatter is the error that their mean
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from results.statistics.design.yates import effects_of
 
 if TYPE_CHECKING:
     from results.statistics.design.design import Array
@@ -106,7 +109,7 @@ def _shortfall(noise: Array) -> Array:
 def _fitted(values: Array, there: NDArray[np.bool_], precision: float) -> Array:
     """Return the values with the model's prediction where they are missing.
 
-    Cells that were run at no seed get the additive model's prediction.
+    Cells that were run at no seed get the prediction of effects of one and of two factors.
 
     Args:
         values: [batch, levels of factor 1, ..., S], zero where missing.
@@ -124,21 +127,24 @@ def _fitted(values: Array, there: NDArray[np.bool_], precision: float) -> Array:
     cell = ((values - by_seed) * weight).sum(axis=-1, keepdims=True)
     run = there.any(axis=-1, keepdims=True)
     if not run.all():
-        additive = _solved(lambda v: _main(run * v), _main(run * cell), precision)
-        cell = np.where(run, cell, additive)
+        pairs = _solved(lambda v: _upto(2, run * v), _upto(2, run * cell), precision)
+        cell = np.where(run, cell, pairs)
     return np.where(there, values, cell + by_seed)
 
 
 def _main(values: Array) -> Array:
     """Return the grand mean plus all main effects of each [batch, levels, ..., S], as large."""
-    axes = tuple(range(1, values.ndim - 1))
-    grand = values.mean(axis=axes, keepdims=True)
-    total = grand
-    for axis in axes:
-        if values.shape[axis] > 1:
-            others = tuple(a for a in axes if a != axis)
-            total = total + values.mean(axis=others, keepdims=True) - grand
-    return np.broadcast_to(total, values.shape)
+    return _upto(1, values)
+
+
+def _upto(order: int, values: Array) -> Array:
+    """Return all effects of up to some factors of each [batch, levels, ..., S], as large."""
+    flat = np.moveaxis(values, 0, -1).reshape(*values.shape[1:-1], -1)
+    axes = [axis for axis, size in enumerate(flat.shape[:-1]) if size > 1]
+    wanted = [t for n in range(order + 1) for t in itertools.combinations(axes, n)]
+    total = sum(effects_of(flat, wanted).values(), np.zeros(()))
+    together = np.broadcast_to(total, flat.shape).reshape(*values.shape[1:], len(values))
+    return np.moveaxis(together, -1, 0)
 
 
 def _solved(operator: Callable[[Array], Array], right: Array, precision: float) -> Array:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from results.statistics.design.design import Array
+if TYPE_CHECKING:
+    from results.statistics.design.design import Array
 
 
 def effects_of(values: Array, wanted: Collection[tuple[int, ...]]) -> dict[tuple[int, ...], Array]:

@@ -15,7 +15,7 @@ from results.statistics.design.design import (
     varying_factors,
     with_metric,
 )
-from results.statistics.design.failures import counted, diverged, lacking, unexplained
+from results.statistics.design.failures import chance, counted, diverged, lacking, unexplained
 from results.statistics.design.words import listed, term_name
 from results.statistics.shares.comparison import (
     PAIR,
@@ -156,11 +156,13 @@ def _readings(
 ) -> Iterator[str]:
     """Say where it hangs on what trials that failed count as, so that they carry no verdict."""
     bad, odd = diverged(trials), unexplained(trials)
-    seen = trials.loc[trials["status"] == "done", metric].min() if "status" in trials else 0.0
+    if not (bad | odd).any():
+        return
+    seen, least = trials.loc[trials["status"] == "done", metric].min(), chance(trials, metric)
     for which, reading, name in (
         (bad, counted(trials, metric, bad, seen), "diverged, counted as the worst seen"),
         (bad, trials[~bad], "diverged, left out"),
-        (odd, counted(trials, metric, odd, min(seen, 0.1)), "failed, counted as chance accuracy"),
+        (odd, counted(trials, metric, odd, least), "failed, counted as chance accuracy"),
     ):
         if not which.any() or not metric.startswith("finetuned_"):
             continue
