@@ -19,6 +19,10 @@ class DatasetError(PruneCoreError, RuntimeError):
     """A data set is missing or damaged; the message says what to do."""
 
 
+class CheckpointError(PruneCoreError, ValueError):
+    """A file of weights cannot be read, or is of another network; the message names both sides."""
+
+
 class UnprunableError(PruneCoreError, ValueError):
     """A network cannot be pruned so; the message names the layer, and says what can be done."""
 

@@ -26,6 +26,8 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "vgg11": {"params": 9231114},
         "vgg16": {"params": 14728266},
         "vgg19": {"params": 20040522},
+        "apb-resnet18": {"params": 11689512 - 1000 * 513 + 10 * 513 - 64 * 3 * (49 - 9)},
+        "apb-vgg16": {"params": 14710464 + 8448 + 2049 * 256 + 257 * 256 + 257 * 10},
         "mobilenetv2": {"params": 3504872 - 1000 * 1281 + 10 * 1281},
         "densenet121": {"params": 7978856 - 1000 * 1025 + 10 * 1025},
         "convnext-tiny": {"params": 28589128 - 1000 * 769 + 10 * 769 - 96 * 3 * (16 - 1)},

@@ -37,6 +37,30 @@ def test_the_sentence_says_its_conditions() -> None:
         assert part in said, part
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ("one", "All seeds start from one checkpoint: they repeat what follows it"),
+        ("by architecture", "All seeds start from one checkpoint"),
+        ("some", "All seeds of some dense networks start from one checkpoint"),
+        ("by seed", ""),
+        ("none", ""),
+    ],
+)
+def test_seeds_that_start_from_one_file_are_said_to(files: str, words: str) -> None:
+    trials = described(sweep()).assign(dense="dense")
+    starts = {
+        "one": "a",
+        "by architecture": trials["architecture"],
+        "some": trials["architecture"].where(trials["architecture"] == "resnet8"),
+        "by seed": trials["seed"].map("file-{}".format),
+        "none": None,
+    }
+    said = results.verdict(trials.assign(checkpoint=starts[files])).sentence
+    assert words in said
+    assert bool(words) == ("checkpoint" in said)
+
+
 def test_what_diverged_counts_as_chance_and_its_level_is_named() -> None:
     """A criterion whose bad trials fail looks no better for it."""
     trials = described(sweep(finetuning=0.3, noise=0.02))

@@ -11,9 +11,9 @@ from rich.console import Console
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan
 from orchestrator.sweepfile.model import Sweep
-from prune_core.errors import DatasetError
+from prune_core.errors import CheckpointError, DatasetError
 from prune_core.specs.registry import ATTACKS, AXES
-from prune_core.specs.stages import Pruned, Trial
+from prune_core.specs.stages import Dense, Pruned, Trial
 
 if TYPE_CHECKING:
     from prune_core.data.datasets import Dataset
@@ -42,6 +42,7 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> tuple[st
     faults = [fault for name in sweep.architectures if (fault := check_name(name))]
     faults += _load_faults(sweep)
     outline: Outline | None = None
+    data: Dataset | None = None
     names: tuple[str, ...] = ()
     try:
         with console.status(f"reading {sweep.dataset.name}"):
@@ -57,6 +58,7 @@ def check_methods(plan: Plan, address: str | None, console: Console) -> tuple[st
     if outline is not None:
         faults += _too_few_classes(sweep, outline[1])
         faults = faults or _network_faults(plan, outline, console)
+        faults = faults or _beginning_faults(plan, outline, data, console)
     elif address is not None and not faults:
         console.print(
             f"Note: {sweep.dataset.name} is not on this machine, so no network was tried on it.",
@@ -167,6 +169,25 @@ def _network_faults(plan: Plan, outline: Outline, console: Console) -> list[str]
         if len(plan.sweep.allocations) > 1:
             for note in rehearsal.notes:
                 console.print(f"Note: {note}.", markup=False, highlight=False)
+    return faults
+
+
+def _beginning_faults(
+    plan: Plan, outline: Outline, data: Dataset | None, console: Console
+) -> list[str]:
+    """Load every checkpoint, and look how accurate it is where the images are here."""
+    from orchestrator.worker.beginning import first, fits
+
+    faults: list[str] = []
+    for job in plan.jobs.values():
+        dense = job.stage
+        if isinstance(dense, Dense) and (dense.checkpoint or dense.normalise):
+            named = f"dense network of {dense.architecture} at seed {dense.seed}"
+            try:
+                with console.status(f"checking the {named}"):
+                    fits(dense, *outline) if data is None else first(dense, data)
+            except CheckpointError as error:
+                faults.append(f"{named}: {error}")
     return faults
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.sweepfile.model import Override, Sweep
 from orchestrator.sweepfile.rules import Value, as_levels
+from prune_core.specs.checkpoints import DenseLevel
 from prune_core.specs.recipes import FinetuningLevel, Training
 from prune_core.specs.settings import Estimation, PruningRules
 
@@ -21,7 +22,7 @@ Labels = Mapping[str, Value]
 class Settings:
     """What one cell asks for, overrides applied."""
 
-    dense: Training
+    dense: DenseLevel
     finetuning: FinetuningLevel
     sensitivity: Estimation
     pruning: PruningRules
@@ -29,7 +30,7 @@ class Settings:
     @cached_property
     def dense_training(self) -> Training:
         """The dense network's training, every default written out."""
-        return self.dense.resolved()
+        return self.dense.training
 
     @cached_property
     def round_trainings(self) -> list[Training]:

@@ -24,8 +24,14 @@ def contradictions(cells: Cells) -> list[str]:
     pruned = itemgetter("architecture", "criterion", "sparsity", "allocation", "granularity")
     trained = itemgetter("architecture", "dense", "finetuning")
     grown = itemgetter("granularity", "finetuning")
+    started = itemgetter("architecture", "dense", "seed")
     faults: list[str] = []
-    for levels, say in ((pruned, _of_pruning), (trained, _of_training), (grown, _of_growth)):
+    for levels, say in (
+        (pruned, _of_pruning),
+        (trained, _of_training),
+        (grown, _of_growth),
+        (started, _of_checkpoint),
+    ):
         distinct: dict[object, Labels] = {levels(labels): labels for labels in cells}
         for labels in distinct.values():
             faults += say(labels, cells.settings(labels))
@@ -44,6 +50,13 @@ def _of_attacks(attacks: tuple[str, ...], dataset: Dataset) -> Iterator[str]:
                 f"attack {name!r} needs dataset.corrupted: a folder with corrupted copies of the "
                 "test images, such as CIFAR-10-C"
             )
+
+
+def _of_checkpoint(labels: Labels, settings: Settings) -> Iterator[str]:
+    try:
+        settings.dense.start(str(labels["architecture"]), int(labels["seed"]))
+    except OSError as error:
+        yield f"dense {labels['dense']!r}: checkpoint: {error}"
 
 
 def _of_training(labels: Labels, settings: Settings) -> Iterator[str]:

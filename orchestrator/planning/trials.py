@@ -27,7 +27,6 @@ from prune_core.specs.stages import (
     Scores,
     Sensitivity,
     Trial,
-    attack_digest,
     dense_of,
 )
 
@@ -50,7 +49,7 @@ class Paths:
         self._attack_digests = {
             name: digest
             for name in cells.sweep.evaluation.attacks
-            if (digest := attack_digest(name, cells.sweep.dataset))
+            if (digest := cells.sweep.dataset.attack_digest(name))
         }
 
     def trial(self, labels: Labels) -> Trial:
@@ -75,7 +74,7 @@ class Paths:
         architecture, seed = str(labels["architecture"]), int(labels["seed"])
 
         def make() -> Dense:
-            training = settings.dense_training
+            training, normalise = settings.dense_training, settings.dense.normalise
             return Dense(
                 dataset=self._sweep.dataset,
                 architecture=architecture,
@@ -83,6 +82,8 @@ class Paths:
                 compute=self._sweep.compute,
                 threat=self._sweep.threat if training.adversarial else None,
                 seed=seed,
+                checkpoint=settings.dense.start(architecture, seed),
+                normalise=None if normalise == "dataset" else normalise,
                 outside=self._digests(
                     datasets=self._sweep.dataset.name,
                     architectures=architecture,

@@ -38,6 +38,7 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
     row: Row = {
         "trial_id": trial.key,
         "dataset": trial.dense.dataset.name,
+        "checkpoint": trial.dense.checkpoint.content if trial.dense.checkpoint else None,
         "budget": pruned.budget,
         "norm": trial.threat.norm,
         "eps": trial.threat.eps,

@@ -35,6 +35,7 @@ from orchestrator.sweepfile.rules import (
     known_levels,
     setting_faults,
 )
+from prune_core.specs.checkpoints import DenseLevel
 from prune_core.specs.fields import (
     AllocationName,
     ArchitectureName,
@@ -47,7 +48,7 @@ from prune_core.specs.fields import (
     Spec,
 )
 from prune_core.specs.plain_yaml import YamlError, read_yaml
-from prune_core.specs.recipes import Compute, FinetuningLevel, Training
+from prune_core.specs.recipes import Compute, FinetuningLevel
 from prune_core.specs.settings import Dataset, Estimation, PruningRules, Threat
 from prune_core.specs.stages import JOB_KINDS, KEEPABLE
 
@@ -127,7 +128,7 @@ class Sweep(Spec):
         AfterValidator(_distinct_contents),
     ]
     dense: Annotated[
-        dict[Name, Training],
+        dict[Name, DenseLevel],
         Field(min_length=1),
         BeforeValidator(short_forms.recipes),
         AfterValidator(_distinct_contents),

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from orchestrator.sweepfile.errors import allowed, clean
 from orchestrator.sweepfile.resources import Replication
+from prune_core.specs.checkpoints import DenseLevel
 from prune_core.specs.fields import Spec, parse_number
-from prune_core.specs.recipes import FinetuningLevel, Training
+from prune_core.specs.recipes import FinetuningLevel
 from prune_core.specs.settings import Estimation, PruningRules
 
 Value = bool | str | int | float
@@ -28,7 +29,7 @@ FACTOR_FIELDS = {
 """The factors, each with the key of a sweep file that holds its levels."""
 SECTIONS: dict[str, type[Spec]] = {
     "finetuning": FinetuningLevel,
-    "dense": Training,
+    "dense": DenseLevel,
     "sensitivity": Estimation,
     "pruning": PruningRules,
 }

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from orchestrator.state import rows
 from orchestrator.state.artifacts import CHECKPOINT, Artifacts
+from orchestrator.worker.beginning import blank, first
 from prune_core.data import datasets
-from prune_core.models import architectures
 from prune_core.pruning import prune as pruning
 from prune_core.pruning.prunable import masks
 from prune_core.pruning.prunable.counting import origin_of
@@ -95,7 +95,7 @@ class Materializer:
         if stored is None:
             return None
         tensors, facts = stored
-        network = self._blank(stage)
+        network = blank(stage, self.data(stage))
         if isinstance(stage, Pruned | Finetuned):
             pruned = stage if isinstance(stage, Pruned) else stage.pruned
             shape = self.data(stage).shape
@@ -110,7 +110,7 @@ class Materializer:
         self.artifacts.save(stage.kind, stage.key, NETWORK, dict(network.state_dict()), facts)
 
     def _dense(self, stage: Dense, rewinds: Sequence[Rewound]) -> nn.Module:
-        network = self._blank(stage).to(self.device)
+        network = first(stage, self.data(stage))
         by_epoch = {rewound.epoch: rewound for rewound in rewinds}
         if 0 in by_epoch:
             self._save(by_epoch[0], network, None)
@@ -126,19 +126,19 @@ class Materializer:
 
     def _rewound(self, stage: Rewound) -> nn.Module:
         """Train the dense network again up to the epoch: its own job did not store this state."""
-        network, dense = self._blank(stage).to(self.device), stage.network
+        network, dense = first(stage.network, self.data(stage)), stage.network
         how = (dense.training, dense.threat, dense.key)
         training.fit(network, self.data(stage), *how, compute=dense.compute, until=stage.epoch)
         self._save(stage, network, None)
         return network
 
     def _pruned(self, stage: Pruned) -> nn.Module:
-        network, shape = self.network(stage.network), self.data(stage).shape
+        network, data = self.network(stage.network), self.data(stage)
         past = stage.network.pruned if isinstance(stage.network, Finetuned) else None
-        origin = origin_of(self._blank(stage), shape, stage.granularity) if past else None
+        origin = origin_of(blank(stage, data), data.shape, stage.granularity) if past else None
         structure, report = pruning.prune(
             network,
-            shape,
+            data.shape,
             stage,
             self.scores(stage.scores, network),
             self.scores(stage.ranking, network) if stage.ranking else None,
@@ -169,7 +169,8 @@ class Materializer:
         if stage.rewound is not None:
             rewound = self._cut_alike(self.network(stage.rewound), stage.pruned)
         if "fresh" in needs:
-            fresh = self._cut_alike(self._blank(stage, seed).to(self.device), stage.pruned)
+            new = blank(stage, self.data(stage), seed).to(self.device)
+            fresh = self._cut_alike(new, stage.pruned)
         batches = self.data(stage).train.batches(stage.training.batch_size)
         images = (each for each, _ in batches) if "images" in needs else ()
         return Start(seed, rewound, fresh, images, stage.growth)
@@ -284,14 +285,6 @@ class Materializer:
         """Return the data set that a stage descends from."""
         dense = dense_of(stage)
         return datasets.load(dense.dataset, self.device, dense.seed)
-
-    def _blank(self, stage: Stage, seed: int | None = None) -> nn.Module:
-        """Return the architecture as built: with the dense network's seed, or another."""
-        dense, data = dense_of(stage), self.data(stage)
-        seed = derive_seed(dense.key, "initialisation") if seed is None else seed
-        return architectures.build(
-            dense.architecture, data.shape, data.classes, data.mean, data.std, seed
-        )
 
 
 def _trainings(stage: Stage) -> Sequence[Dense | Finetuned | Scores]:

@@ -15,13 +15,17 @@ from torch import Tensor, nn
 
 from prune_core.attacks.norms import NORMS
 from prune_core.data.splits import Split
+from prune_core.errors import CheckpointError
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating, seeded
+from prune_core.specs.checkpoints import Checkpoint
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
 
+POINT = 0.01
+"""What a checkpoint's accuracy may differ from the expected one: files are stated in points."""
 BATCH = 512
 """Random starts depend on it: if it changes, `Evaluation` needs a new version."""
 
@@ -111,6 +115,23 @@ def accuracy(network: nn.Module, split: Split) -> float:
     with evaluating(network):
         hits = sum(int(right(network, *batch).sum()) for batch in split.batches(BATCH))
     return hits / len(split)
+
+
+def check_expected(network: nn.Module, test: Split, checkpoint: Checkpoint) -> None:
+    """Check that a network from a checkpoint is as accurate as it is known to be, within a point.
+
+    Raises:
+        CheckpointError: It is not: most often it is normalised twice, not at all, or otherwise.
+    """
+    if checkpoint.expect is None:
+        return
+    clean, known = accuracy(network, test), checkpoint.expect.clean
+    if abs(clean - known) > POINT + 1e-9:
+        raise CheckpointError(
+            f"{checkpoint.file} classifies {clean:.1%} of the {len(test)} test images rightly, and "
+            f"expect.clean is {known:.1%}: is normalise what it was trained with, and are these "
+            "its images and classes, in its order?"
+        )
 
 
 def _check(attacked: Tensor, images: Tensor, name: str, threat: Threat | None) -> None:

@@ -3,61 +3,24 @@
 An architecture is a function ``(shape, classes) -> nn.Module``, where ``shape`` is the shape of an
 image: channels, height, width. The module returns logits [n, classes]. `build` puts the
 normalisation in front, so the module gets normalised images. Networks of torchvision and timm come
-from `prune_core.models.library`, all others from `prune_core.models.small_images`.
+from `prune_core.models.library`, all others from `prune_core.models.small_images` and
+`prune_core.models.adversarial_pruning`.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
+from prune_core.models.adversarial_pruning import VGG16, ResNet18
+from prune_core.models.classifier import Classifier, Normalise
 from prune_core.models.library import fit_patches, timm_network, torchvision_network
 from prune_core.models.small_images import VGG, ResNet, WideResNet
 from prune_core.models.state import evaluating
 from prune_core.specs.registry import ARCHITECTURES, method
 
 Shape = tuple[int, int, int]
-
-
-class Normalise(nn.Module):
-    """A layer that normalises images in [0,1].
-
-    Args:
-        mean: The mean of each channel, in [0,1].
-        std: The standard deviation of each channel, in [0,1].
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return normalised images [n, c, h, w]."""
-        return (images - self.mean) / self.std
-
-
-class Classifier(nn.Module):
-    """A network with its normalisation in front: it takes images in [0,1].
-
-    Args:
-        normalise: The first layer.
-        network: Takes normalised images and returns logits [n, classes].
-    """
-
-    def __init__(self, normalise: Normalise, network: nn.Module):
-        super().__init__()
-        self.normalise = normalise
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [n, classes] of images [n, c, h, w] in [0,1]."""
-        logits: Tensor = self.network(self.normalise(images))
-        return logits
 
 
 def build(
@@ -205,6 +168,18 @@ def vgg16(shape: Shape, classes: int) -> nn.Module:
 def vgg19(shape: Shape, classes: int) -> nn.Module:
     """Sixteen convolutions of 64 to 512 channels and a linear layer."""
     return VGG(shape[0], classes, _VGG19, min(shape[1:]))
+
+
+@method("apb-resnet18", source="Piras et al., 2024 (arXiv 2409.01249): its base model")
+def apb_resnet18(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-18 for small images, parameters named as in the adversarial pruning benchmark."""
+    return ResNet18(shape[0], classes)
+
+
+@method("apb-vgg16", source="Piras et al., 2024 (arXiv 2409.01249): its base model")
+def apb_vgg16(shape: Shape, classes: int) -> nn.Module:
+    """VGG-16 with three linear layers, named as in the adversarial pruning benchmark."""
+    return VGG16(shape[0], classes, min(shape[1:]))
 
 
 @method("mobilenetv2", source="Sandler et al., 2018 (arXiv 1801.04381); torchvision")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -50,6 +52,19 @@ def parse_number(value: Any) -> Any:
         return float(top) / float(bottom) if slash else float(top)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{value!r} is no number; write 0.03, 1e-3 or 8/255") from None
+
+
+def absolute(path: str) -> str:
+    """Return the absolute path, ``~`` and ``$NAME`` filled in.
+
+    Workers have other working folders than the reader of the sweep file.
+    """
+    try:
+        return str(Path(os.path.expandvars(path)).expanduser().absolute())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path!r}: that user's home is not known here; give the whole path"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -114,3 +129,7 @@ class Spec(BaseModel):
     """A frozen value that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    unkeyed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change no number, and are in no key: where something lies."""
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came when there were results already: where they are None, keys are as before."""

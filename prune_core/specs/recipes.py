@@ -134,6 +134,11 @@ class Training(Spec):
         return self.model_validate({**self.model_dump(), **update})
 
     @property
+    def passes(self) -> float:
+        """How long it takes: three passes of a batch a step, and one and a half an attack's."""
+        return float(self.epochs * (3 + 1.5 * (self.attack_steps or 0)))
+
+    @property
     def adversarial(self) -> bool:
         """Whether the objective attacks its training images."""
         return "threat" in OBJECTIVES[self.objective].needs

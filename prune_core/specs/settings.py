@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec
+from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec, absolute
+from prune_core.specs.keys import file_digest
 from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import HarpTraining, ScoreTraining, Training
 from prune_core.specs.registry import ATTACKS, DATASETS
@@ -30,24 +30,14 @@ class Threat(Spec):
         return self
 
 
-def _absolute(folder: str) -> str:
-    """Return the absolute path, ``~`` and ``$NAME`` filled in.
-
-    Workers have other working folders than the reader of the sweep file.
-    """
-    try:
-        return str(Path(os.path.expandvars(folder)).expanduser().absolute())
-    except RuntimeError as error:
-        raise ValueError(
-            f"{folder!r}: that user's home is not known here; give the whole path"
-        ) from error
-
-
 class Dataset(Spec):
     """A data set: its name, where its files are, and how it is split."""
 
+    # What an evaluation reads is in its own key; what files hold may be known by the name.
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"root", "corrupted"})
+    later: ClassVar[frozenset[str]] = frozenset({"content"})
     name: DatasetName
-    root: Annotated[str, AfterValidator(_absolute)] | None = Field(
+    root: Annotated[str, AfterValidator(absolute)] | None = Field(
         None, description="folder that holds its files; not part of any key"
     )
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{20}$")] | None = Field(
@@ -67,7 +57,7 @@ class Dataset(Spec):
     )
     test_per_class: Count | None = Field(None, ge=1, description="test images of a class, at most")
 
-    corrupted: Annotated[str, AfterValidator(_absolute)] | None = Field(
+    corrupted: Annotated[str, AfterValidator(absolute)] | None = Field(
         None,
         description="folder with corrupted copies of the test images, laid out as CIFAR-10-C, for "
         "attacks corruption-files-*; the bytes of the files that they read are in their keys",
@@ -105,6 +95,15 @@ class Dataset(Spec):
             return None
         return Path(self.corrupted, f"{corruption}.npy".replace("-", "_"))
 
+    def attack_digest(self, attack: str) -> str:
+        """Return what keys say of an attack besides its name; often nothing.
+
+        That is the digest of its code, and of the file of images that it reads.
+        """
+        file = self.corrupted_file(attack)
+        parts = (ATTACKS[attack].digest, file and file_digest(file))
+        return "+".join(part for part in parts if part)
+
     @property
     def is_ours(self) -> bool:
         """Whether it is one of mrsweep's own, which are read from known places below root."""
@@ -129,7 +128,7 @@ def _from_file(ratios: Any) -> Any:
     if not isinstance(ratios, str):
         return ratios
     try:
-        read = read_yaml(Path(_absolute(ratios)).read_text(encoding="utf-8"))
+        read = read_yaml(Path(absolute(ratios)).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YamlError) as error:
         line = f":{error.line}" if isinstance(error, YamlError) else ""
         raise ValueError(f"the file {ratios}{line} of ratios cannot be read: {error}") from error

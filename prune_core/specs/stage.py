@@ -52,6 +52,8 @@ class Stage(Spec):
         parents, spec = {}, {}
         for name in type(self).model_fields:
             value = getattr(self, name)
+            if value is None and name in self.later:
+                continue
             if isinstance(value, Stage):
                 parents[name] = value.key
             else:
@@ -66,7 +68,5 @@ def _canonical(value: Any) -> str:
 @lru_cache(maxsize=4096)
 def _canonical_spec(spec: Spec) -> str:
     """Return a spec as canonical JSON; the stages of a sweep share a few of them."""
-    # Where a data set lies changes no number, and what an evaluation reads is in its own key. What
-    # files hold may be known by the data set's name.
-    unsaid = {"content"} if getattr(spec, "content", None) is None else set()
-    return canonical(spec.model_dump(mode="json", exclude={"root", "corrupted", *unsaid}))
+    unsaid = {name for name in spec.later if getattr(spec, name) is None}
+    return canonical(spec.model_dump(mode="json", exclude={*spec.unkeyed, *unsaid}))

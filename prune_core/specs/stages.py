@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from prune_core.specs.checkpoints import Checkpoint, Constants
 from prune_core.specs.fields import (
     AllocationName,
     ArchitectureName,
@@ -23,7 +24,6 @@ from prune_core.specs.fields import (
     SensitivityName,
     Share,
 )
-from prune_core.specs.keys import file_digest
 from prune_core.specs.recipes import Compute, Growth, Training
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
@@ -31,24 +31,32 @@ from prune_core.specs.stage import FACTS, NETWORK, SCORES, Stage
 
 
 class Dense(Stage):
-    """A trained dense network. All trials of a seed share it: the seed is a block."""
+    """A trained dense network. All trials of a seed share it: the seed is a block.
+
+    It starts from random weights, or from a checkpoint.
+    """
 
     kind: ClassVar[str] = "dense"
     version: ClassVar[int] = 4
     result: ClassVar[str | None] = NETWORK
     keepable: ClassVar[bool] = True
     network_word: ClassVar[str | None] = "dense"
+    later: ClassVar[frozenset[str]] = frozenset({"checkpoint", "normalise"})
     dataset: Dataset
     architecture: ArchitectureName
     training: Training
     compute: Compute = Compute()
     threat: Threat | None
     seed: int
+    checkpoint: Checkpoint | None = None
+    normalise: Literal["none"] | Constants | None = Field(
+        None, description="of images; None for the data set's mean and std"
+    )
 
     @property
     def passes(self) -> float:
-        """Those of its training."""
-        return _training_passes(self.training)
+        """Those of its training, at least one for its evaluations."""
+        return max(1.0, self.training.passes)
 
 
 class Sensitivity(Stage):
@@ -106,7 +114,7 @@ class Scores(Stage):
     @property
     def passes(self) -> float:
         """Those of its training, where scores are trained."""
-        return super().passes if self.training is None else _training_passes(self.training)
+        return super().passes if self.training is None else self.training.passes
 
 
 class Pruned(Stage):
@@ -170,7 +178,7 @@ class Finetuned(Stage):
     @property
     def passes(self) -> float:
         """Those of its training."""
-        return _training_passes(self.training)
+        return self.training.passes
 
 
 Sensitivity.model_rebuild()
@@ -272,25 +280,10 @@ def evaluations_of(
             network=network,
             attack=attack,
             threat=threat if "threat" in ATTACKS[attack].needs else None,
-            outside={"attacks": digest} if (digest := attack_digest(attack, dataset)) else {},
+            outside={"attacks": digest} if (digest := dataset.attack_digest(attack)) else {},
         )
         for attack in ("clean", *(name for name in attacks if name != "clean"))
     ]
-
-
-def attack_digest(attack: str, dataset: Dataset) -> str:
-    """Return what keys say of an attack besides its name; often nothing.
-
-    That is the digest of its code, and of the file of images that it reads.
-    """
-    file = dataset.corrupted_file(attack)
-    parts = (ATTACKS[attack].digest, file and file_digest(file))
-    return "+".join(part for part in parts if part)
-
-
-def _training_passes(training: Training) -> float:
-    """Count a step as three passes of a batch, and a step of its attack as one and a half."""
-    return float(training.epochs * (3 + 1.5 * (training.attack_steps or 0)))
 
 
 def dense_of(stage: Stage) -> Dense:

@@ -49,6 +49,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("classes", INT, "classes", "that images are told apart into; null where it failed"),
         Column("architecture", TEXT, "", "factor: architecture"),
         Column("dense", TEXT, "", "factor: name of the dense network's training"),
+        Column("checkpoint", TEXT, "",
+               "digest of the file that the dense network starts from; null: random weights"),
         Column("criterion", TEXT, "", "factor: pruning criterion"),
         Column("sparsity", REAL, "share", "factor: share of the budget asked to be removed"),
         Column("budget", TEXT, "", "what the share is of: params or macs"),

@@ -27,7 +27,8 @@ def conditions(trials: pd.DataFrame, design: Design, images: int | None, drawn: 
     ]
     parts = [", ".join(said), _levels(trials, design, "criterion", "criteria")]
     parts += [_levels(trials, design, "finetuning", "fine-tunings"), _budget(trials)]
-    return f"This is {'; '.join(part for part in parts if part)}. {_unseen(len(design.seeds))}"
+    this = "; ".join(part for part in parts if part)
+    return f"This is {this}. {_unseen(len(design.seeds))}{_repeated(trials)}"
 
 
 def _images(images: int | None, drawn: bool) -> str:
@@ -90,6 +91,24 @@ def _unseen(seeds: int) -> str:
     """Say what so few seeds may miss: with a share p of them struck, none of S is in (1 - p)^S."""
     share = 1 - 0.05 ** (1 / seeds)
     return f"What strikes up to {percent(share)} of seeds may have struck none of these {seeds}."
+
+
+def _repeated(trials: pd.DataFrame) -> str:
+    """Say where all seeds start from one file of weights, so that no training is repeated."""
+    if "checkpoint" not in trials or "seed" not in trials:
+        return ""
+    networks = [name for name in ("architecture", "dense") if name in trials]
+    started = trials[trials["checkpoint"].notna()]
+    if started.empty:
+        return ""
+    seeds = started.groupby([*networks, "checkpoint"])["seed"].transform("nunique")
+    if not (seeds > 1).any():
+        return ""
+    some = "" if len(started) == len(trials) and (seeds > 1).all() else " of some dense networks"
+    return (
+        f" All seeds{some} start from one checkpoint: they repeat what follows it, pruning and "
+        "fine-tuning, and not its own training, whose chance no interval here covers."
+    )
 
 
 def spread_out(design: Design, factor: str) -> list[str]:

@@ -1,0 +1,137 @@
+"""Files of weights from outside: read without running code, and loaded strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from prune_core.errors import CheckpointError
+from prune_core.models.classifier import Classifier
+from prune_core.specs.checkpoints import Checkpoint, located
+from prune_core.specs.keys import file_digest
+
+HOLDERS = ("state_dict", "model_state_dict", "net", "model", "network", "params", "weights")
+"""Where a training's file holds the weights, beside its optimizer and epoch."""
+PREFIXES = ("module.", "model.", "network.", "net.", "_orig_mod.", "state_dict.")
+"""What wrappers put before every name: data parallelism, compilation, a training's own module."""
+NAMED = 5
+"""So many of the names that do not match are written out."""
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights by name, on the CPU.
+
+    Args:
+        file: A safetensors file, or a PyTorch file that holds tensors and plain values alone.
+
+    Raises:
+        CheckpointError: It cannot be read, would need code to be read, or holds no weights.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        held = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file of others may raise anything
+        raise CheckpointError(_unreadable(file, error)) from error
+    tensors = _held(held)
+    if not tensors:
+        keys = ", ".join(map(str, held)) if isinstance(held, Mapping) else type(held).__name__
+        raise CheckpointError(
+            f"{file} holds no weights by name, alone or under {', '.join(HOLDERS)}; it holds: "
+            f"{keys or 'nothing'}"
+        )
+    return tensors
+
+
+def start(network: Classifier, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint into a network, in place; the normalisation before it stays.
+
+    Raises:
+        CheckpointError: The file is not the one that was planned with, or is of another network.
+    """
+    try:
+        file = located(checkpoint.file)
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint.file} cannot be had: {error}") from error
+    if (found := file_digest(file)) != checkpoint.content:
+        raise CheckpointError(
+            f"{checkpoint.file} is {found or 'not there'}, and the plan is for "
+            f"{checkpoint.content}: give every machine the same file"
+        )
+    load_weights(network.network, read_weights(file), checkpoint.file)
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
+    """Load weights into a network, in place: every one of both sides, and none besides.
+
+    Args:
+        network: Without the normalisation before it.
+        tensors: The weights by name; prefixes that all names share are taken off.
+        file: Where they are from, for errors.
+
+    Raises:
+        CheckpointError: Names or shapes differ; it names the first on both sides.
+    """
+    wanted = network.state_dict()
+    given = _unwrapped(tensors, wanted)
+    # Files from before BatchNorm counted its batches have none of these.
+    counted = {name for name in wanted if name.endswith(".num_batches_tracked")}
+    faults = [
+        _side("the file lacks", [name for name in wanted if name not in {*given, *counted}]),
+        _side("it has besides", [name for name in given if name not in wanted]),
+        _side(
+            "shapes differ",
+            [
+                f"{name} {list(given[name].shape)} in the file, {list(wanted[name].shape)} here"
+                for name in wanted
+                if name in given and given[name].shape != wanted[name].shape
+            ],
+        ),
+    ]
+    if found := [fault for fault in faults if fault]:
+        raise CheckpointError(f"{file} is of another network: {'; '.join(found)}")
+    network.load_state_dict({name: given.get(name, wanted[name]) for name in wanted})
+
+
+def _held(held: Any) -> dict[str, Tensor]:
+    """Return the weights of what a file holds; nothing where there are none."""
+    if not isinstance(held, Mapping):
+        return {}
+    for name in HOLDERS:
+        if isinstance(held.get(name), Mapping):
+            return _held(held[name])
+    whole = held and all(isinstance(each, Tensor) for each in held.values())
+    return {str(name): tensor for name, tensor in held.items()} if whole else {}
+
+
+def _unwrapped(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take off prefixes that all names share, as long as they are not the network's own."""
+    given = dict(tensors)
+    while not set(given) & set(wanted):
+        shared = next((p for p in PREFIXES if all(name.startswith(p) for name in given)), None)
+        if shared is None or not given:
+            break
+        given = {name.removeprefix(shared): tensor for name, tensor in given.items()}
+    return given
+
+
+def _side(what: str, names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{what} {', '.join(names[:NAMED])}{more}" if names else ""
+
+
+def _unreadable(file: Path, error: Exception) -> str:
+    if code := re.search(r"GLOBAL (\S+)", str(error)):
+        return (
+            f"{file} holds more than weights: reading it would run code ({code[1]}); where you "
+            "trust it, write the weights alone: held = torch.load(FILE, weights_only=False); "
+            "torch.save(held['state_dict'], 'weights.pt'), or whatever in it has the weights"
+        )
+    said = str(error).partition("\n")[0][:200]
+    return f"{file} is no file of weights: {type(error).__name__}: {said}"
