@@ -176,10 +176,8 @@ def test_the_hub_s_files_are_fetched_by_repository_file_and_revision(
 def test_a_sweep_starts_from_the_file_and_trains_on_where_epochs_say_so(
     weights: Path, trained: nn.Module, digits: datasets.Dataset, storage: Storage
 ) -> None:
-    dense = (
-        f"{{as: {{checkpoint: {weights}, normalise: dataset}}, further: {{checkpoint: {weights}, "
-    )
-    dense += "normalise: dataset, epochs: 1, lr: 0.05}}"
+    given = f"checkpoint: {weights}, normalise: dataset"
+    dense = f"{{as: {{{given}}}, further: {{{given}, epochs: 1, lr: 0.05}}}}"
     text = sweep_text(
         dataset="digits",
         dense=dense,
@@ -191,7 +189,7 @@ def test_a_sweep_starts_from_the_file_and_trains_on_where_epochs_say_so(
     run_sweep(text, storage.root)
     with torch.no_grad():
         clean = trained(digits.test.batch(torch.arange(len(digits.test)))[0]).argmax(1)
-    known = float((clean == digits.test.labels).float().mean())
+    known = (clean == digits.test.labels).double().mean().item()
     trials = Tables(storage).read("trials").set_index("dense")
     assert set(trials["status"]) == {"done"}
     assert trials["checkpoint"].nunique() == 1
