@@ -1,11 +1,13 @@
 """Do 95 % intervals cover the truth 95 % of the time? Simulated sweeps with known shares.
 
-    python benchmarks/calibration.py [settings] [holes] [small] [images] [ranks] [stopping]
+    python benchmarks/calibration.py [settings] [siblings] [losses] [collapses] [holes] [small]
+        [images] [ranks] [stopping]
 
-`settings`: kind data and unkind; `holes`: an excluded combination and lost trials; `small`: all
-pairs of effects from none to five points; `images`: the truth is over images as well as seeds;
-`ranks`: the agreement of rankings; `stopping`: seeds are added until the interval is narrow
-enough. `tries=N`: sweeps a row.
+`settings`: kind data and unkind; `siblings`: sweeps of other shapes and noises; `losses`: trials
+that are missing in other ways; `collapses`: levels that collapse at some seeds; `holes`: an
+excluded combination and lost trials; `small`: all pairs of effects from none to five points;
+`images`: the truth is over images as well as seeds; `ranks`: the agreement of rankings; `stopping`:
+seeds are added until the interval is narrow enough. `tries=N`: sweeps a row.
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from simulated_sweeps import LEVELS, NAMES, UNLIKE, Setting, cells, noise, pictured, sweep
+from simulated_settings import COLLAPSES, EQUAL, LOSSES, SETTINGS, SIBLINGS, TRUTHS
+from simulated_sweeps import NAMES, SIZES, UNLIKE, Setting, cells, noise, pictured, sweep
 
 from orchestrator.driver.replication import seeds_for
 from orchestrator.sweepfile.resources import Replication, Until
-from results.statistics.design.design import Array, Design
+from results.errors import AnalysisError
+from results.statistics.design.design import Array, Design, too_few
 from results.statistics.design.intervals import NO_ESTIMATE, Estimate, t_quantile
 from results.statistics.design.missing import completed
 from results.statistics.design.share_parts import variances
@@ -29,56 +32,34 @@ from results.statistics.levels.ranks import agreement
 from results.statistics.shares.comparison import compare_main_effects
 from results.statistics.shares.decomposition import measured_terms, total_gram
 from results.statistics.shares.images import Pictures
+from results.statistics.verdict.strikes import few, strikes
 
-TRUTHS = {
-    "fine-tuning dominates": (0.02, 0.10, 0.03),
-    "criterion without effect": (0.0, 0.10, 0.03),
-    "equal effects": (0.08, 0.08, 0.03),
-    "near tie": (0.05, 0.06, 0.02),
-    "effects near zero": (0.003, 0.006, 0.002),
-    "interaction alone": (0.0, 0.0, 0.06),
-}
-EQUAL = Setting(TRUTHS["equal effects"])
-SETTINGS = {
-    **{name: Setting(truth) for name, truth in TRUTHS.items()},
-    "equal, 5 % missing": replace(EQUAL, missing=0.05),
-    "equal, 15 % missing": replace(EQUAL, missing=0.15),
-    "equal, 30 % missing": replace(EQUAL, missing=0.3),
-    "equal, 50 % missing": replace(EQUAL, missing=0.5),
-    "equal, last seed half done": replace(EQUAL, half=True),
-    "equal, criterion noisy": replace(EQUAL, criterion=0.06, finetuning=0.005),
-    "equal, fine-tuning noisy": replace(EQUAL, criterion=0.005, finetuning=0.06),
-    "equal and small, criterion noisy": Setting((0.03, 0.03, 0.03), 0.06, 0.005),
-    "criterion's noise alone, 0 against 8": Setting((0.0, 0.08, 0.03), 0.03, 0.0, 0.0),
-    "fine-tuning's noise alone, 8 against 0": Setting((0.08, 0.0, 0.03), 0.0, 0.03, 0.0),
-    "equal, levels' noise unlike": replace(EQUAL, levels=UNLIKE),
-    "a criterion collapses at 20 % of seeds": Setting((0.05, 0.08, 0.03), collapse=0.2),
-    "a criterion collapses at 40 % of seeds": Setting((0.05, 0.08, 0.03), collapse=0.4),
-}
 SMALL = (0.0, 0.003, 0.006, 0.01, 0.02, 0.05)
 PAIR = ("criterion", "finetuning")
+LEVELS = tuple(tuple(range(size)) for size in SIZES)
 SEEDS = (3, 5, 10)
 TRIES = 1000
 """The standard error of a coverage near 95 % is then 0.7 points."""
 
 
 class Count:
-    """How often intervals cover, how wide they are, and how often their verdict is false."""
+    """How often intervals cover, how wide they are, how often a verdict is false, or refused."""
 
     def __init__(self) -> None:
         self.hits: list[list[float]] = []
 
-    def add(self, found: Estimate, true: float, *more: bool) -> None:
+    def add(self, found: Estimate, true: float, *more: bool, refused: bool = False) -> None:
         """Count an interval of the difference, and whether others covered."""
-        decided = found.low > 0 or found.high < 0
+        decided = not refused and (found.low > 0 or found.high < 0)
         false = decided and (abs(true) < 1e-9 or (found.value > 0) != (true > 0))
         covers = found.low - 1e-9 <= true <= found.high + 1e-9
-        self.hits.append([covers, *more, false, found.high - found.low])
+        self.hits.append([covers, *more, false, refused, found.high - found.low])
 
-    def cells(self) -> str:
-        """Return percentages, the last but the width, in points."""
+    def cells(self, without: int = 0) -> str:
+        """Return percentages, the last but the width, in points; without the last before it."""
         mean = 100 * np.mean(self.hits, axis=0)
-        return " | ".join([*(f"{value:.1f}" for value in mean[:-1]), f"{mean[-1]:.0f}"])
+        shown = mean[: len(mean) - 1 - without]
+        return " | ".join([*(f"{value:.1f}" for value in shown), f"{mean[-1]:.0f}"])
 
 
 def count(
@@ -88,7 +69,12 @@ def count(
     found = compare_main_effects(design, pictures=pictures)
     inside = [found.shares[name].low - 1e-9 <= one <= found.shares[name].high + 1e-9
               for name, one in zip(PAIR, true, strict=True)]  # fmt: skip
-    tally.add(found.difference, true[1] - true[0], *inside)
+    tally.add(found.difference, true[1] - true[0], *inside, refused=refused(design))
+
+
+def refused(design: Design) -> bool:
+    """Return whether the verdict is, for what the design shows."""
+    return bool(too_few(design)) or any(few(strikes(design, name)) for name in PAIR)
 
 
 def jackknife_estimate(
@@ -141,21 +127,50 @@ def bootstrap(design: Design, rng: np.random.Generator) -> Estimate:
 
 def settings() -> Iterator[str]:
     """Yield the rows of kind data and unkind, the usual intervals beside ours."""
-    yield from head("seeds", "setting", *OURS, "jackknife: difference", "false", "width",
-                    "bootstrap: difference", "false", "width")  # fmt: skip
-    for (name, setting), seeds in itertools.product(SETTINGS.items(), SEEDS):
+    yield from beside_the_usual(SETTINGS)
+
+
+def siblings() -> Iterator[str]:
+    """Yield rows of sweeps of other shapes and noises, which the intervals were not tried on."""
+    yield from beside_the_usual(SIBLINGS)
+
+
+def losses() -> Iterator[str]:
+    """Yield rows of sweeps that lack trials in other ways."""
+    yield from beside_the_usual(LOSSES)
+
+
+def beside_the_usual(chosen: dict[str, Setting]) -> Iterator[str]:
+    """Yield a row a setting and number of seeds, the usual intervals beside ours."""
+    yield from head("seeds", "setting", *OURS, *(f"{name}: {what}" for name in
+                    ("jackknife", "bootstrap") for what in OURS[::3] + OURS[-1:]))  # fmt: skip
+    for (name, setting), seeds in itertools.product(chosen.items(), SEEDS):
         rng = np.random.default_rng(seeds)
-        ours, jack, boot, seen = Count(), Count(), Count(), Count()
+        ours, jack, boot = Count(), Count(), Count()
         for _ in range(TRIES):
-            design, true, some = sweep(rng, setting, seeds)
-            count(ours, design, true)
+            design, true, _ = sweep(rng, setting, seeds)
+            try:
+                count(ours, design, true)
+            except AnalysisError:  # nothing is left to compare, and it says so
+                continue
             jack.add(jackknife(design), true[1] - true[0])
             boot.add(bootstrap(design, rng), true[1] - true[0])
-            seen.hits += ours.hits[-1:] if some else []
-        yield f"| {seeds} | {name} | {ours.cells()} | {jack.cells()} | {boot.cells()} |"
-        if setting.collapse:
-            named = f"the same, {len(seen.hits) / TRIES:.0%} in which some seeds show it"
-            yield f"| {seeds} | {named} | {seen.cells()} | | | | | | |"
+        usual = " | ".join(one.cells(without=1) for one in (jack, boot))
+        yield f"| {seeds} | {name} | {ours.cells()} | {usual} |"
+
+
+def collapses() -> Iterator[str]:
+    """Yield rows of levels that collapse at some seeds, and of what is said of the others."""
+    yield from head("seeds", "setting", *OURS, "not refused: difference as seen", "false")
+    for (name, setting), seeds in itertools.product(COLLAPSES.items(), SEEDS):
+        rng, ours, left = np.random.default_rng(seeds), Count(), Count()
+        for _ in range(TRIES):
+            design, true, as_seen = sweep(rng, setting, seeds)
+            count(ours, design, true)
+            if not ours.hits[-1][-2]:
+                left.add(compare_main_effects(design).difference, as_seen[1] - as_seen[0])
+        kept = 100 * np.mean(left.hits, axis=0)[:2] if left.hits else (np.nan, np.nan)
+        yield f"| {seeds} | {name} | {ours.cells()} | {kept[0]:.1f} | {kept[1]:.1f} |"
 
 
 def holes() -> Iterator[str]:
@@ -197,7 +212,7 @@ def small() -> Iterator[str]:
 def images() -> Iterator[str]:
     """Yield rows for truths over all images, of which some were tested."""
     yield from head("seeds", "images", "truth", *OURS, "these images: difference", "criterion",
-                    "fine-tuning", "false", "width")  # fmt: skip
+                    "fine-tuning", "false", "refused", "width")  # fmt: skip
     truths = {"equal": (0.06, 0.06, 0.02), "criterion absent": (0.0, 0.08, 0.02)}
     for seeds, many, name in itertools.product(SEEDS, (50, 360, 1000), truths):
         rng, ours, these = np.random.default_rng(seeds), Count(), Count()
@@ -252,14 +267,15 @@ def stopping() -> Iterator[str]:
                 seeds = seeds_for(rule, seeds, width)
             ours.add(found, true[1] - true[0])
             used.append(seeds)
-        cover, false, _ = 100 * np.mean(ours.hits, axis=0)
+        cover, false = 100 * np.mean(ours.hits, axis=0)[:2]
         yield f"| {half_width:.2f} | {name} | {cover:.1f} | {false:.1f} | {np.mean(used):.1f} |"
 
 
-OURS = ("difference", "criterion", "fine-tuning", "false verdicts", "width")
+OURS = ("difference", "criterion", "fine-tuning", "false verdicts", "refused", "width")
 """Percentages of sweeps whose intervals cover, and the mean width of the difference's in points."""
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "settings": settings, "holes": holes, "small": small, "images": images, "ranks": ranks,
+    "settings": settings, "siblings": siblings, "losses": losses, "collapses": collapses,
+    "holes": holes, "small": small, "images": images, "ranks": ranks,
     "stopping": stopping,
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ import pytest
 import results
 from results.statistics.design.design import make_design
 from results.statistics.verdict.confounds import duplicates
+from results.statistics.verdict.strikes import strikes
 
 from test_analysis import sweep
 
@@ -211,8 +212,28 @@ def test_a_level_that_fails_at_one_seed_is_named() -> None:
     trials.loc[(trials["criterion"] == "lamp") & (trials["seed"] == 2), METRIC] -= 0.3
     found = results.verdict(trials)
     assert found.winner == "undecided"
-    assert "criterion lamp falls by" in found.robustness.replace("Criterion", "criterion")
-    assert "at seed 2 alone" in found.robustness
+    assert "criterion lamp falls by 30 points at seed 2 alone, and 4 seeds" in found.sentence
+    assert found.unstable == ("criterion lamp falls by 30 points at seed 2 alone",)
+
+
+def test_a_collapse_seen_often_enough_is_no_refusal() -> None:
+    trials = sweep(seeds=10, noise=0.005)
+    trials.loc[(trials["criterion"] == "lamp") & (trials["seed"] < 5), METRIC] -= 0.3
+    found = results.verdict(trials)
+    assert not found.refusals
+    assert found.unstable == ("criterion lamp falls by 30 points at 5 of 10 seeds",)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_noise_is_seldom_taken_for_a_collapse(seeds: int) -> None:
+    found = 0
+    for seed in range(40):
+        noise = np.random.default_rng(seed).normal(0, 0.06, (3, seeds))
+        trials = sweep(seeds=seeds, noise=0.02, seed=seed)
+        at = trials["criterion"].map({"l1": 0, "lamp": 1, "random": 2}), trials["seed"]
+        trials[METRIC] += noise[at]
+        found += len(strikes(make_design(trials, METRIC), "criterion"))
+    assert found <= 3
 
 
 def test_three_seeds_half_of_whose_trials_are_missing_carry_no_verdict() -> None:

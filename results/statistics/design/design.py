@@ -21,6 +21,8 @@ MOST_MISSING = 0.5
 """A seed that lacks a larger share of the cells that were run is left out, not filled in."""
 MOST_HOLES = 0.5
 """Levels are left out until no larger share of the cells is missing at every seed."""
+FEWEST = 2
+"""Trials a cell, on average, with fewer of which intervals cover too seldom."""
 GAIN = "gain_"
 """What a derived metric begins with: fine-tuned less pruned, as in ``gain_pgd_20``."""
 
@@ -64,6 +66,16 @@ class Design:
         levels = list(self.levels)
         levels[axis] = tuple(self.levels[axis][i] for i in keep)
         return replace(self, levels=tuple(levels), values=np.take(self.values, keep, axis))
+
+
+def too_few(design: Design) -> str:
+    """Say that so few of the trials are there that the seeds carry nothing; or nothing."""
+    if design.each >= FEWEST:
+        return ""
+    return (
+        f"{len(design.seeds)} seeds do not carry one with {design.each:.1f} trials a cell, "
+        f"where {FEWEST} are needed"
+    )
 
 
 def varying_factors(trials: pd.DataFrame) -> list[str]:

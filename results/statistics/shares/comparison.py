@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from results.errors import AnalysisError
-from results.statistics.design.design import Design, make_design
+from results.statistics.design.design import Design, make_design, too_few
 from results.statistics.design.intervals import NO_ESTIMATE, Estimate
 from results.statistics.shares.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.shares.images import Pictures, image_scatter
@@ -40,7 +40,7 @@ def compare_main_effects(
     pair: tuple[str, str] = PAIR,
     pictures: Pictures | None = None,
 ) -> Comparison:
-    """Compare the shares of two main effects.
+    """Compare the shares of two main effects; undecided with too few trials a cell.
 
     Args:
         design: the metric over cells and seeds.
@@ -66,8 +66,14 @@ def compare_main_effects(
     images = image_scatter(design, pictures, pair) if pictures is not None else None
     between_cells(total, float(images.noise.sum()) if images else 0.0)
     gap, *shares = compared_shares(both, total, images, confidence, design.degrees)
-    winner = pair[0] if gap.low > 0 else pair[1] if gap.high < 0 else UNDECIDED
-    return Comparison(winner, gap, dict(zip(pair, shares, strict=True)))
+    return Comparison(larger(gap, design, pair), gap, dict(zip(pair, shares, strict=True)))
+
+
+def larger(gap: Estimate, design: Design, pair: tuple[str, str] = PAIR) -> str:
+    """Return which of two the interval of the first less the second says is larger, if any."""
+    if too_few(design) or gap.low <= 0 <= gap.high or not gap.low <= gap.high:
+        return UNDECIDED
+    return pair[0] if gap.low > 0 else pair[1]
 
 
 def carried(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -12,7 +10,7 @@ from results.statistics.design.design import Array, Design, make_design
 from results.statistics.design.intervals import Estimate, mean_estimate
 from results.statistics.design.share_parts import Term, variances
 from results.statistics.levels.effects import by_level
-from results.statistics.shares.comparison import PAIR, UNDECIDED
+from results.statistics.shares.comparison import PAIR, larger
 from results.statistics.shares.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.shares.share_intervals import compared_shares, share_interval
 
@@ -59,7 +57,8 @@ def estimands_of(design: Design, confidence: float = 0.95) -> pd.DataFrame:
         both = [lost(by_level(design, factor)) for factor in PAIR]
         gap = mean_estimate(both[0] - both[1], confidence, design.degrees)
         rows.append((name, "accuracy points", float(both[0].mean()), float(both[1].mean()), gap))
-    return pd.DataFrame([(*row[:4], *row[4], _winner(row[4])) for row in rows], columns=COLUMNS)
+    found = [(*row[:4], *row[4], larger(row[4], design)) for row in rows]
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def shapley_shares(
@@ -112,7 +111,3 @@ def _to_worst(levels: Array) -> Array:
 
 def _others(levels: Array, seed: int) -> Array:
     return np.asarray(np.delete(levels, seed, axis=1).mean(axis=1))
-
-
-def _winner(gap: Estimate, names: Sequence[str] = PAIR) -> str:
-    return names[0] if gap.low > 0 else names[1] if gap.high < 0 else UNDECIDED

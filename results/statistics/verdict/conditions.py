@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from results.statistics.design.design import Design
-from results.statistics.design.words import listed, number, percent, term_name
+from results.statistics.design.words import listed, number, percent
 
 MOST_NAMED = 8
 """More levels than this are counted, not named."""
@@ -109,26 +109,3 @@ def _repeated(trials: pd.DataFrame) -> str:
         f" All seeds{some} start from one checkpoint: they repeat what follows it, pruning and "
         "fine-tuning, and not its own training, whose chance no interval here covers."
     )
-
-
-def spread_out(design: Design, factor: str) -> list[str]:
-    """Say which levels fall or rise far at single seeds: few seeds carry little of such."""
-    from results.statistics.levels.effects import by_level
-
-    levels = by_level(design, factor)
-    apart = levels - pd.DataFrame(levels).median(axis=1).to_numpy()[:, None]
-    usual = float(pd.Series(abs(apart).ravel()).median())
-    found = []
-    for level, of_seeds in zip(design.levels[design.factors.index(factor)], apart, strict=True):
-        worst = int(abs(of_seeds).argmax())
-        if abs(of_seeds[worst]) > max(FAR * usual, LEAST):
-            way = "falls" if of_seeds[worst] < 0 else "rises"
-            found.append(
-                f"{term_name(factor)} {level} {way} by {number(abs(of_seeds[worst]), 0)} points at "
-                f"seed {design.seeds[worst]} alone"
-            )
-    return found
-
-
-FAR, LEAST = 8.0, 5.0
-"""A level's effect at a seed is named from so many usual deviations, and accuracy points."""

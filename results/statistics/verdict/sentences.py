@@ -207,7 +207,8 @@ class Verdict:
     @property
     def _besides(self) -> list[str]:
         """What else a reader must know of the levels."""
-        said = [f"{one[:1].upper()}{one[1:]}." for one in self.unstable]
+        refused = " ".join(self.refusals)
+        said = [f"{one[:1].upper()}{one[1:]}." for one in self.unstable if one not in refused]
         for factor, groups in self.alike.items():
             named = listed([" and ".join(group) for group in groups])
             said.append(f"As levels of {term_name(factor)}, {named} are hardly more than one.")

@@ -56,16 +56,13 @@ class Parts:
     difference: float
     low: float
     high: float
+    decided: bool
+    """Whether the largest part is larger than the next by more than its uncertainty."""
     seeds: int
     cells: int
     notes: tuple[str, ...]
     table: pd.DataFrame
     """The whole decomposition, as `results.decompose` returns it."""
-
-    @property
-    def decided(self) -> bool:
-        """Whether the largest part is larger than the next by more than its uncertainty."""
-        return self.low > 0
 
     @property
     def sentence(self) -> str:
@@ -109,7 +106,8 @@ def parts(
     table = decompose_design(design, block, confidence)
     shares = shares_of(table)
     order = sorted(left, key=lambda name: -shares[name].value)
-    difference = compare_main_effects(design, confidence, (order[0], order[1])).difference
+    comparison = compare_main_effects(design, confidence, (order[0], order[1]))
+    difference = comparison.difference
     shown = [*order, *(["criterion"] if "criterion" in shares else [])]
     mixed = [term for term in shares if ":" in term and set(term.split(":")) <= set(left)]
     return Parts(
@@ -120,6 +118,7 @@ def parts(
         difference=difference.value,
         low=difference.low,
         high=difference.high,
+        decided=comparison.winner == order[0],
         seeds=len(design.seeds),
         cells=design.cells,
         notes=design.notes,

@@ -12,6 +12,7 @@ from results.statistics.design.design import (
     Design,
     make_design,
     metrics_of,
+    too_few,
     varying_factors,
     with_metric,
 )
@@ -36,13 +37,12 @@ from results.statistics.shares.decomposition import (
 from results.statistics.shares.estimands import estimands_of
 from results.statistics.shares.images import pictures_of
 from results.statistics.shares.power import Power, power
-from results.statistics.verdict.conditions import conditions, spread_out
+from results.statistics.verdict.conditions import conditions
 from results.statistics.verdict.confounds import BUDGET, confounded, duplicates
 from results.statistics.verdict.sentences import Verdict
+from results.statistics.verdict.strikes import few, strikes
 
 POPULATIONS = ("images", "these images")
-FEWEST = 2
-"""Trials a cell, on average, with fewer of which intervals cover too seldom."""
 
 
 def verdict(
@@ -83,7 +83,8 @@ def verdict(
     shares = shares_of(decompose_design(design, block, confidence))
     differs = confounded(trials)
     doubts = _readings(trials, metric, block, confidence, comparison.winner)
-    refusals = (*_confounds(differs), *_too_few(design), *doubts)
+    struck = [one for name in PAIR for one in strikes(design, name)]
+    refusals = tuple(filter(None, (*_confounds(differs), too_few(design), few(struck), *doubts)))
     winner = UNDECIDED if refusals else comparison.winner
     without = without_each_level(design, confidence, pictures, alike)
     within = within_each_level(design, confidence, pictures)
@@ -110,7 +111,7 @@ def verdict(
         notes=design.notes,
         refusals=refusals,
         lacking=lacking(trials, metric, [*design.factors, block]),
-        unstable=tuple(text for name in PAIR for text in spread_out(design, name)),
+        unstable=tuple(map(str, struck)),
         alike=alike,
         differs=differs,
         without=without,
@@ -140,15 +141,6 @@ def _confounds(differs: dict[str, str]) -> Iterator[str]:
     spent = [f"{name} ({differs[name]})" for name in BUDGET if name in differs]
     if spent:
         yield f"criteria differ in {listed(spent)} where all else is equal"
-
-
-def _too_few(design: Design) -> Iterator[str]:
-    """Say that so few of the trials are there that the seeds do not carry a verdict."""
-    if design.each < FEWEST:
-        yield (
-            f"{len(design.seeds)} seeds do not carry one with {design.each:.1f} trials a cell, "
-            f"where {FEWEST} are needed"
-        )
 
 
 def _readings(
