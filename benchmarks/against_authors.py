@@ -24,12 +24,13 @@ from authors.hydra import hydra
 from authors.loops import attacks, averages
 from authors.mad import mad
 from authors.objectives import ard, awp, mart, trades
-from authors.scores import filters, grasp, groups, synflow, taylor
+from authors.scores import filters, grasp, groups, snip, synflow, taylor
 
 COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "corruptions": corruptions, "trades": trades, "mart": mart, "awp": awp, "ard": ard,
     "attacks": attacks, "averages": averages, "grasp": grasp, "hydra": hydra, "harp": harp,
-    "mad": mad, "filters": filters, "groups": groups, "taylor": taylor, "synflow": synflow,
+    "mad": mad, "filters": filters, "groups": groups, "taylor": taylor, "snip": snip,
+    "synflow": synflow,
     "lamp": lamp, "erk": erk, "autoattack": autoattack, "autoattack-parts": parts,
     "simple-attacks": simple, "carlini-wagner": carlini_wagner,
     "rigl": rigl, "flying-bird": flying_bird,

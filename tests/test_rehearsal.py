@@ -13,6 +13,7 @@ from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
 from prune_core.models.folding import Twin
 from prune_core.pruning.rehearsal import Rehearsal, rehearse
+from prune_core.specs.recipes import Compute
 from prune_core.specs.stages import Pruned
 
 import outside
@@ -64,6 +65,18 @@ class Viewed(nn.Module):
         maps = torch.relu(self.norm(self.first(images)))
         logits: Tensor = self.fc(maps.view(maps.size(0), -1))
         return logits
+
+
+def test_a_network_that_flattens_by_view_cannot_be_trained_channels_last(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside, "layer_scaled", Viewed)
+    plain = asked("channel")
+    dense = plain.dense.model_copy(update={"compute": Compute(channels_last=True)})
+    last = plain.model_copy(update={"network": dense})
+    found = rehearse("outside:layer_scaled", digits.shape, digits.classes, [plain, last]).faults
+    assert len(found) == 1
+    assert "cannot be trained with compute.channels_last: true: RuntimeError: view" in found[0]
 
 
 def test_a_network_that_flattens_by_view_has_a_twin(digits: Dataset) -> None:

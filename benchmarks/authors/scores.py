@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from scipy.stats import spearmanr
@@ -30,6 +31,7 @@ from prune_core.specs.settings import Calibration, Dataset
 from prune_core.specs.stages import Dense, Scores
 from prune_core.training import loop as training
 
+NUMPY = "import torch\nimport numpy as np\n"
 STAGE = Dense(
     dataset=Dataset(name="digits"), architecture="resnet8", threat=None, seed=0,
     training=Training(objective="standard", epochs=3, lr=0.05).resolved(),
@@ -104,18 +106,37 @@ def grasp(originals: Path) -> Iterator[Row]:
         yield f"{name}: weights of theirs (temperature 200) kept too", f"{both:.3f}"
 
 
-def synflow(originals: Path) -> Iterator[Row]:
-    """Weights kept by ours and by theirs, in 100 rounds and in one, as built and trained."""
+def _pruners(originals: Path) -> tuple[ModuleType, ModuleType]:
+    """Return Synaptic-Flow's pruners, and its layers, which have masks."""
     folder = originals / "Synaptic-Flow"
-    imports = "import torch\nimport numpy as np\n"
-    pruners = functions_of(folder / "Pruners" / "pruners.py", imports, {})
     layers = functions_of(
         folder / "Layers" / "layers.py",
         "import torch\nimport torch.nn as nn\nfrom torch.nn import functional as F, init\n"
         "from torch.nn.parameter import Parameter\nfrom torch.nn.modules.utils import _pair",
         {},
     )
-    prune = functions_of(folder / "prune.py", imports + "tqdm = list", {})
+    return functions_of(folder / "Pruners" / "pruners.py", NUMPY, {}), layers
+
+
+def _masked(
+    network: nn.Module, modules: list[PrunableModule], layers: ModuleType
+) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """Return a copy whose layers are theirs, and the masks and weights of its modules."""
+    masked, pairs = copy.deepcopy(network), []
+    for module in modules:
+        layer = masked.get_submodule(module.name)
+        layer.__class__ = getattr(layers, type(layer).__name__)
+        layer.register_buffer("weight_mask", torch.ones_like(layer.weight))
+        if layer.bias is not None:
+            layer.register_buffer("bias_mask", torch.ones_like(layer.bias))
+        pairs.append((layer.weight_mask, layer.weight))
+    return masked, pairs
+
+
+def synflow(originals: Path) -> Iterator[Row]:
+    """Weights kept by ours and by theirs, in 100 rounds and in one, as built and trained."""
+    pruners, layers = _pruners(originals)
+    prune = functions_of(originals / "Synaptic-Flow" / "prune.py", NUMPY + "tqdm = list", {})
     for trained in (False, True):
         network = built(trained)
         modules = modules_of(network, "weight")
@@ -123,15 +144,7 @@ def synflow(originals: Path) -> Iterator[Row]:
         weights = sum(module.units for module in modules)
         for sparsity in (0.9, 0.95, 0.99):
             for rounds in (100, 1):
-                masked = copy.deepcopy(network)
-                pairs = []
-                for module in modules:
-                    layer = masked.get_submodule(module.name)
-                    layer.__class__ = getattr(layers, type(layer).__name__)
-                    layer.register_buffer("weight_mask", torch.ones_like(layer.weight))
-                    if layer.bias is not None:
-                        layer.register_buffer("bias_mask", torch.ones_like(layer.bias))
-                    pairs.append((layer.weight_mask, layer.weight))
+                masked, pairs = _masked(network, modules, layers)
                 images = [(torch.ones(1, *digits().shape), None)]
                 prune.prune_loop(
                     masked, None, pruners.SynFlow(pairs), images, CPU, 1 - sparsity, "exponential",
@@ -146,6 +159,25 @@ def synflow(originals: Path) -> Iterator[Row]:
                 )
                 what = "trained" if trained else "as built"
                 yield f"{name}, {what}, {sparsity:.0%}: weights of theirs kept too", f"{both:.4f}"
+
+
+def snip(originals: Path) -> Iterator[Row]:
+    """Single weights scored by Synaptic-Flow's SNIP, which is Lee et al.'s formula in torch."""
+    pruners, layers = _pruners(originals)
+    network, calibration = built(), Calibration()
+    modules = modules_of(network, "weight")
+    stage = Scores(network=STAGE, criterion="snip", unit="weight", calibration=calibration)
+    masked, pairs = _masked(network, modules, layers)
+    pruner = pruners.SNIP(pairs)
+    batches = Signals(network, digits(), modules, stage).batches
+    pruner.score(masked, F.cross_entropy, batches, CPU)
+    found = scored(network, "snip", "weight", calibration=calibration)
+    whole = torch.cat([found[module.name] for module in modules])
+    theirs = torch.cat([pruner.scores[id(weight)].flatten() for _, weight in pairs])
+    furthest = float((whole / whole.sum() - theirs).abs().max() / theirs.max())
+    yield "snip: largest difference, as a share of the highest score", f"{furthest:.1e}"
+    kept = theirs >= theirs.topk(len(theirs) // 10).values[-1]
+    yield "snip, 90 %: weights of theirs kept too", f"{share_of_theirs(whole, kept):.4f}"
 
 
 def taylor(originals: Path) -> Iterator[Row]:

@@ -61,12 +61,14 @@ def rehearse(
         prunings: What is asked of it; dense networks and scores are not looked at.
     """
     asked: dict[str, dict[tuple[object, ...], Pruned]] = {}
+    last = False
     for stage in prunings:
+        last |= stage.dense.compute.channels_last
         budget = (stage.sparsity, stage.budget, stage.min_keep, _spares_outputs(stage))
         asked.setdefault(stage.granularity, {})[budget] = stage
     stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
-    network = _Network(architecture, shape, classes, "cpu")
-    on_meta = _Network(architecture, shape, classes, "meta")
+    network = _Network(architecture, shape, classes, "cpu", last)
+    on_meta = _Network(architecture, shape, classes, "meta", last)
     large = on_meta.is_large()
     rehearsal = (on_meta if large else network).rehearsed(stages)
     if large and rehearsal.faults:  # the network's code may need values
@@ -94,6 +96,7 @@ class _Network:
     shape: Shape
     classes: int
     device: str
+    channels_last: bool
 
     def build(self) -> nn.Module:
         even = (0.5,) * self.shape[0]
@@ -155,14 +158,17 @@ class _Network:
         return None
 
     def _training_fault(self, network: nn.Module) -> str | None:
-        network.train()
+        order = torch.channels_last if self.channels_last else torch.contiguous_format
+        network.train().to(memory_format=order)
+        images = torch.zeros(2, *self.shape, device=self.device).contiguous(memory_format=order)
         try:
-            logits = network(torch.zeros(2, *self.shape, device=self.device))
+            logits = network(images)
             if fault := self._fault_of_logits(logits, " in training mode"):
                 return fault
             logits.sum().backward()
         except Exception as error:
-            return f"cannot be trained: {said(error)}"
+            how = " with compute.channels_last: true" if self.channels_last else ""
+            return f"cannot be trained{how}: {said(error)}"
         return None
 
     def _pruning_fault(
