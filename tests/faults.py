@@ -71,7 +71,7 @@ def noticed_by(fault: Fault) -> str | None:
             cwd=folder, env={**os.environ, "PYTHONPATH": folder},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if done.returncode and not failed:
         raise RuntimeError(f"{fault.what}: no test ran\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return failed[0] if failed else None

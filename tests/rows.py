@@ -44,7 +44,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
             "random", "l1", "l2", "fpgm", "group-l1", "group-l2", "group-norm", "group-fpgm",
             "lamp", "bn-scale", "taylor", "hessian", "fisher", "mad", "snip", "grasp",
             "grasp-<k>", "synflow", "synflow-<k>", "hrank", "chip", "apoz", "thinet",
-            "adv-<criterion>", "hydra", "harp", "learned",
+            "adv-<criterion>", "hydra", "s2ap", "harp", "learned",
         )
     },
     "allocations": {

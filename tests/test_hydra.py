@@ -18,9 +18,11 @@ from prune_core.data.datasets import Dataset
 from prune_core.models.folding import Twin, foldable
 from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.prunable.masks import maskable
+from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.stages import Scores
 from prune_core.training import loop as training
 from prune_core.training.hydra import Learner
+from prune_core.training.objectives import Context
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -54,6 +56,25 @@ def test_scores_start_and_are_pruned_by_as_in_the_authors_code(
         # Straight through: the gradient by the weight as it acts, times the weight as it is.
         torch.testing.assert_close(score.grad, (weights[name].grad * weight).abs().flatten()
                                    * (weights[name].grad * weight).sign().flatten())  # fmt: skip
+
+
+def test_s2ap_learns_at_the_scores_that_raise_the_loss_most_nearby(
+    trained: nn.Module, digits: Dataset
+) -> None:
+    gamma, recipe = 0.3, SHORT.model_copy(update={"awp_gamma": 0.3, "awp_warmup": 0.0})
+    learner = learner_of(trained, digits, "weight").train()
+    images, labels = digits.train.batch(slice(0, 50))
+    slow = copy.deepcopy(learner)
+    first = torch.autograd.grad(F.cross_entropy(slow(images), labels), list(slow._scores))
+    with torch.no_grad():
+        steps = [gamma * s.norm() / g.norm() * g for s, g in zip(slow._scores, first, strict=True)]
+        for score, step in zip(slow._scores, steps, strict=True):
+            score.add_(step)
+    F.cross_entropy(slow(images), labels).backward()
+    context = Context(recipe, lambda *_: images)
+    OBJECTIVES.load("awp:standard")(learner, images, labels, context)[0].backward()
+    for mine, other in zip(learner._scores, slow._scores, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
 
 
 @pytest.mark.parametrize("unit", ["weight", "channel"])

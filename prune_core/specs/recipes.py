@@ -162,6 +162,12 @@ class ScoreTraining(Training):
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
 
 
+class S2apTraining(ScoreTraining):
+    """How scores are trained at perturbed scores: HYDRA's recipe with AWP where nothing is said."""
+
+    objective: ObjectiveName = "awp:trades"
+
+
 class HarpTraining(ScoreTraining):
     """How scores and shares are trained: HARP's authors' recipe where nothing is said."""
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec, absolute
 from prune_core.specs.keys import file_digest
 from prune_core.specs.plain_yaml import YamlError, read_yaml
-from prune_core.specs.recipes import HarpTraining, ScoreTraining, Training
+from prune_core.specs.recipes import HarpTraining, S2apTraining, ScoreTraining, Training
 from prune_core.specs.registry import ATTACKS, DATASETS
 
 
@@ -152,6 +152,7 @@ class PruningRules(Spec):
     )
     calibration: Calibration = Calibration()
     hydra: ScoreTraining = ScoreTraining()
+    s2ap: S2apTraining = S2apTraining()
     harp: HarpTraining = HarpTraining()
     ratios: Annotated[
         dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
@@ -164,7 +165,7 @@ class PruningRules(Spec):
     @cached_property
     def score_trainings(self) -> dict[str, Training]:
         """How scores are trained, by what a criterion needs, every default written out."""
-        recipes = {"hydra": self.hydra, "harp": self.harp}
+        recipes = {"hydra": self.hydra, "s2ap": self.s2ap, "harp": self.harp}
         return {name: Training(**each.model_dump()).resolved() for name, each in recipes.items()}
 
 

@@ -30,7 +30,12 @@ from prune_core.pruning.prunable import masks
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES, method
 from prune_core.training.training_attack import AttackFunction
-from prune_core.training.weight_perturbation import AttackMemory, AtWeights, perturbation
+from prune_core.training.weight_perturbation import (
+    AttackMemory,
+    AtWeights,
+    perturbation,
+    perturbed_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -187,9 +192,10 @@ def awp(
 
     The perturbation of a layer is as long as gamma times the norm of its weights. As in the
     authors' code, images are attacked once, at the weights as they are; only parameters that are
-    called a weight and are no vector are perturbed; and the pass that computes the perturbation
-    does not change BatchNorm's statistics. The defaults are the authors' for adversarial training;
-    `trades` has theirs for TRADES, which perturbs from the 10th of 200 epochs on.
+    called a weight and are no vector are perturbed, or the scores where these are trained; and the
+    pass that computes the perturbation does not change BatchNorm's statistics. The defaults are
+    the authors' for adversarial training; `trades` has theirs for TRADES, which perturbs from the
+    10th of 200 epochs on.
     """
     inner = OBJECTIVES.load(objective)
     if context.progress < context.setting("awp_warmup"):
@@ -199,11 +205,7 @@ def awp(
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     at_weights = AtWeights(network, buffers)
     loss, _ = inner(at_weights, images, labels, replace(context, training_attack=memory.record))
-    weights = {
-        name: parameter
-        for name, parameter in network.named_parameters()
-        if parameter.requires_grad and parameter.dim() > 1 and "weight" in name
-    }
+    weights = perturbed_parameters(network)
     gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     kept = {
         f"{name}.weight": masks.mask_of(layer)

@@ -14,6 +14,16 @@ from torch.func import functional_call
 from prune_core.training.training_attack import AttackFunction
 
 
+def perturbed_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return what is perturbed, by name: weights that are no vector, or scores that are trained."""
+    return {
+        name: parameter
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+        and (name.startswith("_scores.") or (parameter.dim() > 1 and "weight" in name))
+    }
+
+
 def perturbation(weight: Tensor, gradient: Tensor, mask: Tensor | None, gamma: float) -> Tensor:
     """Return the step of a layer's weights that raises the loss most.
 

@@ -1,9 +1,8 @@
 """Criteria by name: scores that say which units matter least.
 
 A criterion is a function ``(layer) -> scores [units]``; units with the lowest scores go first. It
-gets one layer of a module at a time; `prune_core.pruning.scores.scoring.score` averages over
-layers. A unit is a channel or a single weight; for weights each row of `Layer.weight` has one
-number.
+gets one layer of a module at a time; `scoring.score` averages over layers. A unit is a channel or a
+single weight; for weights each row of `Layer.weight` has one number.
 
 Its ``needs`` say what it reads and which layers it gets:
 
@@ -13,11 +12,11 @@ Its ``needs`` say what it reads and which layers it gets:
 - ``gradients``, ``learned``: training images and layers that make or read channels.
 - ``trained:NAME``: scores that were trained before, by the recipe ``pruning.NAME``.
 - ``maps``: feature maps of normalised channels.
-- ``inputs``: the inputs of the layers that read channels.
+- ``inputs``: those of layers that read channels.
 - ``threat``: its images are adversarial. ``sparsity``: it knows the target.
 
-Its ``traits``: ``comparable`` (scores of all modules are of one scale: ``global`` may rank them
-together), ``summed`` (over the layers of a module, not averaged), ``channels`` (for these alone).
+``traits``: ``comparable`` (scores of all modules are of one scale: ``global`` may rank them),
+``summed`` (over the layers of a module, not averaged), ``channels`` (for these alone).
 """
 
 from __future__ import annotations
@@ -258,8 +257,7 @@ def apoz(layer: Layer) -> Tensor:
 def thinet(layer: Layer) -> Tensor:
     """The order of greedy removal, which changes the outputs of the next layer least.
 
-    The paper's eq. 6, as a share of the channels; its least-squares rescaling of what is left is
-    not done, since fine-tuning is a factor of its own here.
+    The paper's eq. 6, as a share of the channels, without its rescaling of what is left.
     """
     return greedy_order(layer.inputs.double())
 
@@ -274,6 +272,7 @@ def adversarial(layer: Layer, criterion: str) -> Tensor:
 @method(
     "hydra", source="Sehwag et al., 2020 (arXiv 2002.10509)", needs=("trained:hydra", "sparsity")
 )
+@method("s2ap", source="Piras et al., 2025 (arXiv 2510.18381)", needs=("trained:s2ap", "sparsity"))
 @method(
     "harp", source="Zhao and Wressnegger, 2023 (arXiv 2212.14618)",
     needs=("trained:harp", "sparsity"), traits=("comparable",),
@@ -281,7 +280,8 @@ def adversarial(layer: Layer, criterion: str) -> Tensor:
 def trained(layer: Layer) -> Tensor:
     """A score trained for epochs of the whole training set on the loss of the pruned network.
 
-    The recipes ``pruning.hydra`` and ``pruning.harp`` are the authors' where they are left out.
+    The recipes ``pruning.hydra`` and ``pruning.harp`` are the authors' where they are left out;
+    ``pruning.s2ap`` is HYDRA's with AWP of the scores, whose constants are AWP's and not theirs.
     HARP trains the share of each module too: what it keeps has a score of 1 or more.
     """
     return layer.trained
@@ -295,7 +295,6 @@ def trained(layer: Layer) -> Tensor:
 def learned(layer: Layer) -> Tensor:
     """HYDRA made cheap: 20 passes over the calibration images, in steps scaled to the scores' size.
 
-    Weights frozen, scores start at the weights' norms, the highest of each module are kept at the
-    target sparsity, gradients pass straight through: see `prune_core.pruning.scores.learning`.
+    See `prune_core.pruning.scores.learning`.
     """
     return layer.learned
