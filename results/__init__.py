@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.errors import AnalysisError
+    from results.statistics.levels.average_ranks import average_ranks
     from results.statistics.levels.by_image import compare_outcomes
     from results.statistics.levels.choices import best, curves
     from results.statistics.levels.contrasts import level_means, paired_difference
     from results.statistics.levels.effects import cost_of_choice, level_effects
     from results.statistics.levels.pairwise import compare_levels
     from results.statistics.levels.pareto import pareto_front
+    from results.statistics.levels.profiles import performance_profile
     from results.statistics.levels.ranks import before_and_after, rank_agreement, rank_flow
+    from results.statistics.levels.tries import expected_best
+    from results.statistics.levels.unit_agreement import unit_agreement
     from results.statistics.shares.decomposition import decompose
     from results.statistics.shares.estimands import estimands, shapley_shares
     from results.statistics.verdict.sentences import Verdict
@@ -33,6 +37,7 @@ _MODULES = {
     "AnalysisError": "errors",
     "Loaded": "tables.load",
     "Verdict": "statistics.verdict.sentences",
+    "average_ranks": "statistics.levels.average_ranks",
     "before_and_after": "statistics.levels.ranks",
     "best": "statistics.levels.choices",
     "compare_levels": "statistics.levels.pairwise",
@@ -41,15 +46,18 @@ _MODULES = {
     "curves": "statistics.levels.choices",
     "decompose": "statistics.shares.decomposition",
     "estimands": "statistics.shares.estimands",
+    "expected_best": "statistics.levels.tries",
     "level_effects": "statistics.levels.effects",
     "level_means": "statistics.levels.contrasts",
     "load": "tables.load",
     "paired_difference": "statistics.levels.contrasts",
     "pareto_front": "statistics.levels.pareto",
     "parts": "statistics.verdict.subfactors",
+    "performance_profile": "statistics.levels.profiles",
     "rank_agreement": "statistics.levels.ranks",
     "rank_flow": "statistics.levels.ranks",
     "shapley_shares": "statistics.shares.estimands",
+    "unit_agreement": "statistics.levels.unit_agreement",
     "verdict": "statistics.verdict.verdict",
 }
 
@@ -57,6 +65,7 @@ __all__ = [
     "AnalysisError",
     "Loaded",
     "Verdict",
+    "average_ranks",
     "before_and_after",
     "best",
     "compare_levels",
@@ -65,15 +74,18 @@ __all__ = [
     "curves",
     "decompose",
     "estimands",
+    "expected_best",
     "level_effects",
     "level_means",
     "load",
     "paired_difference",
     "pareto_front",
     "parts",
+    "performance_profile",
     "rank_agreement",
     "rank_flow",
     "shapley_shares",
+    "unit_agreement",
     "verdict",
 ]
 

@@ -64,7 +64,8 @@ def simulated(seeds: int = 3, root: str = "memory://simulated") -> Loaded:
     })  # fmt: skip
     modules = pd.DataFrame([
         {"network": network, "module": f"conv{i}", "position": i, "mrs": 0.1 * (i + 1),
-         "ratio": 0.4 + 0.1 * i, "width_before": 16, "width_after": 16 * (0.6 - 0.1 * i)}
+         "ratio": 0.4 + 0.1 * i, "width_before": 16, "width_after": 16 * (0.6 - 0.1 * i),
+         "kept": np.packbits(rng.random(16) < 0.6 - 0.1 * i).tobytes()}
         for network in trials["pruned_network"].unique() for i in range(3)
     ])  # fmt: skip
     # What is read when it is first asked for is there already.

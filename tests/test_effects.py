@@ -101,6 +101,15 @@ def test_rank_agreement_is_the_mean_of_kendalls_tau(trials: pd.DataFrame) -> Non
     assert rank_agreement(exact(trials), METRIC)["tau"].tolist() == pytest.approx([1] * 5)
 
 
+def test_ranks_of_one_seed_with_cells_missing_need_no_warning(trials: pd.DataFrame) -> None:
+    one = trials[trials["seed"] == 0]
+    holed = one[(one["criterion"] != "random") | (one["allocation"] != "mrs")]
+    found = rank_agreement(holed, METRIC).set_index("factor")
+    assert np.isnan(found.loc["allocation", "tau"])
+    assert found.loc["sparsity", "tau"] == pytest.approx(1)
+    assert len(rank_agreement(one.sample(frac=0.5, random_state=0), METRIC))
+
+
 def test_rank_flow_leaves_out_what_does_nothing(trials: pd.DataFrame) -> None:
     found = rank_flow(trials, METRIC)
     assert list(dict.fromkeys(found["step"])) == ["before", "pgd", "standard"]

@@ -81,6 +81,8 @@ def test_tables_of_modules_and_epochs(done: Path) -> None:
     loaded = results.load(str(done), sweep="tiny")
     assert loaded.modules.groupby("network").size().tolist() == [6] * 4
     assert (loaded.modules["ratio"] > 0).all()
+    for kept, width in loaded.modules[["kept", "width_after"]].to_numpy():
+        assert int.from_bytes(kept).bit_count() == width
     epochs = loaded.epochs.groupby(["stage", "network"])["epoch"].agg(list)
     assert epochs["dense"].tolist() == [[1, 2]] * 2
     assert epochs["finetuned"].tolist() == [[1, 2]] * 4

@@ -149,7 +149,8 @@ class Materializer:
             structure = pruning.compose(self.pruning_facts(past)["structure"], structure)
         facts = {**asdict(report), "kept_units": pruning.digest(network, structure)}
         self._save(stage, network, structure, report=facts)
-        self.tables.write("modules", stage.key, rows.module_rows(stage, facts["modules"]))
+        cut = rows.module_rows(stage, facts["modules"], structure)
+        self.tables.write("modules", stage.key, cut)
         return network
 
     def _finetuned(self, stage: Finetuned) -> nn.Module:

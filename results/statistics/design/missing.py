@@ -9,7 +9,9 @@ more was predicted, the more so. So the same fit is made of pure noise, missing 
 the seeds' deviations from their mean are stretched until their scatter is the error that their mean
 then has, as in the same noise whole: of main effects by one factor, of interactions by another. The
 degrees of freedom are those of that scatter (Satterthwaite, 1946): fewer than seeds less one where
-some seeds say less than others.
+some seeds say less than others. They are taken for fewer still, by the root of the share of trials
+that was run: between all of them, which are left of noise that all trials of a seed share, and that
+share of them, which is left of each trial's own.
 """
 
 from __future__ import annotations
@@ -56,6 +58,10 @@ def completed(values: Array) -> Completed:
     """
     there = ~np.isnan(values)
     fitted = _fitted(np.where(there, values, 0.0)[None], there, PRECISE)[0]
+    holes = excluded(np.asarray(there.any(axis=-1)))
+    if values.shape[-1] == 1:  # no scatter
+        fitted[holes] = np.nan
+        return Completed(fitted, 0.0)
     count = int(np.clip(MOST_PROBED // values.size, 2, PROBES))
     noise = np.random.default_rng(0).standard_normal((count, *values.shape))
     short = _shortfall(_fitted(noise * there, there, ROUGH)) / _shortfall(noise)
@@ -64,8 +70,9 @@ def completed(values: Array) -> Completed:
     apart = fitted - mean
     of_main = _main(apart[None])[0]
     stretched = mean + main * of_main + rest * (apart - of_main)
-    stretched[excluded(np.asarray(there.any(axis=-1)))] = np.nan
-    return Completed(stretched, float(short[2] * (values.shape[-1] - 1)))
+    stretched[holes] = np.nan
+    present = np.sqrt(there[~holes].mean())
+    return Completed(stretched, float(present * short[2] * (values.shape[-1] - 1)))
 
 
 def excluded(run: NDArray[np.bool_]) -> NDArray[np.bool_]:

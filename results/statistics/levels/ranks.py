@@ -168,7 +168,9 @@ def _two_way(values: Array, axis: int, other: int) -> Array:
     flat = moved.reshape(*moved.shape[:2], -1, moved.shape[-1])
     # Every ranking is of the same cells: those that all levels of ``axis`` have.
     whole = ~np.isnan(flat).any(axis=(0, 3), keepdims=True)
-    return np.asarray(np.nanmean(np.where(whole, flat, np.nan), axis=2))
+    count = whole.sum(axis=2)  # none where no such cell is there
+    total = np.where(whole, flat, 0.0).sum(axis=2)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def _mean_tau(table: Array) -> float:

@@ -27,6 +27,7 @@ from results.statistics.shares.comparison import (
     within_each_level,
     without_each_level,
 )
+from results.statistics.shares.compute import matched
 from results.statistics.shares.decomposition import (
     decompose_design,
     interaction_share,
@@ -116,7 +117,7 @@ def verdict(
         differs=differs,
         without=without,
         within=within,
-        estimands=estimands_of(design, confidence),
+        estimands=estimands_of(design, confidence, matched(trials)),
         power=_power(design, confidence) if comparison.winner == UNDECIDED else None,
         flags=dict(Counter(", ".join(trials.loc[doubtful, "flags"]).split(", ")))
         if doubtful.any()

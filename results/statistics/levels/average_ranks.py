@@ -1,0 +1,56 @@
+"""Average ranks of a factor's levels, and how far apart they must lie: Demsar's diagram."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from results.errors import AnalysisError
+from results.statistics.design.design import make_design
+from results.statistics.design.least_squares import whole
+
+
+def average_ranks(
+    trials: pd.DataFrame,
+    metric: str,
+    of: str = "criterion",
+    block: str = "seed",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Return each level's rank, the mean over all cells of the other factors and over seeds.
+
+    Ranks of one seed depend on each other, so that seeds are the repetitions of Friedman's and of
+    Nemenyi's test, and not cells, as is usual where a row is another data set. Both take ranks to
+    scatter as single ones do; means over many cells scatter less, so that they are careful ones.
+
+    Returns:
+        A row a level, the best first: the level, ``rank`` (1 is the best), ``apart``: the critical
+        difference, by which two ranks must lie apart, ``p`` of Friedman's test that all are alike,
+        ``seeds``.
+
+    Raises:
+        AnalysisError: with fewer than two seeds or three levels.
+
+    Source:
+        Demsar, 2006. Statistical comparisons of classifiers over multiple data sets. JMLR 7.
+    """
+    design = make_design(trials, metric, None, block)
+    levels = design.levels[design.factors.index(of)] if of in design.factors else ()
+    seeds, count = len(design.seeds), len(levels)
+    if seeds < 2 or count < 3:
+        raise AnalysisError(
+            f"average ranks need three levels of {of} and two seeds; there are {count} and {seeds}"
+        )
+    from scipy.stats import chi2, rankdata, studentized_range  # slow to import
+
+    moved = np.moveaxis(whole(design), design.factors.index(of), 0)
+    ranks = rankdata(-moved.reshape(count, -1, seeds), axis=0).mean(axis=1)  # [levels, S]
+    mean = ranks.mean(axis=1)
+    friedman = 12 * seeds / (count * (count + 1)) * ((mean - (count + 1) / 2) ** 2).sum()
+    quantile = studentized_range.ppf(confidence, count, np.inf) / np.sqrt(2)
+    apart = quantile * np.sqrt(count * (count + 1) / (6 * seeds))
+    table = pd.DataFrame({
+        of: levels, "rank": mean, "apart": float(apart),
+        "p": float(chi2.sf(friedman, count - 1)), "seeds": seeds,
+    })  # fmt: skip
+    return table.sort_values("rank", kind="stable", ignore_index=True)
