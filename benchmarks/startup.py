@@ -5,6 +5,7 @@ Run: python benchmarks/startup.py
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -21,29 +22,39 @@ STATEMENTS = {
     "import results": "import results",
     "import mrsweep": "import mrsweep",
     "import torch, ray (not loaded by any of these)": "import torch, ray",
+    "what a worker imports": "import orchestrator.worker.materialize",
+    "torch with a first optimizer, and pandas": (
+        "import pandas, torch; torch.optim.SGD([torch.zeros(1)])"
+    ),
 }
 
 
-def seconds(what: str) -> float:
-    """Return the median wall time of a fresh process."""
+def measured(what: str) -> tuple[float, float, float]:
+    """Return the median wall time and CPU time of a fresh process, in s, and its peak, in MB."""
     command = [sys.executable, "-m", "orchestrator", *what.split()]
     if what.startswith(("pass", "import")):
         command = [sys.executable, "-c", what]
-    times = []
+    times, cpu, peaks = [], [], []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        cpu.append(usage.ru_utime + usage.ru_stime)
+        peaks.append(usage.ru_maxrss / 1024)
+    return statistics.median(times), statistics.median(cpu), max(peaks)
 
 
 def main() -> None:
     """Print the table."""
-    print(f"| what | median of {REPEATS}, s | times an empty Python |\n| --- | --- | --- |")
-    base = seconds("pass")
+    print(f"| what | wall time, median of {REPEATS}, s | CPU, s | peak, MB |")
+    print("| --- | --- | --- | --- |")
     for name, what in STATEMENTS.items():
-        took = seconds(what)
-        print(f"| `{name}` | {took:.2f} | {took / base:.0f} |")
+        wall, cpu, peak = measured(what)
+        print(f"| `{name}` | {wall:.2f} | {cpu:.2f} | {peak:.0f} |")
 
 
 if __name__ == "__main__":

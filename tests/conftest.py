@@ -34,7 +34,7 @@ settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
 
 CPU = torch.device("cpu")
-assert third_party.timm  # imported before a test imports a tracker, which timm would find
+assert third_party.load_timm()  # imported before a test imports a tracker, which timm would find
 DEMO = Path(__file__).parents[1] / "sweeps" / "demo.yaml"
 THREAT = Threat(eps=0.15)
 SHORT = Training(epochs=1, lr=0.1).resolved()

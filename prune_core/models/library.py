@@ -58,13 +58,13 @@ def timm_network(name: str, shape: tuple[int, int, int], classes: int, **options
     Raises:
         ValueError: If timm has no network of this name.
     """
-    from prune_core.models.third_party import timm
+    from prune_core.models.third_party import load_timm
 
     if fault := check_name(f"timm:{name}"):
         raise ValueError(fault)
     if _has_parameter(_class_of(name), "img_size"):
         options = {"img_size": shape[1:], **options}
-    network: nn.Module = timm.create_model(
+    network: nn.Module = load_timm().create_model(
         name, pretrained=False, num_classes=classes, in_chans=shape[0], **options
     )
     return fit_stem(network, shape)
@@ -77,9 +77,9 @@ def check_name(architecture: str) -> str | None:
     """
     library, _, name = architecture.partition(":")
     if library == "timm":
-        from prune_core.models.third_party import timm
+        from prune_core.models.third_party import load_timm
 
-        known = timm.list_models()
+        known = load_timm().list_models()
     elif library == "torchvision":
         from torchvision import models
 
@@ -94,10 +94,10 @@ def check_name(architecture: str) -> str | None:
 
 def _class_of(name: str) -> type[nn.Module]:
     """Return the class of a timm network without allocating its weights."""
-    from prune_core.models.third_party import timm
+    from prune_core.models.third_party import load_timm
 
     with torch.device("meta"):
-        return type(timm.create_model(name, pretrained=False))
+        return type(load_timm().create_model(name, pretrained=False))
 
 
 def _has_parameter(of: type[nn.Module], name: str) -> bool:

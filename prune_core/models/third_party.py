@@ -1,16 +1,22 @@
-"""Libraries that look for a tracker when they are imported, imported without one.
+"""Libraries that import more than is asked of them, imported without it.
 
-timm, and Torch-Pruning by way of it, import wandb where it is installed. That late it takes up to
-15 seconds of every process, and nothing here asks timm to log.
+Torch-Pruning imports timm, and timm wandb, where these are installed: up to 15 seconds of every
+process. Nothing here asks timm to log, and few jobs have a network of timm's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = ["Attention", "timm", "torch_pruning"]
+if TYPE_CHECKING:
+    from timm.layers.attention import Attention
+
+__all__ = ["load_timm", "timm_attention", "torch_pruning", "torch_pruning_graph"]
 
 
 @contextlib.contextmanager
@@ -26,7 +32,18 @@ def _hidden(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-with _hidden("wandb"):
-    import timm
+with _hidden("timm"):
     import torch_pruning
-    from timm.layers.attention import Attention
+    from torch_pruning.dependency import graph as torch_pruning_graph
+
+
+def load_timm() -> ModuleType:
+    """Import timm, where a network of it is asked for: it takes a third of a second and 30 MB."""
+    with _hidden("wandb"):
+        return importlib.import_module("timm")
+
+
+def timm_attention() -> type[Attention] | None:
+    """Return timm's attention layer; None where timm was not imported: no network has it then."""
+    module = sys.modules.get("timm.layers.attention")
+    return None if module is None else module.Attention

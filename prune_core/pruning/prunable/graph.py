@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch_pruning.dependency import graph as of_groups
 
 from prune_core.errors import UnprunableError
 from prune_core.models.state import evaluating
 from prune_core.models.third_party import torch_pruning as tp
+from prune_core.models.third_party import torch_pruning_graph as of_groups
 from prune_core.pruning.prunable.layers import INSTEAD
 
 MOST_LAYERS, MOST_CHANNELS = 5_000, 3_000_000

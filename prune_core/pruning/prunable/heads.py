@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import nn
 
-from prune_core.models.third_party import Attention
+from prune_core.models.third_party import timm_attention
 from prune_core.pruning.prunable.groups import Member, PrunableModule
+
+if TYPE_CHECKING:
+    from timm.layers.attention import Attention
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,11 @@ class Heads:
     @classmethod
     def of(cls, network: nn.Module) -> list[Self]:
         """Return the heads of every plain attention layer, without parts that we do not know."""
+        attention = timm_attention()
         return [
             cls(name, module)
             for name, module in network.named_modules()
-            if type(module) is Attention
+            if type(module) is attention
             and module.gate is None
             and not list(module.norm.children())
         ]
