@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.errors import RequestError
+from orchestrator.sweepfile.editors import json_schema
 from orchestrator.sweepfile.errors import allowed
-from orchestrator.sweepfile.model import Sweep
+from orchestrator.sweepfile.reference import keys_markdown
 from orchestrator.sweepfile.shipped import purpose, shipped_sweeps
 from prune_core.specs.registry import AXES
 from results.tables.schema import tables_markdown
@@ -27,7 +28,7 @@ def list_methods(axis: str, names: bool, console: Console) -> None:
     methods = AXES[axis].methods
     if names:
         for name in methods:
-            print(name)  # noqa: T201 - for scripts: no styling, no wrapping
+            print_plain(name)
         return
     table = _table("name", "what it is", "needs", "source")
     for name, method in methods.items():
@@ -36,10 +37,17 @@ def list_methods(axis: str, names: bool, console: Console) -> None:
     console.print(table, highlight=False)
 
 
-def print_schema(tables: bool) -> None:
-    """Print the JSON Schema of sweep files, or the tables' columns as Markdown."""
-    text = tables_markdown() if tables else json.dumps(Sweep.model_json_schema(), indent=2)
-    print(text)  # noqa: T201 - machine-readable output
+def print_schema(tables: bool, keys: bool) -> None:
+    """Print the JSON Schema of sweep files; or the tables' columns, or their keys, as Markdown."""
+    if tables or keys:
+        print_plain(tables_markdown() if tables else keys_markdown())
+    else:
+        print_plain(json.dumps(json_schema(), indent=2))
+
+
+def print_plain(text: str) -> None:
+    """Print a text that machines read too: no styling, no wrapping."""
+    print(text)  # noqa: T201 - that is what it is for
 
 
 def list_sweeps(console: Console) -> None:

@@ -6,55 +6,38 @@ Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wr
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from orchestrator.cli.options import (
+    Commands,
+    Device,
+    Executor,
+    File,
+    Format,
+    Logger,
+    RetryFailed,
+    StorageRoot,
+    closing,
+    examples,
+)
 from orchestrator.errors import OrchestratorError
 from prune_core import __version__
 from prune_core.errors import PruneCoreError
 from results.errors import ResultsError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Sweeps that decide whether the pruning criterion or the fine-tuning matters more for "
     "robust accuracy. Start with: mrsweep sweeps demo, then mrsweep plan demo.yaml",
+    epilog=closing(),
 )
-
-File = Annotated[Path, typer.Argument(help="The sweep file, such as demo.yaml.")]
-StorageRoot = Annotated[
-    str, typer.Option("--storage", help="Folder or URI that holds artifacts, tables and reports.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials once more.")]
-
-
-class Executor(StrEnum):
-    """What runs the jobs."""
-
-    ray = "ray"
-    inline = "inline"
-
-
-class Logger(StrEnum):
-    """Trackers that can show done trials."""
-
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-
-
-class Format(StrEnum):
-    """Formats of an export."""
-
-    csv = "csv"
-    json = "json"
-    benchmark = "benchmark"
 
 
 def _print_version(asked: bool) -> None:
@@ -74,7 +57,7 @@ def options(
     del version  # its callback has shown it
 
 
-@app.command()
+@app.command(epilog=examples("sweeps", "sweeps demo"))
 def sweeps(
     name: Annotated[
         str, typer.Argument(help="The sweep file to copy; without it, all are listed.")
@@ -90,7 +73,7 @@ def sweeps(
         list_sweeps(_console())
 
 
-@app.command()
+@app.command(epilog=examples("plan demo.yaml", "plan demo.yaml --storage s3://bucket/runs"))
 def plan(file: File, storage: StorageRoot = "runs") -> None:
     """Show a sweep's cells and shared stages, what is done already, and what the rest costs."""
     from orchestrator.cli.request import open_sweep
@@ -101,7 +84,14 @@ def plan(file: File, storage: StorageRoot = "runs") -> None:
     show_plan(planned, root, survey(planned, root), _console())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "run demo.yaml",
+        "run demo.yaml --workers 2 --storage /scratch/runs",
+        "run cifar10.yaml --address auto --storage s3://bucket/runs",
+        "run demo.yaml --executor inline --device cpu",
+    )
+)
 def run(
     file: File,
     storage: StorageRoot = "runs",
@@ -117,7 +107,7 @@ def run(
     device: Device = "auto",
     retry_failed: RetryFailed = False,
     logger: Annotated[
-        Logger | None, typer.Option(help="Show done trials in this tracker too (optional extra).")
+        Logger | None, typer.Option(help="Show done trials in tensorboard, wandb or mlflow too.")
     ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Append a line of JSON for every event to this file.")
@@ -143,7 +133,7 @@ def run(
     raise typer.Exit(0 if done else 1)
 
 
-@app.command()
+@app.command(epilog=examples("trial demo.yaml --select criterion=l1,sparsity=0.3,seed=0"))
 def trial(
     file: File,
     select: Annotated[
@@ -159,7 +149,7 @@ def trial(
     raise typer.Exit(0 if done else 1)
 
 
-@app.command()
+@app.command(epilog=examples("status demo.yaml"))
 def status(file: File, storage: StorageRoot = "runs") -> None:
     """Show what of a sweep is done, running, failed and left, and how fast it goes."""
     from orchestrator.cli.request import open_sweep
@@ -168,7 +158,7 @@ def status(file: File, storage: StorageRoot = "runs") -> None:
     show_status(*open_sweep(file, storage), _console())
 
 
-@app.command()
+@app.command(epilog=examples("data mine.yaml"))
 def data(file: File) -> None:
     """Tell what a sweep's images are, for the sweep files of machines that do not have them."""
     from orchestrator.cli.request import tell_content
@@ -176,7 +166,11 @@ def data(file: File) -> None:
     tell_content(file, _console())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "report demo.yaml --metric finetuned_pgd_20", "report mine.yaml --compare demo --to page"
+    )
+)
 def report(
     file: File,
     storage: StorageRoot = "runs",
@@ -197,7 +191,7 @@ def report(
     write_report(file, storage, _console(), metric, to, tuple(compare or ()))
 
 
-@app.command("list")
+@app.command("list", epilog=examples("list", "list criteria", "list attacks --names"))
 def list_methods(
     axis: Annotated[str, typer.Argument(help="criteria, architectures, allocations, ...")] = "",
     names: Annotated[bool, typer.Option("--names", help="Bare names, one on each line.")] = False,
@@ -208,19 +202,28 @@ def list_methods(
     catalogue.list_methods(axis, names, _console())
 
 
-@app.command()
+@app.command(epilog=examples("schema > sweep.schema.json", "schema --tables", "schema --keys"))
 def schema(
     tables: Annotated[
         bool, typer.Option("--tables", help="The tables' columns instead, as Markdown.")
     ] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Every key of a sweep file instead, as Markdown.")
+    ] = False,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Every command instead, as Markdown.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of sweep files, for editors."""
-    from orchestrator.cli.catalogue import print_schema
+    from orchestrator.cli import catalogue, reference
 
-    print_schema(tables)
+    if commands:
+        catalogue.print_plain(reference.commands_markdown(typer.main.get_command(app)))
+    else:
+        catalogue.print_schema(tables, keys)
 
 
-@app.command()
+@app.command(epilog=examples("compact --storage runs"))
 def compact(storage: StorageRoot = "runs") -> None:
     """Join the small files of every table into one; sweeps may go on writing meanwhile."""
     from orchestrator.cli import maintenance
@@ -228,7 +231,7 @@ def compact(storage: StorageRoot = "runs") -> None:
     maintenance.compact(storage, _console())
 
 
-@app.command()
+@app.command(epilog=examples("check --storage runs --artifacts"))
 def check(
     storage: StorageRoot = "runs",
     artifacts: Annotated[
@@ -242,7 +245,11 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "export demo.yaml --to trials.csv", "export mine.yaml --to rows.csv --format benchmark"
+    )
+)
 def export(
     file: File,
     to: Annotated[Path, typer.Option(help="The file to write.")],

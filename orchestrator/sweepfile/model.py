@@ -43,6 +43,7 @@ from prune_core.specs.fields import (
     Count,
     CriterionName,
     GranularityName,
+    Images,
     OneOf,
     Share,
     Spec,
@@ -88,8 +89,10 @@ Kept = Annotated[str, OneOf(KEEPABLE)]
 class EvaluationRules(Spec):
     """What every network is measured by, besides clean accuracy."""
 
-    attacks: Annotated[tuple[AttackName, ...], Field(min_length=1), AfterValidator(_distinct)]
-    sanity_images: Count = Field(
+    attacks: Annotated[tuple[AttackName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
+        Field(description="attacks on the test images, each a column of its own, at the threat")
+    )
+    sanity_images: Images = Field(
         64,
         ge=0,
         description="test images that every final network is checked on for false robustness; "
@@ -100,39 +103,58 @@ class EvaluationRules(Spec):
 class Override(Spec):
     """Settings of the cells that match ``where``: ``set: {finetuning.lr: 0.005}``."""
 
-    where: dict[str, Levels] = Field(min_length=1)
-    set: dict[str, Value] = Field(min_length=1)
+    where: dict[str, Levels] = Field(
+        min_length=1, description="factors with one level each, or a list of levels; all must match"
+    )
+    set: dict[str, Value] = Field(
+        min_length=1,
+        description="settings of finetuning, dense, sensitivity and pruning, as section.key",
+    )
 
 
 class Sweep(Spec):
     """A sweep: the cross product of its factors, at every seed."""
 
-    name: Name
-    dataset: Annotated[Dataset, BeforeValidator(short_forms.named)]
+    name: Name = Field(description="what the sweep's folder in storage is called")
+    dataset: Annotated[Dataset, BeforeValidator(short_forms.named)] = Field(
+        description="images; a bare name stands for {name: ...}"
+    )
     architectures: Annotated[
         tuple[ArchitectureName, ...], Field(min_length=1), AfterValidator(_distinct)
-    ]
-    criteria: Annotated[tuple[CriterionName, ...], Field(min_length=1), AfterValidator(_distinct)]
-    sparsities: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_distinct)]
-    budget: Literal["params", "macs"] = "params"
+    ] = Field(description="factor: networks")
+    criteria: Annotated[
+        tuple[CriterionName, ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = Field(description="factor: which units of a module go first")
+    sparsities: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_distinct)] = (
+        Field(description="factor: share of the budget that is removed")
+    )
+    budget: Literal["params", "macs"] = Field(
+        "params", description="what sparsities are of: parameters, or multiply-accumulates"
+    )
     allocations: Annotated[
         tuple[AllocationName, ...], Field(min_length=1), AfterValidator(_distinct)
-    ] = ("uniform",)
+    ] = Field(("uniform",), description="factor: how the budget is spread over modules")
     granularities: Annotated[
         tuple[GranularityName, ...], Field(min_length=1), AfterValidator(_distinct)
-    ] = ("channel",)
+    ] = Field(("channel",), description="factor: what is removed, as a whole")
     finetuning: Annotated[
         dict[Name, FinetuningLevel],
         Field(min_length=1),
         BeforeValidator(short_forms.grids),
         AfterValidator(_distinct_contents),
-    ]
+    ] = Field(
+        description="factor: trainings after pruning, by names of yours; a list as a setting "
+        "stands for a level of each of its values"
+    )
     dense: Annotated[
         dict[Name, DenseLevel],
         Field(min_length=1),
         BeforeValidator(short_forms.recipes),
         AfterValidator(_distinct_contents),
-    ]
+    ] = Field(
+        description="factor: trainings of the networks that are pruned, by names of yours; one "
+        "recipe alone needs no name"
+    )
     seeds: Annotated[
         Annotated[
             tuple[Annotated[Count, Field(ge=0)], ...],
@@ -143,19 +165,27 @@ class Sweep(Spec):
         | Annotated[Replication, Tag("(rule)")],
         Discriminator(lambda given: "(rule)" if isinstance(given, dict | Spec) else "(list)"),
         BeforeValidator(short_forms.seeds),
-    ] = (0,)
-    threat: Threat
-    evaluation: EvaluationRules
-    sensitivity: Estimation = Estimation()
-    pruning: PruningRules = PruningRules()
+    ] = Field(
+        (0,),
+        description="blocks of the statistics: a number of seeds counted from 0, a list of seeds, "
+        "or a rule by which they are added",
+    )
+    threat: Threat = Field(description="what the adversary may do, in trainings and evaluations")
+    evaluation: EvaluationRules = Field(description="what every network is measured by")
+    sensitivity: Estimation = Field(Estimation(), description="how sensitivities are measured")
+    pruning: PruningRules = Field(PruningRules(), description="what all prunings share")
     keep: tuple[Kept, ...] = Field(
         tuple(kind for kind in KEEPABLE if kind in JOB_KINDS),
         description="stages that stay in storage after the sweep",
     )
-    compute: Compute = Compute()
-    resources: Resources = Resources()
-    exclude: tuple[dict[str, Levels], ...] = ()
-    overrides: tuple[Override, ...] = ()
+    compute: Compute = Field(Compute(), description="how trainings compute")
+    resources: Resources = Field(Resources(), description="what jobs take while they run")
+    exclude: tuple[dict[str, Levels], ...] = Field(
+        (), description="combinations that are left out: factors with one level each, or a list"
+    )
+    overrides: tuple[Override, ...] = Field(
+        (), description="other settings for some cells, the later rule over the earlier"
+    )
 
     @field_validator("exclude")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from prune_core.specs.fields import ArchitectureName, Count, Number, OneOf, Spec
+from prune_core.specs.fields import ArchitectureName, Count, Number, OneOf, Spec, Unit
 from prune_core.specs.stages import JOB_KINDS
 
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -30,18 +30,21 @@ def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-Bytes = Annotated[Count, _measured_in(UNITS, "4 GiB"), Field(gt=0)]
-Seconds = Annotated[Number, _measured_in(PERIODS, "90m or 12h"), Field(gt=0)]
+Bytes = Annotated[Count, _measured_in(UNITS, "4 GiB"), Field(gt=0), Unit("bytes")]
+Seconds = Annotated[Number, _measured_in(PERIODS, "90m or 12h"), Field(gt=0), Unit("seconds")]
+CORES = "processor cores of a job"
+GPUS = (
+    "share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then as much as the "
+    "memory of earlier jobs of its kind, architecture and batch size asks for"
+)
 
 
 class Takes(Spec):
     """What a job takes while it runs; a wider rule says what is left out here."""
 
-    cpus: Annotated[Number, Field(gt=0)] | None = None
+    cpus: Annotated[Number, Field(gt=0), Unit("cores")] | None = Field(None, description=CORES)
     gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] | None = Field(
-        None,
-        description="share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then "
-        "as much as the memory of earlier jobs of its kind, architecture and batch size asks for",
+        None, description=GPUS
     )
     memory: Bytes | None = Field(None, description="main memory, such as 4 GiB")
     accelerator: str | None = Field(None, description="model of GPU as Ray names it, such as H100")
@@ -56,22 +59,26 @@ Kind = Annotated[str, OneOf(JOB_KINDS)]
 class Resources(Takes):
     """What jobs take: for all, by architecture, and by kind; the narrowest rule holds."""
 
-    cpus: Annotated[Number, Field(gt=0)] = 1.0
-    gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] = 1.0
-    architectures: dict[ArchitectureName, Takes] = Field({})
-    kinds: dict[Kind, Takes] = Field({})
+    cpus: Annotated[Number, Field(gt=0), Unit("cores")] = Field(1.0, description=CORES)
+    gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] = Field(1.0, description=GPUS)
+    architectures: dict[ArchitectureName, Takes] = Field(
+        {}, description="rules for single architectures"
+    )
+    kinds: dict[Kind, Takes] = Field(
+        {}, description=f"rules for kinds of jobs: {', '.join(JOB_KINDS)}"
+    )
 
 
 class Until(Spec):
     """When enough seeds are done."""
 
-    half_width: Annotated[Number, Field(gt=0, lt=1)] = Field(
+    half_width: Annotated[Number, Field(gt=0, lt=1), Unit("share")] = Field(
         description="half width of the verdict's 95 % interval, as a share of the variance"
     )
     metric: str | None = Field(
         None, description="metric of the verdict; by default the leading one"
     )
-    hours: Annotated[Number, Field(gt=0)] | None = Field(
+    hours: Annotated[Number, Field(gt=0), Unit("hours")] | None = Field(
         None, description="device-hours after which no more seeds are added"
     )
 
@@ -79,9 +86,11 @@ class Until(Spec):
 class Replication(Spec):
     """Seeds that are added until the verdict is narrow enough, or the budget is spent."""
 
-    min: Count = Field(3, ge=3, description="seeds at first; an interval needs 3")
-    max: Count = Field(le=MOST_SEEDS)
-    until: Until
+    min: Annotated[Count, Unit("seeds")] = Field(
+        3, ge=3, description="seeds at first; an interval needs 3"
+    )
+    max: Annotated[Count, Unit("seeds")] = Field(le=MOST_SEEDS, description="seeds at most")
+    until: Until = Field(description="what is narrow enough, or spent")
 
     @model_validator(mode="after")
     def _max_over_min(self) -> Self:

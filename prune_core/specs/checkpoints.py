@@ -20,8 +20,10 @@ PLACEHOLDERS = ("architecture", "seed")
 class Constants(Spec):
     """Constants of a normalisation, one a channel: images in [0,1] less mean, divided by std."""
 
-    mean: tuple[Number, ...] = Field(min_length=1)
-    std: tuple[Annotated[Number, Field(gt=0)], ...] = Field(min_length=1)
+    mean: tuple[Number, ...] = Field(min_length=1, description="what is taken off, by channel")
+    std: tuple[Annotated[Number, Field(gt=0)], ...] = Field(
+        min_length=1, description="what is divided by then, by channel"
+    )
 
     @model_validator(mode="after")
     def _alike(self) -> Self:
@@ -36,7 +38,7 @@ Normalisation = Literal["dataset", "none"] | Constants
 class Expected(Spec):
     """What a checkpoint is known to reach, as a share of the test images."""
 
-    clean: Share
+    clean: Share = Field(description="accuracy on the test images without an attack")
 
 
 class Checkpoint(Spec):

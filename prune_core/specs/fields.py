@@ -97,7 +97,8 @@ class MethodOf:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Offer the names to editors, without refusing methods from outside."""
-        return {**handler(schema), "examples": sorted(self.axis.methods)}
+        names = sorted(self.axis.methods)
+        return {**handler(schema), "examples": names, "axis": self.axis.axis}
 
     def _known(self, name: str) -> str:
         if len(name) > LONGEST:
@@ -106,10 +107,30 @@ class MethodOf:
         return name
 
 
+@dataclass(frozen=True)
+class Unit:
+    """Says what a number is counted in, for those who read the schema."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Add the unit to what the schema says."""
+        return {**handler(schema), "unit": self.name}
+
+
 Count = Annotated[int, BeforeValidator(no_truth), Field(le=2**63 - 1)]
 """A whole number, as tables can hold it."""
+QUOTIENT = r"^[-+.0-9eE]+(/[-+.0-9eE]+)?$"
+"""A number that YAML takes for text."""
 Number = Annotated[
-    float, BeforeValidator(parse_number), BeforeValidator(no_truth), Field(allow_inf_nan=False)
+    float,
+    BeforeValidator(
+        parse_number, json_schema_input_type=float | Annotated[str, Field(pattern=QUOTIENT)]
+    ),
+    BeforeValidator(no_truth),
+    Field(allow_inf_nan=False),
 ]
 DatasetName = Annotated[str, MethodOf(DATASETS)]
 ArchitectureName = Annotated[str, MethodOf(ARCHITECTURES)]
@@ -121,8 +142,14 @@ ScheduleName = Annotated[str, MethodOf(SCHEDULES)]
 PolicyName = Annotated[str, MethodOf(POLICIES)]
 GranularityName = Annotated[str, MethodOf(GRANULARITIES)]
 AttackName = Annotated[str, MethodOf(ATTACKS)]
-Share = Annotated[Number, Field(gt=0, lt=1)]
+Share = Annotated[Number, Field(gt=0, lt=1), Unit("share")]
 """A share strictly between 0 and 1."""
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Images = Annotated[Count, Unit("images")]
+Epochs = Annotated[Count, Unit("epochs")]
+Steps = Annotated[Count, Unit("steps")]
 
 
 class Spec(BaseModel):

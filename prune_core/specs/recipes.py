@@ -13,12 +13,19 @@ from pydantic import Field, model_validator
 
 from prune_core.specs.fields import (
     Count,
+    Epochs,
+    Fraction,
+    Images,
+    NotNegative,
     Number,
     ObjectiveName,
     PolicyName,
+    Positive,
     ScheduleName,
     Share,
     Spec,
+    Steps,
+    Unit,
 )
 from prune_core.specs.registry import OBJECTIVES, POLICIES, SCHEDULES
 
@@ -28,6 +35,9 @@ AVERAGING: dict[str, dict[str, float | bool]] = {
     "swa": {"swa_start": 0.75},
 }
 """The settings of each kind of averaging, with their defaults."""
+MINIMISED = "loss that is minimised"
+PASSES = "passes over the training images"
+DECAY = "of all weights, in every step; decoupled under adamw"
 
 
 class Compute(Spec):
@@ -46,49 +56,43 @@ class Compute(Spec):
 class Training(Spec):
     """How a network is trained, be it a dense network or a pruned one."""
 
-    objective: ObjectiveName = "standard"
-    epochs: Count = Field(ge=0, le=100_000)
-    batch_size: Count = Field(128, ge=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[Number, Field(gt=0)] = Field(0.01, description="peak learning rate")
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = Field(
-        0.9, description="of SGD; AdamW's first beta"
-    )
-    weight_decay: Annotated[Number, Field(ge=0)] = 5e-4
-    schedule: ScheduleName = "cosine"
+    objective: ObjectiveName = Field("standard", description=MINIMISED)
+    epochs: Epochs = Field(ge=0, le=100_000, description=PASSES)
+    batch_size: Images = Field(128, ge=1, description="images of a step")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="rule of a step")
+    lr: Positive = Field(0.01, description="peak learning rate")
+    momentum: Fraction = Field(0.9, description="of SGD; AdamW's first beta")
+    weight_decay: NotNegative = Field(5e-4, description=DECAY)
+    schedule: ScheduleName = Field("cosine", description="how the learning rate goes over time")
     milestones: tuple[Share, ...] | None = Field(
         None, description="schedule step: shares of the training after which the rate drops"
     )
     lr_drop: Share | None = Field(None, description="schedule step: factor at each milestone")
-    warmup: Share | None = Field(
-        None, description="schedule one-cycle: share of the training in which the rate rises"
-    )
-    schedule_start: Count = Field(
+    warmup: Share | None = Field(None, description="schedule one-cycle: while the rate rises")
+    schedule_start: Epochs = Field(
         0, ge=0, description="epochs of the schedule that are over when the training begins"
     )
-    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    attack_steps: Count | None = Field(None, ge=1, description="PGD steps of the training's attack")
-    attack_step: Annotated[Number, Field(gt=0)] | None = Field(
+    label_smoothing: Annotated[Fraction, Unit("share")] | None = Field(
+        None, description="of a label's probability, spread evenly over all classes"
+    )
+    attack_steps: Steps | None = Field(None, ge=1, description="PGD steps of the training's attack")
+    attack_step: Annotated[Positive, Unit("eps")] | None = Field(
         None, description="length of an attack step in radii; by default 2.5 / attack_steps"
     )
     attack_mode: Literal["eval", "train"] | None = Field(
         None, description="mode of the network during the attack; it decides what BatchNorm does"
     )
-    beta: Annotated[Number, Field(ge=0)] | None = Field(
-        None, description="weight of the robust term of trades and mart"
-    )
-    awp_gamma: Annotated[Number, Field(gt=0)] | None = Field(
+    beta: NotNegative | None = Field(None, description="weight of trades' and mart's robust term")
+    awp_gamma: Annotated[Positive, Unit("share")] | None = Field(
         None, description="awp: length of the perturbation as a share of the norm of the weights"
     )
-    awp_warmup: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+    awp_warmup: Annotated[Fraction, Unit("share")] | None = Field(
         None, description="awp: share of the training before weights are perturbed"
     )
-    distill_weight: Annotated[Number, Field(ge=0, le=1)] | None = Field(
+    distill_weight: Annotated[Number, Field(ge=0, le=1), Unit("share")] | None = Field(
         None, description="distill: share of the loss that compares with the dense network"
     )
-    temperature: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="distill: temperature of both softmaxes"
-    )
+    temperature: Positive | None = Field(None, description="distill: temperature of both softmaxes")
     averaging: Literal["none", "ema", "swa"] = Field(
         "none", description="of weights: ema, exponential over steps, or swa, equal over epochs"
     )
@@ -156,23 +160,23 @@ SETTINGS = tuple(name for name, field in Training.model_fields.items() if field.
 class ScoreTraining(Training):
     """How scores are trained, as a network is: HYDRA's authors' recipe where nothing is said."""
 
-    objective: ObjectiveName = "trades"
-    epochs: Count = Field(20, ge=1, le=100_000)
-    lr: Annotated[Number, Field(gt=0)] = Field(0.1, description="peak learning rate")
-    weight_decay: Annotated[Number, Field(ge=0)] = 1e-4
+    objective: ObjectiveName = Field("trades", description=MINIMISED)
+    epochs: Epochs = Field(20, ge=1, le=100_000, description=PASSES)
+    lr: Positive = Field(0.1, description="peak learning rate")
+    weight_decay: NotNegative = Field(1e-4, description=DECAY)
 
 
 class S2apTraining(ScoreTraining):
     """How scores are trained at perturbed scores: HYDRA's recipe with AWP where nothing is said."""
 
-    objective: ObjectiveName = "awp:trades"
+    objective: ObjectiveName = Field("awp:trades", description=MINIMISED)
 
 
 class HarpTraining(ScoreTraining):
     """How scores and shares are trained: HARP's authors' recipe where nothing is said."""
 
-    objective: ObjectiveName = "pgd"
-    weight_decay: Annotated[Number, Field(ge=0)] = 5e-4
+    objective: ObjectiveName = Field("pgd", description=MINIMISED)
+    weight_decay: NotNegative = Field(5e-4, description=DECAY)
 
 
 RATE = (
@@ -202,9 +206,11 @@ class Growth(Spec):
 class FinetuningLevel(Training):
     """A level of the factor ``finetuning``: a training and a policy; 0 epochs is no fine-tuning."""
 
-    epochs: Count = Field(0, ge=0, le=100_000)
-    policy: PolicyName = "finetune"
-    rounds: Count = Field(
+    epochs: Epochs = Field(0, ge=0, le=100_000, description=PASSES)
+    policy: PolicyName = Field(
+        "finetune", description="how it is trained on; none where epochs is 0"
+    )
+    rounds: Annotated[Count, Unit("rounds")] = Field(
         1,
         ge=1,
         description="iterative policies: how often they prune; the epochs are divided among rounds",
@@ -212,10 +218,10 @@ class FinetuningLevel(Training):
     drop_share: Share | None = Field(
         None, description="policies that grow: share of a layer's weights that is dropped at first"
     )
-    update_every: Count | None = Field(
+    update_every: Steps | None = Field(
         None, ge=2, description="policies that grow: masks change once in so many steps"
     )
-    stop_growing: Annotated[Number, Field(gt=0, le=1)] | None = Field(
+    stop_growing: Annotated[Number, Field(gt=0, le=1), Unit("share")] | None = Field(
         None, description="policies that grow: share of the training after which masks stay"
     )
 

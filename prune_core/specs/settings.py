@@ -8,7 +8,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from prune_core.specs.fields import Count, DatasetName, Number, Share, Spec, absolute
+from prune_core.specs.fields import (
+    Count,
+    DatasetName,
+    Images,
+    Number,
+    Share,
+    Spec,
+    Steps,
+    Unit,
+    absolute,
+)
 from prune_core.specs.keys import file_digest
 from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import HarpTraining, S2apTraining, ScoreTraining, Training
@@ -18,8 +28,10 @@ from prune_core.specs.registry import ATTACKS, DATASETS
 class Threat(Spec):
     """What the adversary may do: a norm and a radius, for images in [0,1]."""
 
-    norm: Literal["linf", "l2"] = "linf"
-    eps: Annotated[Number, Field(gt=0)] = Field(8 / 255, description="radius, in that norm")
+    norm: Literal["linf", "l2"] = Field("linf", description="what bounds a perturbation")
+    eps: Annotated[Number, Field(gt=0)] = Field(
+        8 / 255, description="radius, in that norm; by default 8/255"
+    )
 
     @model_validator(mode="after")
     def _within_images(self) -> Self:
@@ -36,7 +48,7 @@ class Dataset(Spec):
     # What an evaluation reads is in its own key; what files hold may be known by the name.
     unkeyed: ClassVar[frozenset[str]] = frozenset({"root", "corrupted"})
     later: ClassVar[frozenset[str]] = frozenset({"content"})
-    name: DatasetName
+    name: DatasetName = Field(description="which data set; alone, it may stand for the mapping")
     root: Annotated[str, AfterValidator(absolute)] | None = Field(
         None, description="folder that holds its files; not part of any key"
     )
@@ -45,17 +57,22 @@ class Dataset(Spec):
         description="digest of its files, as `mrsweep data` tells it; only to be given where the "
         "machine that plans does not have them",
     )
-    source: Literal["builtin", "torchvision", "parquet", "folder"] = "builtin"
+    source: Literal["builtin", "torchvision", "parquet", "folder"] = Field(
+        "builtin",
+        description="layout of the files under root; what the data set has but one of is filled in",
+    )
     validation: Share = Field(0.1, description="share of the training images held out")
     split: Literal["shared", "by-seed"] = Field(
         "shared",
         description="of validation images: the same for all seeds, or each its own",
     )
-    size: Count | None = Field(None, ge=4, description="side in pixels to resize images to")
-    per_class: Count | None = Field(
+    size: Annotated[Count, Unit("pixels")] | None = Field(
+        None, ge=4, description="side in pixels to resize images to"
+    )
+    per_class: Images | None = Field(
         None, ge=2, description="training and validation images of a class, at most"
     )
-    test_per_class: Count | None = Field(None, ge=1, description="test images of a class, at most")
+    test_per_class: Images | None = Field(None, ge=1, description="test images of a class, at most")
 
     corrupted: Annotated[str, AfterValidator(absolute)] | None = Field(
         None,
@@ -118,9 +135,9 @@ class Dataset(Spec):
 class Calibration(Spec):
     """The training images that a criterion reads, and the attack of robust criteria."""
 
-    samples: Count = Field(512, ge=1)
-    batch_size: Count = Field(128, ge=1)
-    attack_steps: Count = Field(10, ge=1)
+    samples: Images = Field(512, ge=1, description="training images, every class in its share")
+    batch_size: Images = Field(128, ge=1, description="images of a batch")
+    attack_steps: Steps = Field(10, ge=1, description="PGD steps of robust criteria")
 
 
 def _from_file(ratios: Any) -> Any:
@@ -140,7 +157,7 @@ def _from_file(ratios: Any) -> Any:
 class PruningRules(Spec):
     """The settings that all prunings of a sweep share."""
 
-    min_keep: Annotated[Number, Field(ge=0, lt=1)] = Field(
+    min_keep: Annotated[Number, Field(ge=0, lt=1), Unit("share")] = Field(
         0.1,
         description="smallest share of its channels that a module keeps; it keeps at least one, "
         "and so does a layer of its weights, for which there is no other floor",
@@ -150,10 +167,17 @@ class PruningRules(Spec):
         description="allocations mrs-perturbation and scan: kept shares are proportional to the "
         "sensitivity to this power",
     )
-    calibration: Calibration = Calibration()
-    hydra: ScoreTraining = ScoreTraining()
-    s2ap: S2apTraining = S2apTraining()
-    harp: HarpTraining = HarpTraining()
+    calibration: Calibration = Field(Calibration(), description="images that criteria read")
+    hydra: ScoreTraining = Field(
+        ScoreTraining(), description="criterion hydra: how its scores are trained"
+    )
+    s2ap: S2apTraining = Field(
+        S2apTraining(), description="criterion s2ap: how its scores are trained"
+    )
+    harp: HarpTraining = Field(
+        HarpTraining(),
+        description="criterion and allocation harp: how scores and shares are trained",
+    )
     ratios: Annotated[
         dict[str, dict[str, Annotated[Number, Field(gt=0, le=1)]]], BeforeValidator(_from_file)
     ] = Field(
@@ -176,33 +200,34 @@ def _ascending(shares: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class Estimation(Spec):
-    """How sensitivities are measured.
+    """How sensitivities are measured."""
 
-    Attributes:
-        samples: The number of training images.
-        batch_size: The largest number of images in a batch.
-        attack_steps: The number of PGD steps that make the images adversarial.
-        shares: Under damage, the shares of a module's units that are removed.
-        scan_share: Under scan, the share of a module's units that is removed.
-        epsilon: The radius of a weight perturbation as a share of the norm of the weights.
-        norm: Which norm of the weights, as a matrix of outputs times the rest, the radius is of.
-        steps: Under perturbation, the number of steps from each start.
-        restarts: Under perturbation, the number of starts.
-        few_steps: Under perturbation-few-step, the number of steps.
-        most_steps: Under perturbation-few-step, the largest number of steps while the loss still
-            rises fast.
-    """
-
-    samples: Count = Field(512, ge=1)
-    batch_size: Count = Field(512, ge=1)
-    attack_steps: Count = Field(10, ge=1)
-    shares: Annotated[tuple[Share, ...], AfterValidator(_ascending), Field(min_length=1)] = (
-        0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875,
-    )  # fmt: skip
-    scan_share: Share = 0.5
-    epsilon: Annotated[Number, Field(gt=0)] = 0.1
-    norm: Literal["frobenius", "spectral"] = "frobenius"
-    steps: Count = Field(20, ge=1)
-    restarts: Count = Field(2, ge=1)
-    few_steps: Count = Field(8, ge=1)
-    most_steps: Count = Field(24, ge=1)
+    samples: Images = Field(512, ge=1, description="training images, every class in its share")
+    batch_size: Images = Field(512, ge=1, description="images of a batch, at most")
+    attack_steps: Steps = Field(
+        10, ge=1, description="PGD steps that make the images adversarial, once"
+    )
+    shares: Annotated[tuple[Share, ...], AfterValidator(_ascending), Field(min_length=1)] = Field(
+        (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875),
+        description="damage curves (mrs, mrs-curve, ...): shares of a module's units that are "
+        "removed, rising",
+    )
+    scan_share: Share = Field(
+        0.5, description="allocation scan: share of a module's units that is removed"
+    )
+    epsilon: Annotated[Number, Field(gt=0), Unit("share")] = Field(
+        0.1,
+        description="mrs-perturbation-*: radius of a weight perturbation, of the weights' norm",
+    )
+    norm: Literal["frobenius", "spectral"] = Field(
+        "frobenius",
+        description="mrs-perturbation-*: norm of the weights, a matrix of outputs by the rest",
+    )
+    steps: Steps = Field(20, ge=1, description="mrs-perturbation: steps from each start")
+    restarts: Count = Field(2, ge=1, description="mrs-perturbation: starts")
+    few_steps: Steps = Field(8, ge=1, description="mrs-perturbation-few-step: steps")
+    most_steps: Steps = Field(
+        24,
+        ge=1,
+        description="mrs-perturbation-few-step: steps at most, while the loss still rises fast",
+    )

@@ -1,0 +1,86 @@
+"""What commands have in common: their options, and how their help is written."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+File = Annotated[Path, typer.Argument(help="The sweep file, such as demo.yaml.")]
+StorageRoot = Annotated[
+    str, typer.Option("--storage", help="Folder or URI that holds artifacts, tables and reports.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials once more.")]
+
+
+class Executor(StrEnum):
+    """What runs the jobs."""
+
+    ray = "ray"
+    inline = "inline"
+
+
+class Logger(StrEnum):
+    """Trackers that can show done trials."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
+class Format(StrEnum):
+    """Formats of an export."""
+
+    csv = "csv"
+    json = "json"
+    benchmark = "benchmark"
+
+
+class Commands(TyperGroup):
+    """The commands; their summaries are shown whole, and wrapped where the terminal ends."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write every command with the first sentence of its help."""
+        shown = {name: self.commands[name] for name in self.list_commands(ctx)}
+        rows = [(name, summary(each.help)) for name, each in shown.items() if not each.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def summary(text: str | None) -> str:
+    """Return the first sentence of a help text."""
+    return (text or "").partition("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".") + "."
+
+
+EXIT_CODES = {
+    0: "all is done",
+    1: "trials failed or are left, or a check found faults",
+    2: "the request was wrong, and nothing was run",
+    130: "stopped by Ctrl-C",
+}
+ENVIRONMENT = {
+    "MRSWEEP_CACHE": "folder of decoded images; by default ~/.cache/mrsweep",
+    "NO_COLOR": "set to anything: no colours",
+    "PYTHONPATH": "folders of methods of your own, besides the working one",
+    "CUDA_VISIBLE_DEVICES": "GPUs that may be used",
+    "RAY_AUTH_TOKEN_PATH": "token of the Ray cluster that --address names",
+    "RAY_TMPDIR": "where Ray's scratch files go; by default /tmp",
+}
+"""Variables that change what commands do."""
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: its examples, one a line."""
+    return "\n".join(["\b", "Examples:", *(f"  mrsweep {line}" for line in lines)])
+
+
+def closing() -> str:
+    """Return the end of the help of all commands: exit codes and environment variables."""
+    width = max(map(len, ENVIRONMENT)) + 2
+    codes = [f"  {code:<{width}}{said}" for code, said in EXIT_CODES.items()]
+    variables = [f"  {name:<{width}}{said}" for name, said in ENVIRONMENT.items()]
+    return "\n".join(["\b", "Exit codes:", *codes, "", "\b", "Environment:", *variables])
