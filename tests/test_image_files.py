@@ -178,6 +178,18 @@ def test_images_are_decoded_once_for_a_machine(tmp_path: Path, cache: Path) -> N
     assert not torch.equal(load("imagefolder", tmp_path, "folder").train.images, first.train.images)
 
 
+def test_parts_of_a_split_share_its_images(tmp_path: Path, cache: Path) -> None:
+    write_folders(tmp_path, "train", count=40)
+    data = load("imagefolder", tmp_path, "folder")
+    assert data.train.pixels.data_ptr() == data.validation.pixels.data_ptr()
+    part = data.train.take(data.train.labels == 2).take(torch.tensor([3, 1]))
+    assert part.pixels.data_ptr() == data.train.pixels.data_ptr()
+    whole = data.train.images[data.train.labels == 2][[3, 1]]
+    assert torch.equal(part.images, whole)
+    assert torch.equal(part.batch(slice(1, 2))[0], whole[1:] / 255)
+    assert torch.equal(part.batch(torch.tensor([1, 0]))[0], whole.flip(0) / 255)
+
+
 def test_processes_wait_for_the_one_that_decodes(tmp_path: Path, cache: Path) -> None:
     write_folders(tmp_path, "train")
     code = (

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from prune_core.data import readers
 from prune_core.data.content import content
@@ -74,7 +73,7 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        channels, height, width = self.train.images.shape[1:]
+        channels, height, width = self.train.shape
         return channels, height, width
 
 
@@ -124,7 +123,7 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
             f"{name} has {raw.classes} class, so that there is nothing to tell apart"
         )
     fitted, held_out = split(kept, spec.validation, *purpose)
-    mean, std = _statistics(fitted.images)
+    mean, std = _statistics(fitted)
     return Dataset(
         train=fitted.to(device),
         validation=held_out.to(device),
@@ -139,7 +138,7 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
 
 def _check_sides(train: Split, test: Split, spec: DatasetSpec) -> None:
     """Refuse images of several sizes, and a size that no reader has heeded."""
-    sides = [tuple(part.images.shape[2:]) for part in (train, test)]
+    sides = [part.shape[1:] for part in (train, test)]
     if sides[0] != sides[1]:
         (height, width), (other, wide) = sides
         raise DatasetError(
@@ -159,14 +158,21 @@ def test_part(test: Part, spec: DatasetSpec) -> Part:
     return limit(test, spec.test_per_class, spec.name, "test")
 
 
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(fitted: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the standard deviation of each channel, in [0,1].
 
-    The sums are of integers. They are exact, so neither order nor number of threads changes them.
+    From the count of each of the 256 levels. Sums of integers are exact, so neither order nor
+    number of threads changes them.
     """
-    by_channel = images.transpose(0, 1).flatten(1).long()
-    count = by_channel.shape[1]
-    sums, squares = by_channel.sum(1).tolist(), by_channel.square().sum(1).tolist()
+    counts = torch.zeros(fitted.shape[0], 256, dtype=torch.int64)
+    for start in range(0, len(fitted), 4096):  # a copy of all would double the memory
+        some = slice(start, start + 4096)
+        where = some if fitted.positions is None else fitted.positions[some]
+        for channel, levels in enumerate(fitted.pixels[where].unbind(1)):
+            counts[channel] += levels.flatten().bincount(minlength=256)
+    level = torch.arange(256)
+    count = int(counts[0].sum())
+    sums, squares = (counts * level).sum(1).tolist(), (counts * level**2).sum(1).tolist()
     means = [total / count for total in sums]
     deviations = [
         math.sqrt(max(square / count - mean**2, 0.0))

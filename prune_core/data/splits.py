@@ -22,17 +22,35 @@ from prune_core.specs.keys import derive_seed
 
 @dataclass(frozen=True)
 class Split:
-    """Images [n, c, h, w] as uint8 from 0 to 255, and labels [n] as int64."""
+    """Images [n, c, h, w] as uint8 from 0 to 255, and labels [n] as int64.
 
-    images: Tensor
+    A part of a split copies no image: it shares those of the whole, which may be pages of this
+    machine's cache that many processes share, until it is moved to another device.
+    """
+
+    pixels: Tensor
+    """Images [all, c, h, w], the split's among them."""
     labels: Tensor
+    positions: Tensor | None = None
+    """Of the split's images among ``pixels`` [n]; None if it has all, in their order."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def images(self) -> Tensor:
+        """The images; a copy, unless the split has all of ``pixels``."""
+        return self.pixels if self.positions is None else self.pixels[self.positions]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image."""
+        return tuple(self.pixels.shape[1:])
+
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return some images, as floats in [0,1], and their labels."""
-        return self.images[index].float().div_(255), self.labels[index]
+        where = index if self.positions is None else self.positions[index]
+        return self.pixels[where].float().div_(255), self.labels[index]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the whole split in its order, ``size`` images at a time; the last may be fewer."""
@@ -41,7 +59,8 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """Return the images and labels at ``index``: positions, or a mask [n]."""
-        return Split(self.images[index], self.labels[index])
+        all_of_them = torch.arange(len(self)) if self.positions is None else self.positions
+        return Split(self.pixels, self.labels[index], all_of_them[index])
 
     def decode(self) -> Split:
         """Return the split: its images are decoded."""
@@ -49,6 +68,8 @@ class Split:
 
     def to(self, device: torch.device) -> Split:
         """Return the split on ``device``."""
+        if self.pixels.device == device:
+            return self
         return Split(self.images.to(device), self.labels.to(device))
 
 
