@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.planning.plan import make_plan as make_plan
     from orchestrator.sweepfile.model import read_sweep as read_sweep
+    from orchestrator.worker.networks import load_network as load_network
     from prune_core import __version__ as __version__
     from prune_core.specs.registry import method as method
     from results import *  # noqa: F403 - whatever results offers, this offers
 
 _MODULES = {
     "__version__": "prune_core",
+    "load_network": "orchestrator.worker.networks",
     "make_plan": "orchestrator.planning.plan",
     "method": "prune_core.specs.registry",
     "read_sweep": "orchestrator.sweepfile.model",

@@ -23,6 +23,10 @@ class CheckpointError(PruneCoreError, ValueError):
     """A file of weights cannot be read, or is of another network; the message names both sides."""
 
 
+class ExportError(PruneCoreError, RuntimeError):
+    """A network cannot be written in a format, or its file is not what was written."""
+
+
 class UnprunableError(PruneCoreError, ValueError):
     """A network cannot be pruned so; the message names the layer, and says what can be done."""
 

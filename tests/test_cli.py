@@ -46,7 +46,7 @@ def test_help_names_every_command() -> None:
     text = mrsweep("--help")
     assert text.returncode == 0
     for command in ("plan", "run", "trial", "status", "report", "list", "schema", "compact",
-                    "export"):  # fmt: skip
+                    "network", "export"):  # fmt: skip
         assert f"  {command} " in text.stdout
         assert mrsweep(command, "--help").returncode == 0
 

@@ -19,11 +19,17 @@ ALLOWED = {
     "mrsweep": {"prune_core", "results", "orchestrator"},
 }
 ROOMS = {
-    "prune_core": [{"training"}, {"pruning"}, {"attacks"}, {"models", "data"}, {"specs"}],
+    "prune_core": [
+        {"training", "exports"},
+        {"pruning"},
+        {"attacks"},
+        {"models", "data"},
+        {"specs"},
+    ],
     "results": [{"report"}, {"statistics"}, {"tables"}],
     "orchestrator": [{"cli"}, {"driver"}, {"worker"}, {"state"}, {"planning"}, {"sweepfile"}],
     "mrsweep": [],  # the front door has no rooms behind it
-}
+}  # fmt: skip
 """The rooms of each package, floor by floor: a room imports from floors below its own alone."""
 INNER = {
     ("prune_core", "pruning"): [{"scores", "ratios"}, {"prunable"}],

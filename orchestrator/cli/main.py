@@ -19,6 +19,9 @@ from orchestrator.cli.options import (
     File,
     Format,
     Logger,
+    Masks,
+    NetworkFormat,
+    NetworkStage,
     RetryFailed,
     StorageRoot,
     closing,
@@ -262,6 +265,38 @@ def export(
     from orchestrator.cli.reporting import export_trials
 
     export_trials(file, to, storage, format.value, _console())
+
+
+@app.command(epilog=examples("network demo.yaml out --select criterion=l1,seed=0 --to onnx --verify"))
+def network(
+    file: File,
+    folder: Annotated[Path, typer.Argument(help="Where to write it; it is made.")],
+    select: Annotated[
+        str, typer.Option(help="Factor levels, such as criterion=l1,sparsity=0.5,seed=0.")
+    ] = "",
+    stage: Annotated[
+        NetworkStage, typer.Option(help="Of a trial's networks.")
+    ] = NetworkStage.finetuned,
+    to: Annotated[
+        NetworkFormat, typer.Option(help="hf: a folder that the Hugging Face Hub takes.")
+    ] = NetworkFormat.safetensors,
+    masks: Annotated[
+        Masks, typer.Option(help="kept; merged into weights; filled: removed channels as zeros too")
+    ] = Masks.merged,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read it back; compare it with the row by image.")
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Measure it, for batches of 1 and 128.")
+    ] = False,
+    storage: StorageRoot = "runs",
+    device: Device = "auto",
+) -> None:
+    """Write a network of the first trial that matches as a file, for others to load."""
+    from orchestrator.cli.network import How, write_network
+
+    how = How(stage.value, to.value, masks.value, device, verify, latency)
+    write_network(file, folder, select, storage, how, _console())
 
 
 def _console() -> Console:

@@ -32,6 +32,31 @@ class Logger(StrEnum):
     mlflow = "mlflow"
 
 
+class NetworkFormat(StrEnum):
+    """Formats of a network."""
+
+    safetensors = "safetensors"
+    onnx = "onnx"
+    torch_export = "torch-export"
+    hf = "hf"
+
+
+class NetworkStage(StrEnum):
+    """Which of a trial's networks."""
+
+    dense = "dense"
+    pruned = "pruned"
+    finetuned = "finetuned"
+
+
+class Masks(StrEnum):
+    """What becomes of masks, and of channels that were removed."""
+
+    kept = "kept"
+    merged = "merged"
+    filled = "filled"
+
+
 class Format(StrEnum):
     """Formats of an export."""
 

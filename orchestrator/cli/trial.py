@@ -21,11 +21,11 @@ from results.tables.store import Tables
 def run_trial(file: Path, select: str, storage: str, device: str, console: Console) -> bool:
     """Run the first trial that matches; return whether it is done."""
     plan, root = open_sweep(file, storage)
-    matching = _matching(select, plan)
-    job = matching[0]
+    jobs = matching(select, plan)
+    job = jobs[0]
     classes = check_methods(plan, None, console)
-    if len(matching) > 1:
-        console.print(f"{len(matching)} trials match; this is the first of them")
+    if len(jobs) > 1:
+        console.print(f"{len(jobs)} trials match; this is the first of them")
     device = resolve_device(device)
     record_plan(plan, root, file.read_text(encoding="utf-8"), classes)
     with console.status(f"{job.kind} {job.key}"):
@@ -39,17 +39,17 @@ def run_trial(file: Path, select: str, storage: str, device: str, console: Conso
     return bool(row.get("status") == "done")
 
 
-def _matching(select: str, plan: Plan) -> list[Job]:
+def matching(select: str, plan: Plan) -> list[Job]:
     """Return the trials with the levels that ``criterion=l1,seed=0`` gives; one at least."""
     wanted = _selection(select, plan)
-    matching = [
+    jobs = [
         job
         for job in plan.trials.values()
         if all(str((job.labels or {})[name]) == level for name, level in wanted.items())
     ]
-    if not matching:
+    if not jobs:
         raise RequestError(f"no trial of {plan.sweep.name} matches {select!r}")
-    return matching
+    return jobs
 
 
 def _selection(select: str, plan: Plan) -> dict[str, str]:

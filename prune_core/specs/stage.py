@@ -61,6 +61,20 @@ class Stage(Spec):
         return stage_key(self.kind, self.version, spec, parents)
 
 
+def lineage(stage: Stage) -> dict[str, Any]:
+    """Return a stage and all before it as plain values by their keys; parents are keys."""
+    told: dict[str, Any] = {"kind": stage.kind, "version": stage.version}
+    before: dict[str, Any] = {}
+    for name in type(stage).model_fields:
+        value = getattr(stage, name)
+        if isinstance(value, Stage):
+            before |= lineage(value)
+            told[name] = value.key
+        else:
+            told[name] = _plain(value) if isinstance(value, Spec) else value
+    return {**before, stage.key: told}
+
+
 def _canonical(value: Any) -> str:
     return _canonical_spec(value) if isinstance(value, Spec) else canonical(value)
 
@@ -68,5 +82,9 @@ def _canonical(value: Any) -> str:
 @lru_cache(maxsize=4096)
 def _canonical_spec(spec: Spec) -> str:
     """Return a spec as canonical JSON; the stages of a sweep share a few of them."""
+    return canonical(_plain(spec))
+
+
+def _plain(spec: Spec) -> dict[str, Any]:
     unsaid = {name for name in spec.later if getattr(spec, name) is None}
-    return canonical(spec.model_dump(mode="json", exclude={*spec.unkeyed, *unsaid}))
+    return spec.model_dump(mode="json", exclude={*spec.unkeyed, *unsaid})

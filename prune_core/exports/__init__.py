@@ -1,0 +1,1 @@
+"""Networks taken away: files that say what they hold, in the formats that others read."""
