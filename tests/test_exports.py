@@ -155,9 +155,7 @@ def test_the_folder_for_the_hub_says_what_it_is(swept: Path) -> None:
     assert front.load_network(folder)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 
 
-def test_latency_is_measured_with_its_device(
-    swept: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latency_is_measured_with_its_device(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prune_core.exports.latency.measure", partial(measure, seconds=0.0))
     _, said = written(swept, "safetensors", "weight", "--latency")
     assert "batch 1: " in said
