@@ -267,7 +267,7 @@ def export(
     export_trials(file, to, storage, format.value, _console())
 
 
-@app.command(epilog=examples("network demo.yaml out --select criterion=l1,seed=0 --to onnx --verify"))
+@app.command(epilog=examples("network demo.yaml out --select seed=0 --to onnx --verify"))
 def network(
     file: File,
     folder: Annotated[Path, typer.Argument(help="Where to write it; it is made.")],
