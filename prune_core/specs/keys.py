@@ -39,11 +39,9 @@ def stage_key(stage: str, version: int, spec: Mapping[str, str], parents: Mappin
         parents: The keys of the stages that it starts from, by field.
     """
     fields = ",".join(f'"{name}":{spec[name]}' for name in sorted(spec))
+    above = ",".join(f'"{name}":"{parents[name]}"' for name in sorted(parents))
     # The text is what canonical() returns for a dict of parents, spec, stage and version.
-    text = (
-        f'{{"parents":{canonical(dict(parents))},"spec":{{{fields}}},'
-        f'"stage":{canonical(stage)},"version":{version}}}'
-    )
+    text = f'{{"parents":{{{above}}},"spec":{{{fields}}},"stage":"{stage}","version":{version}}}'
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
 

@@ -240,6 +240,8 @@ def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
     ``wrapped``.
     """
     merged = wrapper
+    if not arguments:
+        return merged
     for placeholder, axis in INNER.items():
         if placeholder in arguments:
             inner = AXES[axis][str(arguments[placeholder])]

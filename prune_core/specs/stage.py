@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
@@ -76,7 +77,35 @@ def lineage(stage: Stage) -> dict[str, Any]:
 
 
 def _canonical(value: Any) -> str:
-    return _canonical_spec(value) if isinstance(value, Spec) else canonical(value)
+    """Return a field's value as canonical JSON; stages share most of them, so they are kept."""
+    if isinstance(value, Spec):
+        return _canonical_spec(value)
+    if isinstance(value, dict):
+        return (
+            _canonical_texts(tuple(value.items())) if _texts(value.values()) else canonical(value)
+        )
+    if isinstance(value, tuple):
+        return _canonical_names(value) if _texts(value) else canonical(value)
+    return _canonical_scalar(value)
+
+
+def _texts(values: Iterable[object]) -> bool:
+    return set(map(type, values)) <= {str}
+
+
+@lru_cache(maxsize=4096, typed=True)  # typed: True is no 1
+def _canonical_scalar(value: float | str | None) -> str:
+    return canonical(value)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_names(value: tuple[str, ...]) -> str:
+    return canonical(value)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_texts(items: tuple[tuple[str, str], ...]) -> str:
+    return canonical(dict(items))
 
 
 @lru_cache(maxsize=4096)

@@ -289,5 +289,6 @@ def evaluations_of(
 def dense_of(stage: Stage) -> Dense:
     """Return the dense network that a stage descends from."""
     while not isinstance(stage, Dense):
-        stage = next(iter(stage.parents.values()))
+        above: Stage = stage.pruned if isinstance(stage, Finetuned) else stage.network  # type: ignore[attr-defined]  # every other stage has one
+        stage = above
     return stage
