@@ -169,6 +169,8 @@ class Paths:
                 sparsity=sparsity,
                 budget=self._sweep.budget,
                 min_keep=0.0 if weights else rules.min_keep,
+                round_to=rules.round_to if rules.round_to > 1 and not weights else None,
+                leave=rules.left(dense_of(network).architecture) or None,
                 mrs_exponent=rules.mrs_exponent if estimator and removed != "" else None,
                 ratios=(
                     rules.ratios.get(dense_of(network).architecture) if "ratios" in needs else None

@@ -64,7 +64,8 @@ def rehearse(
     last = False
     for stage in prunings:
         last |= stage.dense.compute.channels_last
-        budget = (stage.sparsity, stage.budget, stage.min_keep, _spares_outputs(stage))
+        widths = (stage.min_keep, stage.round_to, stage.leave)
+        budget = (stage.sparsity, stage.budget, *widths, _spares_outputs(stage))
         asked.setdefault(stage.granularity, {})[budget] = stage
     stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
     network = _Network(architecture, shape, classes, "cpu", last)

@@ -162,6 +162,17 @@ class PruningRules(Spec):
         description="smallest share of its channels that a module keeps; it keeps at least one, "
         "and so does a layer of its weights, for which there is no other floor",
     )
+    round_to: Annotated[Count, Unit("channels")] = Field(
+        1,
+        ge=1,
+        description="by channel: every module keeps a multiple of so many channels, or all; odd "
+        "widths can be slower than wider ones that are a multiple of 8",
+    )
+    leave: tuple[str, ...] | dict[str, tuple[str, ...]] = Field(
+        (),
+        description="layers, or parts of the network, whose modules are left whole, such as "
+        "[conv1, layer4]; by architecture where they have other names",
+    )
     mrs_exponent: Annotated[Number, Field(ge=0)] = Field(
         0.5,
         description="allocations mrs-perturbation and scan: kept shares are proportional to the "
@@ -185,6 +196,10 @@ class PruningRules(Spec):
         description="allocation fixed: for each architecture the share that each module keeps, "
         "or the name of a YAML or JSON file with these",
     )
+
+    def left(self, architecture: str) -> tuple[str, ...]:
+        """Return the layers of an architecture that are left whole."""
+        return self.leave.get(architecture, ()) if isinstance(self.leave, dict) else self.leave
 
     @cached_property
     def score_trainings(self) -> dict[str, Training]:

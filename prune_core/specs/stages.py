@@ -125,6 +125,7 @@ class Pruned(Stage):
     result: ClassVar[str | None] = NETWORK
     keepable: ClassVar[bool] = True
     network_word: ClassVar[str | None] = "pruned"
+    later: ClassVar[frozenset[str]] = frozenset({"round_to", "leave"})
     network: Dense | Finetuned
     scores: Scores
     ranking: Scores | None = Field(None, description="what the allocation ranks, if not scores")
@@ -134,6 +135,8 @@ class Pruned(Stage):
     sparsity: Share = Field(description="share of the dense network's cost removed")
     budget: Literal["params", "macs"] = "params"
     min_keep: Annotated[Number, Field(ge=0, lt=1)]
+    round_to: int | None = Field(None, description="of channels, where it is not 1")
+    leave: tuple[str, ...] | None = Field(None, description="layers whose modules stay whole")
     mrs_exponent: float | None = None
     ratios: dict[str, float] | None = Field(None, description="shares kept, from the user")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prune_core.errors import UnprunableError
 from prune_core.pruning.prunable.costs import Budget, Counts, cost
 from prune_core.pruning.prunable.counting import Origin
 from prune_core.pruning.prunable.granularities import unit_of
@@ -20,6 +22,9 @@ from prune_core.pruning.ratios.solver import Limits, Solution, solve
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ALLOCATIONS
 from prune_core.specs.stages import Pruned
+
+WRAPPED = "network."
+"""What stands before every layer's name, since the normalisation is in front."""
 
 
 def meet_budget(
@@ -61,7 +66,7 @@ def meet_budget(
         exponent=stage.mrs_exponent or 0.0,
         seed=derive_seed(stage.network.key, "allocation"),
     )
-    limits = _limits(view, stage.min_keep, origin.units)
+    limits = _limits(view, stage, origin.units)
 
     return solve(
         limits,
@@ -78,10 +83,10 @@ def reach(view: PrunableView, stage: Pruned) -> tuple[float, float]:
 
     Args:
         view: The dense network.
-        stage: The budget, and the smallest share of its units that a module keeps.
+        stage: The budget, and what a module may keep of its units.
     """
     units = {module.name: module.units for module in view.modules}
-    limits = _limits(view, stage.min_keep, units).values()
+    limits = _limits(view, stage, units).values()
     whole, least, most = (
         int(cost(view.costs, stage.budget, np.array(kept, dtype=np.int64)))
         for kept in (
@@ -93,16 +98,44 @@ def reach(view: PrunableView, stage: Pruned) -> tuple[float, float]:
     return 1 - least / whole, 1 - most / whole
 
 
-def _limits(view: PrunableView, min_keep: float, units: Mapping[str, int]) -> dict[str, Limits]:
-    """Return what each module may keep; shares are of ``units``, those of the dense network."""
-    return {
-        module.name: Limits(
-            module.units,
-            Limits.of(units[module.name], min_keep, _cap(module)).floor,
-            _cap(module),
+def _limits(view: PrunableView, stage: Pruned, units: Mapping[str, int]) -> dict[str, Limits]:
+    """Return what each module may keep; shares are of ``units``, those of the dense network.
+
+    Raises:
+        UnprunableError: A layer that is to be left whole is in no module.
+    """
+    left = _left_whole(view, stage.leave or ())
+    limits = {}
+    for module in view.modules:
+        cap = _cap(module)
+        floor = Limits.of(units[module.name], stage.min_keep, cap).floor
+        step = _step(module, stage.round_to or 1)
+        floor = cap if module.name in left else min(cap, -(-floor // step) * step)
+        limits[module.name] = Limits(module.units, floor, cap, step)
+    return limits
+
+
+def _step(module: PrunableModule, round_to: int) -> int:
+    """Return what a module's units are a multiple of; a head has many channels, a channel one."""
+    each = {len(member.units) // module.units for member in module.members if member.side == "out"}
+    return round_to // math.gcd(round_to, *each)
+
+
+def _left_whole(view: PrunableView, names: Sequence[str]) -> set[str]:
+    """Return the modules that have a layer of the given names, or one inside of these."""
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for module in view.modules:
+        layers = [member.layer.removeprefix(WRAPPED) for member in module.members]
+        for name, modules in found.items():
+            if any(f"{layer}.".startswith(f"{name.removeprefix(WRAPPED)}.") for layer in layers):
+                modules.add(module.name)
+    if unknown := [name for name, modules in found.items() if not modules]:
+        some = ", ".join(module.name.removeprefix(WRAPPED) for module in view.modules[:8])
+        raise UnprunableError(
+            f"pruning.leave: no layer that could be pruned is called {', '.join(unknown)}, or is "
+            f"in it; such layers are {some}, ...; give names by architecture where they differ"
         )
-        for module in view.modules
-    }
+    return set().union(*found.values())
 
 
 def _curves(stage: Pruned, measured: Mapping[str, Measured]) -> dict[str, Curve]:

@@ -28,11 +28,13 @@ class Limits:
         units: The number of its units.
         floor: The smallest number that it may keep.
         cap: The largest number that it may keep.
+        step: Between these two, what the number is a multiple of.
     """
 
     units: int
     floor: int
     cap: int
+    step: int = 1
 
     @classmethod
     def of(cls, units: int, min_keep: float, cap: int | None = None) -> Limits:
@@ -85,6 +87,7 @@ def solve(
     units = np.array([limits[name].units for name in names], dtype=np.int64)
     floor = np.array([limits[name].floor for name in names], dtype=np.int64)
     cap = np.array([limits[name].cap for name in names], dtype=np.int64)
+    step = np.array([limits[name].step for name in names], dtype=np.int64)
     total = int(cost(units)) if whole is None else whole
     budget = (1 - removed) * total
     close = 0.0 if exactly else CLOSE * total
@@ -92,7 +95,8 @@ def solve(
     def counts(dial: float) -> Counts:
         wanted = shares(dial)
         asked = np.array([wanted[name] for name in names]) * units
-        return np.clip(np.rint(asked).astype(np.int64), floor, cap)
+        rounded: Counts = np.rint(asked / step).astype(np.int64) * step
+        return np.clip(rounded, floor, cap)
 
     low, high = 0.0, 1.0
     for _ in range(50):
@@ -102,10 +106,10 @@ def solve(
         else:
             high = middle
     dialled = min(counts(low), counts(high), key=lambda kept: abs(int(cost(kept)) - budget))
-    near = (np.maximum(floor, dialled - 1), np.minimum(cap, dialled + 1))
-    kept = _nearest(dialled, *near, cost, budget, close)
+    near = (np.maximum(floor, _below(dialled, step)), np.minimum(cap, _above(dialled, step)))
+    kept = _nearest(dialled, *near, step, cost, budget, close)
     if exactly or abs(int(cost(kept)) - budget) > TOLERANCE * total:
-        kept = _nearest(kept, floor, cap, cost, budget, close)
+        kept = _nearest(kept, floor, cap, step, cost, budget, close)
     achieved = 1 - int(cost(kept)) / total
     by_name = dict(zip(names, kept.tolist(), strict=True))
     if abs(removed - achieved) <= TOLERANCE:
@@ -114,6 +118,8 @@ def solve(
         why = "every module is at its minimum width (pruning.min_keep, and one unit at least)"
     elif (kept == cap).all():
         why = "every module keeps as much as it may"
+    elif (step > 1).any():
+        why = "no single step of pruning.round_to brings it nearer"
     else:
         why = "no single unit brings it nearer"
     return Solution(
@@ -125,16 +131,21 @@ def _nearest(
     kept: Counts,
     lowest: Counts,
     highest: Counts,
+    step: Counts,
     cost: Callable[[Counts], Counts],
     budget: float,
     close: float,
 ) -> Counts:
-    """Move one unit at a time while that brings the cost nearer, until it is close."""
-    steps = np.concatenate([np.eye(len(kept), dtype=np.int64), -np.eye(len(kept), dtype=np.int64)])
+    """Move one module by one step at a time while that brings the cost nearer, until it is close.
+
+    A number that is no multiple of its step, as all units may be, moves to the next one that is.
+    """
     gap = abs(int(cost(kept)) - budget)
     while gap > close:
-        moves = kept + steps
-        moves = moves[((moves >= lowest) & (moves <= highest)).all(1)]
+        up = np.minimum(highest, _above(kept, step)) - kept
+        down = np.maximum(lowest, _below(kept, step)) - kept
+        moves = np.concatenate([np.diag(up), np.diag(down)])
+        moves = kept + moves[moves.any(axis=1)]
         if not len(moves):
             break
         gaps = np.abs(cost(moves) - budget)
@@ -143,3 +154,13 @@ def _nearest(
             break
         kept, gap = moves[best], float(gaps[best])
     return kept
+
+
+def _above(kept: Counts, step: Counts) -> Counts:
+    """Return the next multiples of a step above some numbers."""
+    return (kept // step + 1) * step
+
+
+def _below(kept: Counts, step: Counts) -> Counts:
+    """Return the next multiples of a step below some numbers."""
+    return -(-kept // step) * step - step
