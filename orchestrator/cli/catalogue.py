@@ -12,7 +12,7 @@ from orchestrator.errors import RequestError
 from orchestrator.sweepfile.editors import json_schema
 from orchestrator.sweepfile.errors import allowed
 from orchestrator.sweepfile.reference import keys_markdown
-from orchestrator.sweepfile.shipped import purpose, shipped_sweeps
+from orchestrator.sweepfile.shipped import TEMPLATE, purpose, shipped_sweeps
 from prune_core.specs.registry import AXES
 from results.tables.schema import tables_markdown
 
@@ -68,15 +68,27 @@ def copy_sweep(name: str, folder: Path, console: Console) -> None:
     files = shipped_sweeps()
     if name not in files:
         raise RequestError(f"no sweep file {name!r}; {allowed(name, list(files))}")
-    copy = folder / f"{name}.yaml"
+    _copy(files[name], folder / f"{name}.yaml", "give another folder by --to", console)
+
+
+def write_template(to: Path, console: Console) -> None:
+    """Write a commented sweep file; a file that is there already is kept.
+
+    Raises:
+        RequestError: It cannot be written.
+    """
+    _copy(TEMPLATE, to, "give another name", console)
+
+
+def _copy(source: Path, to: Path, otherwise: str, console: Console) -> None:
     try:
-        with copy.open("xb") as file:
-            file.write(files[name].read_bytes())
+        with to.open("xb") as file:
+            file.write(source.read_bytes())
     except FileExistsError as error:
-        raise RequestError(f"{copy} exists; rename it, or give another folder by --to") from error
+        raise RequestError(f"{to} exists; rename it, or {otherwise}") from error
     except OSError as error:
-        raise RequestError(f"{copy} cannot be written: {error.strerror}") from error
-    console.print(f"Copied to {copy}. Next: mrsweep plan {copy}", highlight=False)
+        raise RequestError(f"{to} cannot be written: {error.strerror}") from error
+    console.print(f"Written to {to}. Next: mrsweep plan {to}", highlight=False)
 
 
 def _table(*headings: str) -> Table:

@@ -5,14 +5,16 @@ Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wr
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from orchestrator.cli import tools
 from orchestrator.cli.options import (
+    Changes,
     Commands,
     Device,
     Executor,
@@ -23,10 +25,13 @@ from orchestrator.cli.options import (
     NetworkFormat,
     NetworkStage,
     RetryFailed,
+    Show,
+    ShowOption,
     StorageRoot,
     closing,
     examples,
 )
+from orchestrator.cli.options import console as _console
 from orchestrator.errors import OrchestratorError
 from prune_core import __version__
 from prune_core.errors import PruneCoreError
@@ -60,30 +65,19 @@ def options(
     del version  # its callback has shown it
 
 
-@app.command(epilog=examples("sweeps", "sweeps demo"))
-def sweeps(
-    name: Annotated[
-        str, typer.Argument(help="The sweep file to copy; without it, all are listed.")
-    ] = "",
-    to: Annotated[Path, typer.Option(help="Folder for the copy.")] = Path(),
-) -> None:
-    """List the sweep files that come with mrsweep, or copy one of them here."""
-    from orchestrator.cli.catalogue import copy_sweep, list_sweeps
-
-    if name:
-        copy_sweep(name, to, _console())
-    else:
-        list_sweeps(_console())
-
-
 @app.command(epilog=examples("plan demo.yaml", "plan demo.yaml --storage s3://bucket/runs"))
-def plan(file: File, storage: StorageRoot = "runs") -> None:
+def plan(
+    file: File, changes: Changes = None, storage: StorageRoot = "runs", show: ShowOption = None
+) -> None:
     """Show a sweep's cells and shared stages, what is done already, and what the rest costs."""
+    if show is Show.config:
+        _show_config(file, changes)
+        return
     from orchestrator.cli.request import open_sweep
     from orchestrator.cli.status import show_plan
     from orchestrator.state.survey import survey
 
-    planned, root = open_sweep(file, storage)
+    planned, root = open_sweep(file, storage, changes or ())
     show_plan(planned, root, survey(planned, root), _console())
 
 
@@ -91,12 +85,14 @@ def plan(file: File, storage: StorageRoot = "runs") -> None:
     epilog=examples(
         "run demo.yaml",
         "run demo.yaml --workers 2 --storage /scratch/runs",
+        "run demo.yaml threat.eps=0.1 seeds=5",
         "run cifar10.yaml --address auto --storage s3://bucket/runs",
         "run demo.yaml --executor inline --device cpu",
     )
 )
 def run(
     file: File,
+    changes: Changes = None,
     storage: StorageRoot = "runs",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Jobs at once on this machine; by default all cores.")
@@ -118,12 +114,18 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and show what would run.")
     ] = False,
+    show: ShowOption = None,
 ) -> None:
     """Run what is left of a sweep, then report. Run it again to go on after an interruption."""
+    if show is Show.config:
+        _show_config(file, changes)
+        return
     from orchestrator.cli import running
 
     tracker = logger.value if logger else None
-    how = running.How(workers, address, executor.value, device, retry_failed, tracker, log)
+    how = running.How(
+        workers, address, executor.value, device, retry_failed, tracker, log, tuple(changes or ())
+    )
     if dry_run:
         running.rehearse(file, storage, how, _console())
         return
@@ -139,6 +141,7 @@ def run(
 @app.command(epilog=examples("trial demo.yaml --select criterion=l1,sparsity=0.3,seed=0"))
 def trial(
     file: File,
+    changes: Changes = None,
     select: Annotated[
         str, typer.Option(help="Factor levels, such as criterion=l1,sparsity=0.5,seed=0.")
     ] = "",
@@ -148,17 +151,27 @@ def trial(
     """Run the first trial that matches, in this process, and show its row."""
     from orchestrator.cli.trial import run_trial
 
-    done = run_trial(file, select, storage, device, _console())
+    done = run_trial(file, select, storage, device, _console(), changes or ())
     raise typer.Exit(0 if done else 1)
 
 
 @app.command(epilog=examples("status demo.yaml"))
-def status(file: File, storage: StorageRoot = "runs") -> None:
+def status(file: File, changes: Changes = None, storage: StorageRoot = "runs") -> None:
     """Show what of a sweep is done, running, failed and left, and how fast it goes."""
     from orchestrator.cli.request import open_sweep
     from orchestrator.cli.status import show_status
 
-    show_status(*open_sweep(file, storage), _console())
+    show_status(*open_sweep(file, storage, changes or ()), _console())
+
+
+@app.command(epilog=examples("failures demo.yaml"))
+def failures(file: File, changes: Changes = None, storage: StorageRoot = "runs") -> None:
+    """Show what of a sweep failed, by kind, with file, line and last frames; exit code 1 if any."""
+    from orchestrator.cli.failures import show_failures
+    from orchestrator.cli.request import open_sweep
+
+    if not show_failures(*open_sweep(file, storage, changes or ()), _console()):
+        raise typer.Exit(1)
 
 
 @app.command(epilog=examples("data mine.yaml"))
@@ -176,6 +189,7 @@ def data(file: File) -> None:
 )
 def report(
     file: File,
+    changes: Changes = None,
     storage: StorageRoot = "runs",
     metric: Annotated[
         str | None, typer.Option(help="The metric that leads; the strongest attack's by default.")
@@ -191,61 +205,8 @@ def report(
     """Regenerate a sweep's verdict, figures and tables from Parquet alone."""
     from orchestrator.cli.reporting import write_report
 
-    write_report(file, storage, _console(), metric, to, tuple(compare or ()))
-
-
-@app.command("list", epilog=examples("list", "list criteria", "list attacks --names"))
-def list_methods(
-    axis: Annotated[str, typer.Argument(help="criteria, architectures, allocations, ...")] = "",
-    names: Annotated[bool, typer.Option("--names", help="Bare names, one on each line.")] = False,
-) -> None:
-    """List the methods of an axis, or the axes."""
-    from orchestrator.cli import catalogue
-
-    catalogue.list_methods(axis, names, _console())
-
-
-@app.command(epilog=examples("schema > sweep.schema.json", "schema --tables", "schema --keys"))
-def schema(
-    tables: Annotated[
-        bool, typer.Option("--tables", help="The tables' columns instead, as Markdown.")
-    ] = False,
-    keys: Annotated[
-        bool, typer.Option("--keys", help="Every key of a sweep file instead, as Markdown.")
-    ] = False,
-    commands: Annotated[
-        bool, typer.Option("--commands", help="Every command instead, as Markdown.")
-    ] = False,
-) -> None:
-    """Print the JSON Schema of sweep files, for editors."""
-    from orchestrator.cli import catalogue, reference
-
-    if commands:
-        catalogue.print_plain(reference.commands_markdown(typer.main.get_command(app)))
-    else:
-        catalogue.print_schema(tables, keys)
-
-
-@app.command(epilog=examples("compact --storage runs"))
-def compact(storage: StorageRoot = "runs") -> None:
-    """Join the small files of every table into one; sweeps may go on writing meanwhile."""
-    from orchestrator.cli import maintenance
-
-    maintenance.compact(storage, _console())
-
-
-@app.command(epilog=examples("check --storage runs --artifacts"))
-def check(
-    storage: StorageRoot = "runs",
-    artifacts: Annotated[
-        bool, typer.Option("--artifacts", help="Read every artifact too, which takes longer.")
-    ] = False,
-) -> None:
-    """Read everything in storage and name what is damaged or missing; exit code 1 if so."""
-    from orchestrator.cli import maintenance
-
-    if not maintenance.check(storage, artifacts, _console()):
-        raise typer.Exit(1)
+    others = tuple(compare or ())
+    write_report(file, storage, _console(), metric, to, others, changes or ())
 
 
 @app.command(
@@ -299,9 +260,15 @@ def network(
     write_network(file, folder, select, storage, how, _console())
 
 
-def _console() -> Console:
-    # The terminal wraps text; a file or a pipe gets whole lines, and tables of a fixed width.
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+app.add_typer(tools.app)
+
+
+def _show_config(file: Path, changes: Sequence[str] | None) -> None:
+    from orchestrator.cli.catalogue import print_plain
+    from orchestrator.sweepfile.model import read_sweep
+    from orchestrator.sweepfile.resolved import resolved_text
+
+    print_plain(resolved_text(read_sweep(file, changes or ())).rstrip())
 
 
 def main() -> None:

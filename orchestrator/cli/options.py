@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 File = Annotated[Path, typer.Argument(help="The sweep file, such as demo.yaml.")]
@@ -15,6 +17,26 @@ StorageRoot = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials once more.")]
+
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of the file to change, such as threat.eps=4/255 seeds=5 name=mine.",
+    ),
+]
+
+
+class Show(StrEnum):
+    """What may be shown in place of running."""
+
+    config = "config"
+
+
+ShowOption = Annotated[
+    Show | None, typer.Option("--show", help="config: the sweep with every default written out.")
+]
 
 
 class Executor(StrEnum):
@@ -74,6 +96,11 @@ class Commands(TyperGroup):
         rows = [(name, summary(each.help)) for name, each in shown.items() if not each.hidden]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def console() -> Console:
+    """Return where commands print: a terminal wraps text, a file or pipe gets whole lines."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def summary(text: str | None) -> str:

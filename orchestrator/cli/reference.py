@@ -27,16 +27,20 @@ def commands_markdown(group: Any) -> str:
 def _command(name: str, command: Any) -> list[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option"]
-    given = [p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments]
+    given = [p.metavar or (_name(p) if p.required else f"[{_name(p)}]") for p in arguments]
     shown = [f"## `{name}`", "", f"`{' '.join(['mrsweep', name, *given])}`", "", command.help, ""]
     if command.params:
         shown += ["| given | what it is | default |", "| --- | --- | --- |"]
-        shown += [_row(f"`{p.name.upper()}`", p) for p in arguments]
+        shown += [_row(f"`{p.metavar or _name(p)}`", p) for p in arguments]
         shown += [_row(", ".join(f"`{flag}`" for flag in p.opts), p) for p in options] + [""]
     if command.epilog:
         lines = command.epilog.splitlines()[2:]
         shown += ["```console", *(f"$ {line.strip()}" for line in lines), "```", ""]
     return shown
+
+
+def _name(parameter: Any) -> str:
+    return str(parameter.name).upper()
 
 
 def _row(given: str, parameter: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ def write_report(
     metric: str | None = None,
     to: Path | None = None,
     compare: tuple[str, ...] = (),
+    changes: Sequence[str] = (),
 ) -> None:
     """Write a sweep's report; print its verdict and where everything lies.
 
@@ -31,8 +33,9 @@ def write_report(
         metric: The metric that leads; the strongest attack's by default.
         to: Folder for the report; by default the sweep's own in the storage root.
         compare: Names of sweeps in the same storage root to set beside this one.
+        changes: Settings of the file to change, each a ``section.key=value``.
     """
-    plan, root = open_sweep(file, storage)
+    plan, root = open_sweep(file, storage, changes)
     name = plan.sweep.name
     loaded = results.load(storage, name)
     with console.status("drawing the report"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,12 +16,13 @@ from results.errors import StorageError
 from results.tables.storage import Storage
 
 
-def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
+def open_sweep(file: Path, storage: str, changes: Sequence[str] = ()) -> tuple[Plan, Storage]:
     """Check a sweep file and a storage root.
 
     Args:
         file: The sweep file.
         storage: Folder or URI of the storage root; it need not exist yet.
+        changes: Settings of the file to change, each a ``section.key=value``.
 
     Returns:
         The plan of the sweep, as far as seeds are planned by now, and the storage root.
@@ -30,7 +32,7 @@ def open_sweep(file: Path, storage: str) -> tuple[Plan, Storage]:
     """
     faults: list[str] = []
     try:
-        sweep = read_sweep(file)
+        sweep = read_sweep(file, changes)
     except SweepFileError as error:
         faults += error.faults
     try:

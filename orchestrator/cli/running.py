@@ -23,6 +23,7 @@ from orchestrator.driver.replication import seeds_to_add
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.state.survey import survey
+from orchestrator.sweepfile.model import sweep_text
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
@@ -38,11 +39,15 @@ class How:
     retry_failed: bool = False
     tracker: str | None = None
     log: Path | None = None
+    changes: tuple[str, ...] = ()
+    """Settings of the sweep file to change, each a ``section.key=value``."""
 
 
 def run(file: Path, storage: str, how: How, console: Console) -> bool:
     """Run what is left of a sweep and report; return whether every trial is done."""
-    plan, root = open_sweep(file, storage)
+    plan, root = open_sweep(file, storage, how.changes)
+    if how.changes:
+        console.print(f"Changed: {', '.join(how.changes)}", markup=False, highlight=False)
     try:
         while (more := _run_left(file, plan, root, how, console)) is not None:
             plan = more
@@ -54,13 +59,15 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
             "command goes on with the rest"
         ) from error
     if after.done:
-        write_report(file, storage, console)
+        write_report(file, storage, console, changes=how.changes)
     else:
         console.print("No trial is done, so there is nothing to report.")
     left = len(plan.trials) - len(after.done) - len(after.failed)
+    at = "" if storage == "runs" else f" --storage {storage}"
     if after.failed:
         console.print(
-            f"Trials failed: {len(after.failed)}. To see why: mrsweep status {file}",
+            f"Trials failed: {len(after.failed)}. To see why: mrsweep failures "
+            f"{' '.join([str(file), *how.changes])}{at}",
             highlight=False,
         )
     if left:
@@ -72,7 +79,7 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
 
 def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
     """Check everything that `run` checks and show what it would do; write nothing."""
-    plan, root = open_sweep(file, storage)
+    plan, root = open_sweep(file, storage, how.changes)
     state = survey(plan, root, how.retry_failed)
     check_methods(plan, how.address, console)
     device = _device(how)
@@ -91,7 +98,7 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
             classes = check_methods(plan, how.address, console)
             show_cautions(plan, console)
             device = _device(how)
-        executors.record_plan(plan, root, file.read_text(encoding="utf-8"), classes)
+        executors.record_plan(plan, root, sweep_text(file, how.changes), classes)
         console.print(
             f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
             f"{len(state.needed)} jobs to do",

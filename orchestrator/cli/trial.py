@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,21 +14,29 @@ from orchestrator.driver.executors import record_plan
 from orchestrator.driver.inline import execute_path
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Job, Plan
+from orchestrator.sweepfile.model import sweep_text
 from orchestrator.sweepfile.rules import FACTOR_FIELDS
 from orchestrator.worker.device import resolve_device
 from results.tables.store import Tables
 
 
-def run_trial(file: Path, select: str, storage: str, device: str, console: Console) -> bool:
+def run_trial(
+    file: Path,
+    select: str,
+    storage: str,
+    device: str,
+    console: Console,
+    changes: Sequence[str] = (),
+) -> bool:
     """Run the first trial that matches; return whether it is done."""
-    plan, root = open_sweep(file, storage)
+    plan, root = open_sweep(file, storage, changes)
     jobs = matching(select, plan)
     job = jobs[0]
     classes = check_methods(plan, None, console)
     if len(jobs) > 1:
         console.print(f"{len(jobs)} trials match; this is the first of them")
     device = resolve_device(device)
-    record_plan(plan, root, file.read_text(encoding="utf-8"), classes)
+    record_plan(plan, root, sweep_text(file, changes), classes)
     with console.status(f"{job.kind} {job.key}"):
         execute_path(plan, job.key, root, device)
     row = (Tables(root).find("trials", job.key) or [{}])[0]

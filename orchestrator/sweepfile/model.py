@@ -25,6 +25,7 @@ from pydantic import (
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.sweepfile import short_forms
+from orchestrator.sweepfile.changes import with_changes
 from orchestrator.sweepfile.errors import describe
 from orchestrator.sweepfile.resources import Replication, Resources
 from orchestrator.sweepfile.rules import (
@@ -241,19 +242,29 @@ def _raise_all(faults: Iterator[str] | list[str]) -> None:
         raise ValueError(text)
 
 
-def read_sweep(path: str | Path) -> Sweep:
+def read_sweep(path: str | Path, changes: Sequence[str] = ()) -> Sweep:
     """Read and check a sweep file.
+
+    Args:
+        path: Where it lies.
+        changes: Settings to change, each a ``section.key=value``.
 
     Raises:
         SweepFileError: The file cannot be read or is wrong; it holds every fault.
+        RequestError: A change cannot be made.
     """
-    path = Path(path)
+    name = " with ".join(filter(None, [str(path), " ".join(changes)]))
+    return parse_sweep(sweep_text(path, changes), name)
+
+
+def sweep_text(path: str | Path, changes: Sequence[str] = ()) -> str:
+    """Return the text of a sweep file with settings changed, as `read_sweep` reads it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SweepFileError([f"{path}: cannot be read: {reason}"]) from error
-    return parse_sweep(text, str(path))
+    return with_changes(text, changes)
 
 
 def parse_sweep(text: str, name: str = "sweep") -> Sweep:

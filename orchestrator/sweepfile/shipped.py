@@ -6,6 +6,9 @@ import itertools
 import re
 from pathlib import Path
 
+TEMPLATE = Path(__file__).with_name("template.yaml")
+"""A commented sweep file to begin with."""
+
 
 def shipped_sweeps() -> dict[str, Path]:
     """Return the sweep files by name."""

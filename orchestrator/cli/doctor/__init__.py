@@ -1,0 +1,1 @@
+"""``mrsweep doctor``: whether this machine can run sweeps, each part tried once."""

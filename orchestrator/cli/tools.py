@@ -1,0 +1,111 @@
+"""The commands that need no sweep: to begin one, to choose, to look after storage and machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import Device, StorageRoot, console, examples
+
+app = typer.Typer()
+
+
+@app.command(epilog=examples("init", "init mine.yaml"))
+def init(
+    to: Annotated[Path, typer.Argument(help="The sweep file to write.")] = Path("sweep.yaml"),
+) -> None:
+    """Write a commented sweep file to begin with; it runs as it is, on handwritten digits."""
+    from orchestrator.cli.catalogue import write_template
+
+    write_template(to, console())
+
+
+@app.command(epilog=examples("sweeps", "sweeps demo"))
+def sweeps(
+    name: Annotated[
+        str, typer.Argument(help="The sweep file to copy; without it, all are listed.")
+    ] = "",
+    to: Annotated[Path, typer.Option(help="Folder for the copy.")] = Path(),
+) -> None:
+    """List the sweep files that come with mrsweep, or copy one of them here."""
+    from orchestrator.cli.catalogue import copy_sweep, list_sweeps
+
+    if name:
+        copy_sweep(name, to, console())
+    else:
+        list_sweeps(console())
+
+
+@app.command("list", epilog=examples("list", "list criteria", "list attacks --names"))
+def list_methods(
+    axis: Annotated[str, typer.Argument(help="criteria, architectures, allocations, ...")] = "",
+    names: Annotated[bool, typer.Option("--names", help="Bare names, one on each line.")] = False,
+) -> None:
+    """List the methods of an axis, or the axes."""
+    from orchestrator.cli import catalogue
+
+    catalogue.list_methods(axis, names, console())
+
+
+@app.command(epilog=examples("schema > sweep.schema.json", "schema --tables", "schema --keys"))
+def schema(
+    ctx: typer.Context,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="The tables' columns instead, as Markdown.")
+    ] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Every key of a sweep file instead, as Markdown.")
+    ] = False,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Every command instead, as Markdown.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of sweep files, for editors."""
+    from orchestrator.cli import catalogue, reference
+
+    if commands:
+        catalogue.print_plain(reference.commands_markdown(ctx.find_root().command))
+    else:
+        catalogue.print_schema(tables, keys)
+
+
+@app.command(epilog=examples("doctor", "doctor mine.yaml --storage s3://bucket/runs"))
+def doctor(
+    file: Annotated[
+        Path | None, typer.Argument(help="A sweep file, whose images are read too.")
+    ] = None,
+    storage: StorageRoot = "runs",
+    device: Device = "auto",
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to join; without it, Ray is started here.")
+    ] = None,
+) -> None:
+    """Try what a sweep needs once: versions, device, images, storage, Ray; say how to mend it."""
+    from orchestrator.cli.doctor.show import examine
+
+    if not examine(file, storage, device, address, console()):
+        raise typer.Exit(1)
+
+
+@app.command(epilog=examples("compact --storage runs"))
+def compact(storage: StorageRoot = "runs") -> None:
+    """Join the small files of every table into one; sweeps may go on writing meanwhile."""
+    from orchestrator.cli import maintenance
+
+    maintenance.compact(storage, console())
+
+
+@app.command(epilog=examples("check --storage runs --artifacts"))
+def check(
+    storage: StorageRoot = "runs",
+    artifacts: Annotated[
+        bool, typer.Option("--artifacts", help="Read every artifact too, which takes longer.")
+    ] = False,
+) -> None:
+    """Read everything in storage and name what is damaged or missing; exit code 1 if so."""
+    from orchestrator.cli import maintenance
+
+    if not maintenance.check(storage, artifacts, console()):
+        raise typer.Exit(1)
