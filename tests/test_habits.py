@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from orchestrator.cli import running
-from orchestrator.cli.doctor import probes
 from orchestrator.cli.failures import kind_of
 from orchestrator.cli.options import console
+from orchestrator.cli.tools import probes
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep, read_sweep
 from orchestrator.sweepfile.resolved import resolved_text

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli import tools
 from orchestrator.cli.options import (
     Changes,
     Commands,
@@ -32,6 +31,7 @@ from orchestrator.cli.options import (
     examples,
 )
 from orchestrator.cli.options import console as _console
+from orchestrator.cli.tools import commands
 from orchestrator.errors import OrchestratorError
 from prune_core import __version__
 from prune_core.errors import PruneCoreError
@@ -260,11 +260,11 @@ def network(
     write_network(file, folder, select, storage, how, _console())
 
 
-app.add_typer(tools.app)
+app.add_typer(commands.app)
 
 
 def _show_config(file: Path, changes: Sequence[str] | None) -> None:
-    from orchestrator.cli.catalogue import print_plain
+    from orchestrator.cli.tools.catalogue import print_plain
     from orchestrator.sweepfile.model import read_sweep
     from orchestrator.sweepfile.resolved import resolved_text
 

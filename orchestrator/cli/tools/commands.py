@@ -1,4 +1,4 @@
-"""The commands that need no sweep: to begin one, to choose, to look after storage and machine."""
+"""The command line of the tools; it only parses, as ``orchestrator.cli.main`` does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def init(
     to: Annotated[Path, typer.Argument(help="The sweep file to write.")] = Path("sweep.yaml"),
 ) -> None:
     """Write a commented sweep file to begin with; it runs as it is, on handwritten digits."""
-    from orchestrator.cli.catalogue import write_template
+    from orchestrator.cli.tools.catalogue import write_template
 
     write_template(to, console())
 
@@ -30,7 +30,7 @@ def sweeps(
     to: Annotated[Path, typer.Option(help="Folder for the copy.")] = Path(),
 ) -> None:
     """List the sweep files that come with mrsweep, or copy one of them here."""
-    from orchestrator.cli.catalogue import copy_sweep, list_sweeps
+    from orchestrator.cli.tools.catalogue import copy_sweep, list_sweeps
 
     if name:
         copy_sweep(name, to, console())
@@ -44,7 +44,7 @@ def list_methods(
     names: Annotated[bool, typer.Option("--names", help="Bare names, one on each line.")] = False,
 ) -> None:
     """List the methods of an axis, or the axes."""
-    from orchestrator.cli import catalogue
+    from orchestrator.cli.tools import catalogue
 
     catalogue.list_methods(axis, names, console())
 
@@ -63,7 +63,7 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of sweep files, for editors."""
-    from orchestrator.cli import catalogue, reference
+    from orchestrator.cli.tools import catalogue, reference
 
     if commands:
         catalogue.print_plain(reference.commands_markdown(ctx.find_root().command))
@@ -83,7 +83,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Try what a sweep needs once: versions, device, images, storage, Ray; say how to mend it."""
-    from orchestrator.cli.doctor.show import examine
+    from orchestrator.cli.tools.doctor import examine
 
     if not examine(file, storage, device, address, console()):
         raise typer.Exit(1)

@@ -48,7 +48,12 @@ def device(name: str) -> str:
     """Train a small network for one adversarial step on a device."""
     import torch
 
-    from orchestrator.worker.device import device_memory, device_name, resolve_device
+    from orchestrator.worker.device import (
+        device_memory,
+        device_name,
+        prepare_process,
+        resolve_device,
+    )
     from prune_core.data import datasets
     from prune_core.models import architectures
     from prune_core.specs.recipes import Training
@@ -56,6 +61,7 @@ def device(name: str) -> str:
     from prune_core.training.loop import fit
 
     resolved = resolve_device(name)
+    prepare_process(resolved, 0)
     spec = Dataset(name="digits", per_class=12, test_per_class=2)
     data = datasets.load(spec, torch.device(resolved))
     network = architectures.build("resnet8", data.shape, data.classes, data.mean, data.std, 0)

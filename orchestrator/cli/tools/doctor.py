@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.cli.doctor import probes
+from orchestrator.cli.tools import probes
 from orchestrator.errors import OrchestratorError
 from orchestrator.sweepfile.model import read_sweep
 from prune_core.errors import PruneCoreError

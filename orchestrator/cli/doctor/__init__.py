@@ -1,1 +1,0 @@
-"""``mrsweep doctor``: whether this machine can run sweeps, each part tried once."""

@@ -1,0 +1,1 @@
+"""The commands that need no sweep: to begin one, to choose, to look after storage and machine."""
