@@ -166,6 +166,23 @@ def test_latency_is_measured_with_its_device(swept: Path, monkeypatch: pytest.Mo
     assert all(each.runs == 10 and each.images_per_second > 0 for each in found)
 
 
+def test_rows_have_latencies_where_they_are_asked_for(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prune_core.exports.latency.measure", partial(measure, seconds=0.0))
+    once = {"criteria": "[l1]", "finetuning": "{none: {epochs: 0}}", "seeds": "1"}
+    plain = "{attacks: [fgsm], sanity_images: 0}"
+    timed = "{attacks: [fgsm], sanity_images: 0, measure: [latency]}"
+    for evaluation in (plain, timed):
+        run_sweep(sweep_text(**once, evaluation=evaluation), storage.root)
+    rows = Tables(storage).read("trials").set_index("finished").sort_index()
+    assert rows["latency_1"].isna().tolist() == [True, False]
+    measured = rows.iloc[1]
+    assert 0 < measured["latency_1"] < measured["latency_128"]
+    assert measured["speedup_1"] > 0
+    assert rows["finetuned_network"].nunique() == 1
+
+
 def test_a_file_that_is_not_what_the_row_says_is_refused(
     swept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ class Paths:
             attacks=evaluation.attacks,
             threat=self._sweep.threat,
             sanity_images=evaluation.sanity_images,
+            measure=evaluation.measure or None,
             outside=self._attack_digests,
         )
 

@@ -99,6 +99,12 @@ class EvaluationRules(Spec):
         description="test images that every final network is checked on for false robustness; "
         "0 makes no check",
     )
+    measure: Annotated[tuple[Literal["latency"], ...], AfterValidator(_distinct)] = Field(
+        (),
+        description="what else is measured of every final network: latency, in batches of 1 and "
+        "128 on the job's device, and how many times as fast as the dense network that is; jobs "
+        "beside it on the machine disturb it",
+    )
 
 
 class Override(Spec):

@@ -26,6 +26,7 @@ from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
 from prune_core.data.corrupted import test_images
+from prune_core.exports import latency
 from prune_core.models.folding import Twin
 from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
 from results.errors import StorageIOError
@@ -187,6 +188,7 @@ def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
         **rows.reported(trained, flags),
         **achieved,
         **measured,
+        **_latencies(trial, network, materializer),
         "status": "done",
         "error": None,
         "finetune_seconds": sum(epoch["seconds"] for epochs in trained for epoch in epochs),
@@ -199,6 +201,20 @@ def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
     materializer.tables.write("trials", trial.key, [row], over="failed")
     materializer.drop_checkpoint(trial)
     _drop_rounds(trial, materializer)
+
+
+def _latencies(
+    trial: Trial, network: Callable[[], nn.Module], materializer: Materializer
+) -> rows.Row:
+    """Measure the final network and the dense one, where that is asked for."""
+    if "latency" not in (trial.measure or ()):
+        return {}
+    shape = materializer.data(trial).shape
+    final = latency.measure(network(), shape)
+    dense = latency.measure(materializer.network(trial.dense), shape)
+    times = {f"latency_{each.batch}": each.seconds for each in final}
+    pairs = zip(final, dense, strict=True)
+    return times | {f"speedup_{one.batch}": whole.seconds / one.seconds for one, whole in pairs}
 
 
 def _drop_rounds(trial: Trial, materializer: Materializer) -> None:

@@ -14,7 +14,7 @@ from prune_core.models.state import evaluating
 from prune_core.pruning.prunable.groups import Shape
 
 BATCHES = (1, 128)
-WARM, LEAST_RUNS, SECONDS = 3, 10, 1.0
+WARM, LEAST_RUNS, SECONDS = 3, 10, 0.5
 """Runs before any is counted; then as many as fit into the time, and no fewer."""
 
 

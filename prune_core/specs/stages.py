@@ -216,10 +216,12 @@ class Trial(Stage):
 
     kind: ClassVar[str] = "trial"
     version: ClassVar[int] = 3
+    later: ClassVar[frozenset[str]] = frozenset({"measure"})
     network: Pruned | Finetuned
     attacks: tuple[AttackName, ...]
     threat: Threat
     sanity_images: int = Field(0, ge=0, description="of the sanity checks; 0 for none")
+    measure: tuple[Literal["latency"], ...] | None = None
 
     @property
     def pruned(self) -> Pruned:
