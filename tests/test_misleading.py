@@ -13,6 +13,7 @@ from results.statistics.design.design import make_design
 from results.statistics.verdict.confounds import duplicates
 from results.statistics.verdict.strikes import strikes
 
+from simulated import simulated
 from test_analysis import sweep
 
 METRIC = "finetuned_pgd_20"
@@ -264,3 +265,14 @@ def test_chance_is_of_as_many_classes_as_there_are(classes: int | None, said: st
     broken.loc[bad, "classes"] = None  # a trial that failed has seen no images
     notes = make_design(broken, METRIC).notes
     assert any(said in note for note in notes), notes
+
+
+def test_a_worst_case_says_of_which_attacks_and_how_many_images() -> None:
+    """Its images were counted, and the sentence said that it is of these alone."""
+    tables = simulated(seeds=3)
+    trials = tables.trials.assign(finetuned_worst=tables.trials["finetuned_pgd_20"])
+    other = tables.evaluations.assign(network="of another sweep", count=7)
+    evaluations = pd.concat([other, tables.evaluations], ignore_index=True)
+    said = results.verdict(trials, "finetuned_worst", evaluations=evaluations).sentence
+    assert "by the worst of pgd-20 at each image" in said
+    assert "judged on 200 test images, with the error of other images counted" in said

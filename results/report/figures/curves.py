@@ -10,13 +10,16 @@ from results.report.figures.style import LEVEL_COLOURS, LEVEL_MARKERS, styled
 from results.statistics.design.words import term_name
 
 
-def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:
+def curve_figure(
+    panels: dict[str, pd.DataFrame], metric: str, width: float | None = None
+) -> Figure:
     """Draw accuracy against sparsity, a panel a factor, a line a level, with bands.
 
     Each table: the factor's column, ``sparsity``, ``mean``, ``low``, ``high`` in accuracy points.
     """
-    with styled():
-        figure = Figure(figsize=(3.7 * len(panels) + 0.6, 3.4))
+    width = width or 3.7 * len(panels) + 0.6
+    with styled(width):
+        figure = Figure(figsize=(width, 3.4), layout="constrained")
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
             _curves(axes, factor, table)
@@ -25,7 +28,6 @@ def curve_figure(panels: dict[str, pd.DataFrame], metric: str) -> Figure:
         for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
             _end_labels(axes, factor, table)  # once the limits that the panels share are known
         all_axes[0].set_ylabel(f"{metric} (%)")
-        figure.subplots_adjust(wspace=0.4)
     return figure
 
 
@@ -51,4 +53,4 @@ def _end_labels(axes: Axes, factor: str, table: pd.DataFrame) -> None:
     for value, x, level, index in sorted(ends):
         last = max(value, last + 0.06 * (high - low))
         colour = LEVEL_COLOURS[index % len(LEVEL_COLOURS)]
-        axes.text(x, last, f"   {level}", va="center", color=colour, fontsize=8.5)
+        axes.text(x, last, f"   {level}", va="center", color=colour, fontsize="small")

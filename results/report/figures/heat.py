@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.figures.style import styled
+from results.report.figures.style import canvas, figure_of
 from results.statistics.design.words import term_name
 
 ON_DARK, ON_LIGHT = "#FEFEFE", "#111111"
 """Not the page's own colours: the cells stay as they are when the page is dark."""
 
 
-def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Figure:
-    """Draw the mean of a metric for every pair of levels, in accuracy points."""
-    with styled():
+def heat_figure(
+    means: pd.DataFrame,
+    rows: str,
+    columns: str,
+    metric: str,
+    ax: Axes | None = None,
+    width: float | None = None,
+) -> Figure:
+    """Draw the mean of a metric for every pair of levels, in accuracy points.
+
+    It is as wide as its columns ask where no width is given.
+    """
+    counts = means[rows].nunique(), means[columns].nunique()
+    with canvas(ax, width or 1.6 + 1.0 * counts[1], 1.0 + 0.5 * counts[0]) as axes:
         wide = means.pivot_table(index=rows, columns=columns, values="mean", observed=True)
         order = means.groupby(columns, observed=True)["mean"].mean().sort_values().index
         wide = wide[list(order)]
-        figure = Figure(figsize=(1.6 + 1.0 * wide.shape[1], 1.0 + 0.5 * wide.shape[0]))
-        axes = figure.subplots()
         values = wide.to_numpy(dtype=float)
         image = axes.imshow(values, cmap="cividis", aspect="auto")
         middle = (np.nanmin(values) + np.nanmax(values)) / 2
@@ -34,7 +44,7 @@ def heat_figure(means: pd.DataFrame, rows: str, columns: str, metric: str) -> Fi
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.9)
+        bar = figure_of(axes).colorbar(image, ax=axes, shrink=0.9)
         bar.set_label(f"{metric} (%)")
         bar.outline.set_visible(False)
-    return figure
+    return figure_of(axes)

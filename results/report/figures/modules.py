@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from results.report.figures.style import BLACK, GREY, LEVEL_COLOURS, LEVEL_MARKERS, styled
 
 
-def module_figure(modules: pd.DataFrame) -> Figure:
+def module_figure(modules: pd.DataFrame, width: float | None = None) -> Figure:
     """Draw MRS by module and, below, the share of units that each allocation removes, and keeps.
 
-    ``modules``: as `results.statistics.modules.module_table` returns it.
+    ``modules``: as `results.statistics.levels.by_module.module_means` returns it.
     """
-    with styled():
-        architectures = list(modules["architecture"].unique())
-        figure = Figure(figsize=(4.1 * len(architectures) + 0.5, 7.2))
+    architectures = list(modules["architecture"].unique())
+    width = width or 4.1 * len(architectures) + 0.5
+    with styled(width):
+        figure = Figure(figsize=(width, 7.2), layout="constrained")
         grid = figure.subplots(3, len(architectures), squeeze=False, sharex="col")
         for column, architecture in enumerate(architectures):
             table = modules[modules["architecture"] == architecture]
@@ -33,17 +34,16 @@ def module_figure(modules: pd.DataFrame) -> Figure:
             grid[2][column].set_ylim(bottom=0)
             names = [str(name).removeprefix("network.") for name in dense["module"]]
             grid[2][column].set_xticks(dense["position"], names, rotation=40, ha="right",
-                                       fontsize=7)  # fmt: skip
+                                       fontsize="x-small")  # fmt: skip
         handles, names = grid[2][0].get_legend_handles_labels()
-        columns = min(len(names), 2 * len(architectures))
+        columns = max(1, min(len(names), round(width / 2.2)))
         figure.legend(
-            handles, names, frameon=False, fontsize=7.5, ncols=columns, handlelength=3.2,
-            loc="upper center", bbox_to_anchor=(0.5, -0.02),
+            handles, names, frameon=False, fontsize="small", ncols=columns, handlelength=3.2,
+            loc="outside lower center",
         )  # fmt: skip
         grid[0][0].set_ylabel("MRS (nats of loss)")
         grid[1][0].set_ylabel("units removed (%)")
         grid[2][0].set_ylabel("units kept")
-        figure.subplots_adjust(hspace=0.3, wspace=0.25)
     return figure
 
 

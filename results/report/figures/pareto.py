@@ -11,12 +11,15 @@ from results.statistics.levels.pareto import SIZES
 LABELS = {"params": "parameters", "macs": "MACs"}
 
 
-def pareto_figure(cells: pd.DataFrame, metric: str, by: str = "finetuning") -> Figure:
+def pareto_figure(
+    cells: pd.DataFrame, metric: str, by: str = "finetuning", width: float | None = None
+) -> Figure:
     """Draw every cell and the Pareto front, a panel a size; see `results.pareto_front`."""
     sizes = [name for name in SIZES if name in cells]
     levels = sorted(cells[by].unique()) if by in cells else ["all"]
-    with styled():
-        figure = Figure(figsize=(3.6 * len(sizes) + 0.6, 3.4))
+    width = width or 3.6 * len(sizes) + 0.6
+    with styled(width):
+        figure = Figure(figsize=(width, 3.4), layout="constrained")
         for axes, size in zip(
             figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0], sizes, strict=True
         ):
@@ -44,8 +47,8 @@ def pareto_figure(cells: pd.DataFrame, metric: str, by: str = "finetuning") -> F
         first.set_ylabel(f"{metric} (%)")
         handles, names = first.get_legend_handles_labels()
         figure.legend(
-            handles, names, frameon=False, fontsize=8, ncols=min(6, len(names)),
-            loc="lower center", bbox_to_anchor=(0.5, 0.9), markerscale=1.4,
+            handles, names, frameon=False, fontsize="small", ncols=min(6, len(names)),
+            loc="outside upper center", markerscale=1.4,
         )  # fmt: skip
     return figure
 

@@ -9,15 +9,16 @@ from results.report.figures.style import GREY, INK, styled, term_colour
 from results.statistics.design.words import term_name
 
 
-def seed_figure(spread: pd.DataFrame, metric: str) -> Figure:
+def seed_figure(spread: pd.DataFrame, metric: str, width: float | None = None) -> Figure:
     """Draw each level's mean at every seed: ``factor``, ``level``, ``seed``, ``mean`` in points.
 
     A grey line joins a seed's means, so that one can see whether seeds agree about the order.
     """
     factors = list(dict.fromkeys(spread["factor"]))
-    with styled():
-        widths = [1 + spread[spread["factor"] == name]["level"].nunique() for name in factors]
-        figure = Figure(figsize=(1.0 + 0.72 * sum(widths), 3.2))
+    widths = [1 + spread[spread["factor"] == name]["level"].nunique() for name in factors]
+    width = width or 1.0 + 0.72 * sum(widths)
+    with styled(width):
+        figure = Figure(figsize=(width, 3.2), layout="constrained")
         panels = figure.subplots(
             1, len(factors), sharey=True, squeeze=False, gridspec_kw={"width_ratios": widths}
         )[0]
@@ -34,5 +35,4 @@ def seed_figure(spread: pd.DataFrame, metric: str) -> Figure:
             axes.set_title(f"by {term_name(factor)}")
             axes.set_xlim(-0.6, len(wide) - 0.4)
         panels[0].set_ylabel(f"{metric} (%)")
-        figure.subplots_adjust(wspace=0.08)
     return figure

@@ -9,38 +9,39 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.figures.style import BLACK, styled, term_colour
+from results.report.figures.style import BLACK, WIDE, canvas, figure_of, fitted, term_colour
 from results.statistics.design.words import percent, term_name
 
 SHARE_LIMITS = (-20.0, 112.0)
 """Shares are drawn within these percentages; an interval that leaves them ends in an arrow."""
 
 
-def share_figure(shares: pd.DataFrame) -> Figure:
+def share_figure(shares: pd.DataFrame, ax: Axes | None = None, width: float = WIDE) -> Figure:
     """Draw the share of variance by term, before and after fine-tuning.
 
     ``shares``: ``term``, ``stage`` (pruned or finetuned), ``share``, ``low``, ``high``.
     """
-    with styled():
-        order = list(dict.fromkeys(shares["term"]))
+    order = list(dict.fromkeys(shares["term"]))
+    with canvas(ax, width, 1.1 + 0.42 * len(order)) as axes:
         offset = 0.14 if shares["stage"].nunique() > 1 else 0.0
-        figure = Figure(figsize=(6.8, 1.1 + 0.42 * len(order)))
-        axes = figure.subplots()
         for row in shares.to_dict("records"):
             after = bool(row["stage"] == "finetuned")
             y = len(order) - 1 - order.index(row["term"]) + (offset if after else -offset)
             values = [100 * float(row[name]) for name in ("share", "low", "high")]
             _share(axes, y, values, term_colour(str(row["term"])), after)
         axes.axvline(0, color="#BBBBBB", lw=0.8, zorder=0)
-        axes.set_yticks(range(len(order)), [term_name(term) for term in reversed(order)])
+        names = [fitted(term_name(term), axes, 0.3) for term in reversed(order)]
+        axes.set_yticks(range(len(order)), names)
         axes.set_ylim(-0.6, len(order) - 0.4)
         axes.set_xlim(*SHARE_LIMITS)
-        axes.set_xlabel("share of the variance between cells (%), with 95 % interval over seeds")
+        label = "share of the variance between cells (%), with 95 % interval over seeds"
+        axes.set_xlabel(fitted(label, axes, 0.72))
         if shares["stage"].nunique() > 1:
             axes.plot([], [], "o", color=BLACK, mfc="white", mew=1.4, label="before fine-tuning")
             axes.plot([], [], "o", color=BLACK, label="after fine-tuning")
-            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
-    return figure
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2,
+                        fontsize="small", columnspacing=1, handletextpad=0.3)  # fmt: skip
+    return figure_of(axes)
 
 
 def _share(axes: Axes, y: float, values: Sequence[float], colour: str, after: bool) -> None:
@@ -56,5 +57,5 @@ def _share(axes: Axes, y: float, values: Sequence[float], colour: str, after: bo
         edge = min(max(share, high if np.isfinite(high) else share), right - 12)
         axes.annotate(
             percent(share / 100), (edge, y), (6, -3), textcoords="offset points",
-            fontsize=8, color=colour,
+            fontsize="small", color=colour,
         )  # fmt: skip

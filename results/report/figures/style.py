@@ -1,11 +1,19 @@
-"""How figures look: one quiet style, and the same colour for the same factor everywhere."""
+"""How figures look: one quiet style, and the same colour for the same factor everywhere.
+
+Every figure takes a ``width`` in inches; a column of a paper is `COLUMN` wide. Those of one panel
+take the user's axes as well (``ax``), and then follow the user's matplotlibrc, not `STYLE`.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import textwrap
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -31,9 +39,47 @@ STYLE: dict[str, Any] = {
 }
 
 
-def styled() -> AbstractContextManager[None]:
+WIDE, COLUMN = 6.8, 3.25
+"""Inches: of the page, and of a column of a paper."""
+NARROW = 5.0
+"""Inches; narrower figures have smaller letters, and their labels in several lines."""
+LETTERS = 17
+"""Of a label's, to an inch."""
+
+
+@contextmanager
+def canvas(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
+    """Give axes to draw on: the user's as they are, or new ones in the project's style.
+
+    Args:
+        ax: the user's; None for new ones.
+        width: of the new figure, in inches; all that is drawn lies within it.
+        height: of the new figure, in inches.
+    """
+    if ax is not None:
+        yield ax
+        return
+    with styled(width):
+        yield Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure that axes are in."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the axes have been removed from their figure")
+    return figure
+
+
+def fitted(label: str, ax: Axes, share: float = 1.0) -> str:
+    """Return a label in as many lines as it takes to fit a share of the axes' figure."""
+    return textwrap.fill(label, max(12, round(share * LETTERS * figure_of(ax).get_figwidth())))
+
+
+def styled(width: float = WIDE) -> AbstractContextManager[None]:
     """Draw in the project's style, whatever the user's matplotlibrc says."""
-    return mpl.rc_context(STYLE)  # type: ignore[arg-type]  # matplotlib lists its keys as literals
+    narrow = {"font.size": 7, "axes.titlesize": 8} if width < NARROW else {}
+    return mpl.rc_context(STYLE | narrow)  # type: ignore[arg-type]  # matplotlib lists its keys as literals
 
 
 # Okabe and Ito (2008): told apart by colour-blind readers, and in print.

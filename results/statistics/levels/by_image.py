@@ -88,6 +88,14 @@ def compare_outcomes(
     return judged(pd.DataFrame(rows, columns=columns), done[block].nunique() - 1, confidence)
 
 
+def evaluated(trials: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of ``evaluations`` that a metric of the final networks is made of."""
+    attack = metric.partition("_")[2]
+    mine = evaluations[evaluations["network"].isin(trials["finetuned_network"])]
+    named = mine["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
+    return mine[mine["norm"].notna() if attack == "worst" else named == attack]
+
+
 def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> Outcomes:
     """Return each final network's outcomes by image under an attack; ``worst`` is under all.
 
@@ -96,9 +104,7 @@ def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str)
     """
     attack = metric.partition("_")[2]
     networks = pd.Index(done["finetuned_network"].unique())
-    mine = evaluations[evaluations["network"].isin(networks)]
-    named = mine["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
-    mine = mine[mine["norm"].notna() if attack == "worst" else named == attack]
+    mine = evaluated(done, evaluations, metric)
     if mine["count"].nunique() > 1:
         raise AnalysisError(f"networks were evaluated on different numbers of images by {attack}")
     lost = len(networks) - mine["network"].nunique()

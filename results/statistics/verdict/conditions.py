@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from results.statistics.design.design import Design
@@ -11,7 +13,13 @@ MOST_NAMED = 8
 """More levels than this are counted, not named."""
 
 
-def conditions(trials: pd.DataFrame, design: Design, images: int | None, drawn: bool) -> str:
+def conditions(
+    trials: pd.DataFrame,
+    design: Design,
+    images: int | None,
+    drawn: bool,
+    attacks: Sequence[str] = (),
+) -> str:
     """Return the data set, threat, images, levels and budgets of a verdict, as a sentence.
 
     Args:
@@ -19,10 +27,12 @@ def conditions(trials: pd.DataFrame, design: Design, images: int | None, drawn: 
         design: the metric over cells and seeds.
         images: how many test images there are; None where it is not known.
         drawn: whether other images than these are meant.
+        attacks: of which the worst counts; empty where the metric is of one.
     """
     said = [
         *(f"on {name}" for name in _only(trials, "dataset")),
         *_threat(trials),
+        *([f"by the worst of {listed(attacks)} at each image"] if attacks else []),
         _images(images, drawn),
     ]
     parts = [", ".join(said), _levels(trials, design, "criterion", "criteria")]

@@ -18,6 +18,7 @@ from results.statistics.design.design import (
 )
 from results.statistics.design.failures import chance, counted, diverged, lacking, unexplained
 from results.statistics.design.words import listed, term_name
+from results.statistics.levels.by_image import evaluated
 from results.statistics.shares.comparison import (
     PAIR,
     UNDECIDED,
@@ -90,7 +91,9 @@ def verdict(
     without = without_each_level(design, confidence, pictures, alike)
     within = within_each_level(design, confidence, pictures)
     doubtful = flagged(trials)
-    images = _image_count(evaluations, metric)
+    judged = trials.iloc[:0] if evaluations is None else evaluated(trials, evaluations, metric)
+    images = int(judged["count"].iloc[0]) if len(judged) else None
+    attacks = sorted(judged["attack"].unique()) if metric.endswith("_worst") and len(judged) else []
     return Verdict(
         metric=metric,
         winner=winner,
@@ -108,7 +111,7 @@ def verdict(
         seeds=len(design.seeds),
         cells=design.cells,
         images=images,
-        conditions=conditions(trials, design, images, pictures is not None),
+        conditions=conditions(trials, design, images, pictures is not None, attacks),
         notes=design.notes,
         refusals=refusals,
         lacking=lacking(trials, metric, [*design.factors, block]),
@@ -172,11 +175,3 @@ def _readings(
 def _power(design: Design, confidence: float) -> Power:
     terms = measured_terms(design, PAIR)
     return power(terms[PAIR[0]], terms[PAIR[1]], total_gram(design), confidence)
-
-
-def _image_count(evaluations: pd.DataFrame | None, metric: str) -> int | None:
-    if evaluations is None or evaluations.empty:
-        return None
-    named = evaluations["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
-    mine = evaluations.loc[named == metric.partition("_")[2], "count"]
-    return int(mine.iloc[0]) if len(mine) else None
