@@ -11,14 +11,15 @@ from results.report.figures.style import (
     FAINT,
     INK,
     VERMILION,
-    WIDE,
     canvas,
     figure_of,
     fitted,
 )
 
 
-def check_figure(checks: pd.DataFrame, ax: Axes | None = None, width: float = WIDE) -> Figure:
+def check_figure(
+    checks: pd.DataFrame, ax: Axes | None = None, width: float | None = None
+) -> Figure:
     """Draw each check's mean accuracies under both attacks, and how many networks failed it.
 
     ``checks``: ``check``, ``stronger``, ``weaker``, ``stronger_accuracy``, ``weaker_accuracy``

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from results.report.figures.style import (
     FAINT,
     INK,
-    WIDE,
     canvas,
     figure_of,
     fitted,
@@ -28,7 +27,7 @@ def forest_figure(
     label: str,
     digits: int = 1,
     ax: Axes | None = None,
-    width: float = WIDE,
+    width: float | None = None,
 ) -> Figure:
     """Draw estimates with intervals around a line at zero, grouped by factor.
 

@@ -27,7 +27,7 @@ def heat_figure(
     It is as wide as its columns ask where no width is given.
     """
     counts = means[rows].nunique(), means[columns].nunique()
-    with canvas(ax, width or 1.6 + 1.0 * counts[1], 1.0 + 0.5 * counts[0]) as axes:
+    with canvas(ax, width, 1.0 + 0.5 * counts[0], 1.6 + 1.0 * counts[1]) as axes:
         wide = means.pivot_table(index=rows, columns=columns, values="mean", observed=True)
         order = means.groupby(columns, observed=True)["mean"].mean().sort_values().index
         wide = wide[list(order)]

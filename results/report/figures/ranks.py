@@ -28,7 +28,7 @@ def rank_figure(
     """
     steps = list(dict.fromkeys(flow["step"]))
     levels = sorted(flow[of].unique())
-    with canvas(ax, width or 1.6 + 1.5 * len(steps), 1.1 + 0.42 * len(levels)) as axes:
+    with canvas(ax, width, 1.1 + 0.42 * len(levels), 1.6 + 1.5 * len(steps)) as axes:
         for index, level in enumerate(levels):
             line = flow[flow[of] == level].set_index("step").reindex(steps)
             colour = LEVEL_COLOURS[index % len(LEVEL_COLOURS)]

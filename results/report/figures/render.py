@@ -21,8 +21,9 @@ def render(figure: Figure) -> dict[str, bytes]:
     }
     files = {}
     with styled():
-        # "tight" would lay everything out once more for each format.
+        # "tight" would lay everything out once more for each format, and so would a layout engine.
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what is laid out stays where it is
         box = figure.get_tightbbox().padded(PADDING)
         for kind, facts in metadata.items():
             buffer = io.BytesIO()

@@ -9,14 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.figures.style import BLACK, WIDE, canvas, figure_of, fitted, term_colour
+from results.report.figures.style import BLACK, canvas, figure_of, fitted, term_colour
 from results.statistics.design.words import percent, term_name
 
 SHARE_LIMITS = (-20.0, 112.0)
 """Shares are drawn within these percentages; an interval that leaves them ends in an arrow."""
 
 
-def share_figure(shares: pd.DataFrame, ax: Axes | None = None, width: float = WIDE) -> Figure:
+def share_figure(
+    shares: pd.DataFrame, ax: Axes | None = None, width: float | None = None
+) -> Figure:
     """Draw the share of variance by term, before and after fine-tuning.
 
     ``shares``: ``term``, ``stage`` (pruned or finetuned), ``share``, ``low``, ``high``.

@@ -48,19 +48,24 @@ LETTERS = 17
 
 
 @contextmanager
-def canvas(ax: Axes | None, width: float, height: float) -> Iterator[Axes]:
+def canvas(
+    ax: Axes | None, width: float | None, height: float, usual: float = WIDE
+) -> Iterator[Axes]:
     """Give axes to draw on: the user's as they are, or new ones in the project's style.
 
     Args:
         ax: the user's; None for new ones.
-        width: of the new figure, in inches; all that is drawn lies within it.
+        width: of the new figure, in inches, within which all lies that is drawn; None for the page,
+            where names stand beside a panel of the usual width.
         height: of the new figure, in inches.
+        usual: the width on the page.
     """
     if ax is not None:
         yield ax
         return
-    with styled(width):
-        yield Figure(figsize=(width, height), layout="constrained").subplots()
+    with styled(width or usual):
+        layout = "none" if width is None else "constrained"  # which takes its time
+        yield Figure(figsize=(width or usual, height), layout=layout).subplots()
 
 
 def figure_of(ax: Axes) -> Figure:

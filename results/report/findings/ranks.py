@@ -8,12 +8,17 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.report import columns
+from results.report.figures.average_ranks import average_rank_figure
+from results.report.figures.profiles import profile_figure
 from results.report.figures.ranks import rank_figure
 from results.report.finding import Evidence, Finding, Section, stacked
-from results.statistics.design.words import number, percent
+from results.statistics.design.words import metric_label, number, percent
+from results.statistics.levels.average_ranks import average_ranks
 from results.statistics.levels.by_image import compare_outcomes
 from results.statistics.levels.pairwise import compare_levels
-from results.statistics.levels.ranks import rank_agreement, rank_flow
+from results.statistics.levels.profiles import performance_profile
+from results.statistics.levels.ranks import before_and_after, rank_agreement, rank_flow
+from results.statistics.levels.unit_agreement import unit_agreement
 from results.statistics.shares.comparison import PAIR
 
 PAIRED = (
@@ -76,6 +81,57 @@ SECTION = Section(
                 columns.text("across", "factor"),
                 *columns.estimate("tau", "tau", lambda value: number(value, 2)),
                 columns.count("pairs"),
+            ),
+        ),
+        Finding(
+            name="average_ranks",
+            compute=lambda e: average_ranks(e.trials, e.metric),
+            draw=lambda ranks, _: average_rank_figure(ranks),
+            caption=(
+                "Critical-difference diagram: ranks of criteria by {label}, averaged over cells "
+                "and seeds. Nemenyi's test at 5 %, in which seeds alone count as repetitions."
+            ),
+        ),
+        Finding(
+            name="profile_by_criterion",
+            compute=lambda e: performance_profile(e.trials, e.metric, "criterion"),
+            draw=lambda profiles, e: profile_figure(profiles, metric_label(e.metric)),
+            caption=(
+                "Which share of the trials of a criterion reaches each {label}, with 95 % "
+                "intervals over seeds: where one line lies above another everywhere, its criterion "
+                "is the better one whatever is wanted."
+            ),
+        ),
+        Finding(
+            name="before_and_after",
+            compute=lambda e: before_and_after(e.trials, e.metric),
+            table_caption=(
+                "Does {label} before fine-tuning tell that after it? Kendall's tau between both "
+                "orders of the criteria; 1 is the same order, 0 none in common."
+            ),
+            columns=(
+                columns.text("fine-tuning", "finetuning"),
+                *columns.estimate("tau", "tau", lambda value: number(value, 2)),
+            ),
+        ),
+        Finding(
+            name="unit_agreement",
+            compute=lambda e: unit_agreement(e.trials, e.loaded.modules),
+            table_caption=(
+                "Do criteria keep the same units? Intersection over union of what two criteria "
+                "keep of the same dense network, module by module, and what units drawn at random "
+                "would have."
+            ),
+            folded=True,
+            columns=(
+                columns.text("architecture", "architecture"),
+                columns.Column("removed", lambda row: percent(row["sparsity"])),
+                columns.Column(
+                    "criteria", lambda row: f"{row['first']} and {row['second']}", text=True
+                ),
+                columns.text("module", "module"),
+                *columns.estimate("IoU", "iou", lambda value: number(value, 2)),
+                columns.Column("by chance", lambda row: number(row["by_chance"], 2)),
             ),
         ),
         Finding(

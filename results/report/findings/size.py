@@ -15,6 +15,7 @@ from results.statistics.design.design import trained
 from results.statistics.design.words import metric_label
 from results.statistics.levels.contrasts import level_means
 from results.statistics.levels.effects import cost_of_choice, level_effects
+from results.statistics.levels.tries import expected_best
 from results.statistics.shares.comparison import PAIR
 
 MEANS = (
@@ -46,6 +47,16 @@ def _by_sparsity(evidence: Evidence) -> pd.DataFrame:
         .assign(factor=factor)
         for factor in shown
         if factor in varying
+    ])  # fmt: skip
+
+
+def _best_of_tries(evidence: Evidence) -> pd.DataFrame:
+    return stacked([
+        expected_best(evidence.trials, evidence.metric, factor)
+        .rename(columns={factor: "level"})
+        .assign(factor=factor)
+        for factor in PAIR[::-1]
+        if factor in evidence.factors
     ])  # fmt: skip
 
 
@@ -87,6 +98,21 @@ SECTION = Section(
                 *columns.estimate(
                     "anew in every cell", "cost_within", ends=("within_low", "within_high")
                 ),
+            ),
+        ),
+        Finding(
+            name="expected_best",
+            compute=_best_of_tries,
+            table_caption=(
+                "What to expect of the best of some cells that are drawn at random, in points of "
+                "{label}, one factor held: the other seeds choose, and the one left out judges."
+            ),
+            folded=True,
+            columns=(
+                columns.text("factor", "factor"),
+                columns.text("level", "level"),
+                columns.count("tries"),
+                *columns.estimate("mean", "mean"),
             ),
         ),
         Finding(
