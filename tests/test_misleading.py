@@ -34,7 +34,7 @@ def test_the_sentence_says_its_conditions() -> None:
         "on digits", "linf 8/255", "criteria l1, lamp and random",
         "fine-tunings none (0 epochs), pgd (4 epochs) and standard (4 epochs)",
         "50 and 80 % of params removed", "these test images alone",
-        "may have struck none of these 4",
+        "by chance have befallen none of these 4",
     ):  # fmt: skip
         assert part in said, part
 
@@ -61,6 +61,22 @@ def test_seeds_that_start_from_one_file_are_said_to(files: str, words: str) -> N
     said = results.verdict(trials.assign(checkpoint=starts[files])).sentence
     assert words in said
     assert bool(words) == ("checkpoint" in said)
+
+
+def test_compute_that_comes_with_a_fine_tuning_is_said() -> None:
+    steps = {"none": None, "standard": None, "pgd": 3}
+    trials = described(sweep()).assign(macs=1000)
+    found = results.verdict(trials.assign(attack_steps=trials["finetuning"].map(steps)))
+    assert "pgd costs 4 times the compute of standard" in found.sentence
+    alike = results.verdict(trials.assign(attack_steps=None)).sentence
+    assert "costs" not in alike
+
+
+def test_clean_accuracy_is_under_no_threat() -> None:
+    trials = described(sweep()).rename(columns={METRIC: "finetuned_clean"})
+    found = results.verdict(trials, "finetuned_clean")
+    assert "linf" not in found.sentence
+    assert found.sentence == f"{found.finding} {found.conditions}"
 
 
 def test_what_diverged_counts_as_chance_and_its_level_is_named() -> None:

@@ -27,23 +27,30 @@ def latex(table: pd.DataFrame) -> str:
     value = next((name for name in ESTIMATES if name in table), None)
     heads, kinds, cells = [], [], []
     for name in shown.columns:
-        percents = 100 if name in SHARES else 1
+        percents = _percents(table, name in SHARES)
         if name == value and {"low", "high"} <= set(table):
-            estimates = 100 if "share" in table or "difference" in table else 1
-            ends = zip(table[name], table["low"], table["high"], strict=True)
-            cells.append([_with_interval(*(estimates * end for end in row)) for row in ends])
+            ends = table[[name, "low", "high"]].mul(
+                _percents(table, "share" in table or "difference" in table), axis=0
+            )
+            cells.append([_with_interval(*row) for row in ends.to_numpy()])
             kinds.append("r")
         elif pd.api.types.is_float_dtype(table[name]):
-            cells.append(["{" + DASH + "}" if pd.isna(v) else f"{percents * v:.3g}"
-                          for v in table[name]])  # fmt: skip
+            cells.append(["{" + DASH + "}" if pd.isna(v) else f"{v:.3g}"
+                          for v in percents * table[name]])  # fmt: skip
             kinds.append("S")
         else:
             cells.append([_escaped(term_name(str(v))) for v in table[name]])
             kinds.append("r" if pd.api.types.is_integer_dtype(table[name]) else "l")
-        heads.append("{" + _escaped(name.replace("_", " ")) + "}")
+        heads.append("{" + _escaped(term_name(name).replace("_", " ")) + "}")
     rows = [" & ".join(row) + r" \\" for row in zip(*cells, strict=True)]
     lines = [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\toprule", " & ".join(heads) + r" \\"]
     return "\n".join([*lines, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _percents(table: pd.DataFrame, shares: bool) -> pd.Series[float]:
+    """Return by what each row's numbers of a column are multiplied: shares are in percent."""
+    points = table["unit"] == "accuracy points" if "unit" in table else [False] * len(table)
+    return pd.Series([100.0 if shares and not p else 1.0 for p in points], index=table.index)
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

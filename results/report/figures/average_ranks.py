@@ -51,7 +51,7 @@ def average_rank_figure(
 
 def _alike(values: list[float], apart: float) -> list[tuple[float, float]]:
     """Return the longest runs of sorted ranks that lie within the critical difference."""
-    runs = []
+    runs: list[tuple[float, float]] = []
     for i, first in enumerate(values):
         last = max(value for value in values[i:] if value - first < apart)
         if last > first and (not runs or last > runs[-1][1]):

@@ -64,8 +64,9 @@ def canvas(
         yield ax
         return
     with styled(width or usual):
-        layout = "none" if width is None else "constrained"  # which takes its time
-        yield Figure(figsize=(width or usual, height), layout=layout).subplots()
+        size = (width or usual, height)
+        figure = Figure(size) if width is None else Figure(size, layout="constrained")  # slower
+        yield figure.subplots()
 
 
 def figure_of(ax: Axes) -> Figure:

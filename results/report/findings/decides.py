@@ -129,7 +129,7 @@ SECTION = Section(
                 columns.Column("difference", _measure("difference")),
                 columns.Column(
                     "95 % interval",
-                    lambda row: f"{_measure('low')(row)} to {_measure('high')(row)}",
+                    lambda row: f"{_measure('low')(row).split()[0]} to {_measure('high')(row)}",
                 ),
                 columns.text("larger", "winner"),
             ),

@@ -19,15 +19,20 @@ def finetuning_compute(trials: pd.DataFrame) -> pd.Series[float]:
     return trials["epochs"] * trials["macs"] * (1 + steps)
 
 
+def cost_by_finetuning(trials: pd.DataFrame) -> pd.Series[float]:
+    """Return what each fine-tuning costs on average, the cheapest first; those of nothing aside."""
+    if not {"finetuning", "epochs", "macs"} <= set(trials):
+        return pd.Series(dtype=float)
+    cost = finetuning_compute(trials).groupby(trials["finetuning"]).mean()
+    return cost[cost > 0].sort_values()
+
+
 def matched(trials: pd.DataFrame) -> list[str]:
     """Return the largest group of fine-tunings that cost the same; none where no two do.
 
     Those of no epochs cost nothing, and are left out.
     """
-    if not {"finetuning", "epochs", "macs"} <= set(trials):
-        return []
-    cost = finetuning_compute(trials).groupby(trials["finetuning"]).mean()
-    cost = cost[cost > 0].sort_values()
+    cost = cost_by_finetuning(trials)
     groups = [[str(n) for n in cost.index[(cost >= least) & (cost <= ALIKE * least)]]
               for least in cost]  # fmt: skip
     largest = max(groups, key=len, default=[])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from results.statistics.design.design import Design
 from results.statistics.design.words import listed, number, percent
+from results.statistics.shares.compute import ALIKE, cost_by_finetuning
 
 MOST_NAMED = 8
 """More levels than this are counted, not named."""
@@ -19,6 +20,7 @@ def conditions(
     images: int | None,
     drawn: bool,
     attacks: Sequence[str] = (),
+    clean: bool = False,
 ) -> str:
     """Return the data set, threat, images, levels and budgets of a verdict, as a sentence.
 
@@ -28,15 +30,17 @@ def conditions(
         images: how many test images there are; None where it is not known.
         drawn: whether other images than these are meant.
         attacks: of which the worst counts; empty where the metric is of one.
+        clean: whether the metric is of images without attack.
     """
     said = [
         *(f"on {name}" for name in _only(trials, "dataset")),
-        *_threat(trials),
+        *([] if clean else _threat(trials)),
         *([f"by the worst of {listed(attacks)} at each image"] if attacks else []),
         _images(images, drawn),
     ]
     parts = [", ".join(said), _levels(trials, design, "criterion", "criteria")]
-    parts += [_levels(trials, design, "finetuning", "fine-tunings"), _budget(trials)]
+    parts += [_levels(trials, design, "finetuning", "fine-tunings"), _costs(trials)]
+    parts += [_budget(trials)]
     this = "; ".join(part for part in parts if part)
     return f"This is {this}. {_unseen(len(design.seeds))}{_repeated(trials)}"
 
@@ -78,6 +82,15 @@ def _levels(trials: pd.DataFrame, design: Design, factor: str, plural: str) -> s
     return f"{plural} {listed(names)}"
 
 
+def _costs(trials: pd.DataFrame) -> str:
+    """Say by how much the dearest fine-tuning costs more than the cheapest that costs anything."""
+    cost = cost_by_finetuning(trials)
+    if len(cost) < 2 or cost.iloc[-1] <= ALIKE * cost.iloc[0]:
+        return ""
+    times = number(cost.iloc[-1] / cost.iloc[0], 1).removesuffix(".0")
+    return f"{cost.index[-1]} costs {times} times the compute of {cost.index[0]}"
+
+
 def _epochs(trials: pd.DataFrame, factor: str, level: object) -> str:
     if "epochs" not in trials:
         return ""
@@ -100,7 +113,10 @@ def _only(trials: pd.DataFrame, column: str) -> list[str]:
 def _unseen(seeds: int) -> str:
     """Say what so few seeds may miss: with a share p of them struck, none of S is in (1 - p)^S."""
     share = 1 - 0.05 ** (1 / seeds)
-    return f"What strikes up to {percent(share)} of seeds may have struck none of these {seeds}."
+    return (
+        f"A failure that befalls up to {percent(share)} of seeds may by chance have befallen none "
+        f"of these {seeds}."
+    )
 
 
 def _repeated(trials: pd.DataFrame) -> str:

@@ -93,6 +93,11 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in words, with its numbers and its conditions."""
+        return " ".join(one for one in (self.finding, self.conditions) if one)
+
+    @property
+    def finding(self) -> str:
+        """The verdict in words, with its numbers, what is missing, and what would decide it."""
         label = metric_label(self.metric)
         head = {
             "finetuning": f"For {label}, fine-tuning matters more than the criterion",
@@ -109,7 +114,7 @@ class Verdict:
             f"{finetuning} and the criterion {criterion}; the difference is {percent(gap)} of the "
             f"variance ({interval(low, high, self.confidence)}), and {self._mixed}{self._although}."
         )
-        more = (self.missing, self.chance, self.conditions)
+        more = (self.missing, self.chance)
         return " ".join([text, *(one for one in more if one)])
 
     @property

@@ -111,7 +111,9 @@ def verdict(
         seeds=len(design.seeds),
         cells=design.cells,
         images=images,
-        conditions=conditions(trials, design, images, pictures is not None, attacks),
+        conditions=conditions(
+            trials, design, images, pictures is not None, attacks, metric.endswith("_clean")
+        ),
         notes=design.notes,
         refusals=refusals,
         lacking=lacking(trials, metric, [*design.factors, block]),
