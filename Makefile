@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint docs bench lock clean
 
 demo: .venv/installed
 	$(BIN)/mrsweep run sweeps/demo.yaml
@@ -14,6 +14,15 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site has an environment of its own: mkdocs-material and torchattacks want different requests.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+.venv-docs/installed: requirements-docs.lock
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
+	touch $@
 
 bench: .venv/installed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
@@ -35,6 +44,7 @@ lock:
 	printf 'torch==2.14.1\ntorchvision==0.29.1\n' | \
 	  $(LOCK) --extra dev --constraint - --output-file requirements.lock
 	$(LOCK) --extra s3 --constraint requirements.lock --output-file requirements-users.lock
+	$(subst pyproject.toml,--group docs,$(LOCK)) --output-file requirements-docs.lock
 
 clean:
-	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-docs build runs .mypy_cache .pytest_cache .ruff_cache *.egg-info
