@@ -11,9 +11,8 @@ import torch
 from orchestrator.state.artifacts import CHECKPOINT, Artifacts
 from prune_core.specs.stage import NETWORK
 from results.tables.storage import Storage
-from results.tables.store import Tables
 
-from test_store import trial
+from test_store import put, trial
 
 
 @pytest.fixture
@@ -66,5 +65,5 @@ def test_files_hold_no_pickle(artifacts: Artifacts) -> None:
     artifacts.save("dense", "k", NETWORK, TENSORS, {"x": 1})
     data = artifacts.storage.read("artifacts", "dense", "k", NETWORK)
     assert data[8:9] == b"{"  # safetensors: a length, then JSON
-    Tables(artifacts.storage).write("trials", "k", [trial("k")])
-    assert pq.read_schema(artifacts.storage.path("tables", "trials", "k.parquet"))
+    put(artifacts.storage, "trials", [trial("k")])
+    assert pq.read_schema(artifacts.storage.path("tables", "trials", "000001.parquet"))

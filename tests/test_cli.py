@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from orchestrator.cli import maintenance, running
+from orchestrator.cli import running
 from orchestrator.planning.plan import make_plan
 from orchestrator.state.leases import Leases
 from orchestrator.sweepfile.model import read_sweep
+from results.tables.log import Log
 from results.tables.schema import TABLES
 from results.tables.storage import Storage
+from results.tables.store import Tables
 
 from command import mrsweep
 from conftest import run_sweep, sweep_text
@@ -142,7 +144,7 @@ def test_export_and_compact(done: Path, tmp_path: Path) -> None:
         words = ("export", file, "--storage", done, "--to", to, "--format", kind)
         assert mrsweep(*words).returncode == 0
         assert len(read(to)) == 12
-    assert "trials: 12 files joined" in mrsweep("compact", "--storage", done).stdout
+    assert "trials: 0 rows moved, 1 files" in mrsweep("compact", "--storage", done).stdout
     again = mrsweep("run", file, "--storage", done, "--executor", "inline")
     assert again.returncode == 0
     assert "12 done before, 0 jobs to do" in again.stdout
@@ -153,7 +155,7 @@ def test_check_names_what_is_damaged(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done, root)
     whole = mrsweep("check", "--storage", root, "--artifacts")
     assert whole.returncode == 0, whole.stdout
-    assert whole.stdout.count("no faults") == len(TABLES)
+    assert whole.stdout.count("no faults") == len(TABLES) + 1  # the log
     network = next(root.glob("artifacts/dense/*/network.safetensors"))
     data = bytearray(network.read_bytes())
     data[-5] ^= 1
@@ -198,18 +200,34 @@ def test_a_table_of_a_newer_version_is_one_message(done: Path, tmp_path: Path) -
         assert "Traceback" not in bad.stderr
 
 
-def test_a_run_leaves_few_files(
-    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_leaves_few_files(undisturbed: Path) -> None:
+    root = Storage(str(undisturbed))
+    tables = root.names("tables")
+    assert [len(root.names("tables", table)) for table in tables] == [1] * len(tables)
+    for folder in ("log", "leases", "drivers"):
+        assert not root.names(folder)
+    assert not [path for path in (undisturbed / "artifacts").glob("*/*") if not any_in(path)]
+
+
+def any_in(path: Path) -> bool:
+    return path.is_file() or any(path.iterdir())
+
+
+def test_the_next_command_folds_what_a_killed_driver_left(
+    undisturbed: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(undisturbed, tmp_path / "root")
     (tmp_path / "tiny.yaml").write_text(sweep_text())
-    monkeypatch.setattr(maintenance, "MANY_FILES", 10)
-    how = running.How(executor="inline", device="cpu")
-    assert running.run(tmp_path / "tiny.yaml", str(tmp_path / "root"), how, Console(quiet=True))
     root = Storage(str(tmp_path / "root"))
-    assert len(root.names("tables", "jobs")) == 1
-    assert len(root.names("tables", "trials")) == 8  # so few stay as they are
+    rows = Tables(root).find("trials", Tables(root).read("trials")["trial_id"][0])
+    shutil.rmtree(tmp_path / "root/tables/trials")
+    log = Log(root)
+    log.write("trials", rows)
+    log.commit()
+    how = running.How(executor="inline", device="cpu")
     assert running.run(tmp_path / "tiny.yaml", root.root, how, Console(quiet=True))
+    assert not root.names("log")
+    assert len(pd.read_parquet(tmp_path / "root/tables/trials")) == 8
 
 
 def test_trial_runs_the_one_selected(file: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from orchestrator.worker.materialize import Materializer
 from prune_core.data import datasets
 from prune_core.specs.settings import Dataset
 from results.tables.storage import Storage
+from results.tables.store import Tables
 
 from conftest import CPU, dense_stage
 
@@ -66,7 +67,7 @@ def test_seeds_share_their_split_unless_each_has_its_own() -> None:
 
 
 def test_a_network_is_trained_on_its_own_seed_s_split(storage: Storage) -> None:
-    materializer = Materializer(storage, CPU, ())
+    materializer = Materializer(Tables(storage), CPU, ())
     spec = Dataset(name="digits", split="by-seed")
     for seed in (0, 1):
         stage = dense_stage(seed=seed).model_copy(update={"dataset": spec})

@@ -55,12 +55,16 @@ def start(command: tuple[str, ...], cwd: Path | None = None) -> subprocess.Popen
     )  # fmt: skip
 
 
+def ended_jobs(root: Path) -> int:
+    return len(jobs(root))
+
+
 def wait_for_jobs(root: Path, driver: subprocess.Popen[str], count: int) -> None:
     limit = time.monotonic() + 120
-    while len(list(root.glob("tables/jobs/*.parquet"))) < count:
+    while ended_jobs(root) < count:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < limit
-        time.sleep(0.02)
+        time.sleep(0.2)
 
 
 def signal_within_the_third_job(root: Path, number: int, patch: pytest.MonkeyPatch) -> None:
@@ -70,8 +74,7 @@ def signal_within_the_third_job(root: Path, number: int, patch: pytest.MonkeyPat
     def signalling(self: Storage, data: bytes, *parts: str) -> None:
         nonlocal sent
         plain(self, data, *parts)
-        within = parts[0] in ("tables", "artifacts") and parts[1] != "jobs"
-        if within and not sent and len(list(root.glob("tables/jobs/*"))) == 2:
+        if parts[0] == "artifacts" and not sent and ended_jobs(root) == 2:
             sent = True
             os.kill(os.getpid(), number)
 
@@ -172,10 +175,7 @@ def test_a_storage_root_that_fails_is_no_trial_s_fault(
     root, plain = tmp_path / "root", Storage.write
 
     def failing(self: Storage, data: bytes, *parts: str) -> None:
-        if len(list(root.glob("tables/jobs/*.parquet"))) >= 5 and parts[0] in (
-            "tables",
-            "artifacts",
-        ):
+        if parts[0] in ("log", "artifacts") and ended_jobs(root) >= 5:
             raise StorageIOError(number, os.strerror(number))
         plain(self, data, *parts)
 

@@ -119,7 +119,7 @@ def test_every_round_begins_with_the_rewound_weights_of_what_is_left(
     granularity: str, begun: tuple[Path, dict[str, dict[str, Tensor]]]
 ) -> None:
     root, states = begun
-    materializer = Materializer(Storage(str(root)), CPU, ("prune",))
+    materializer = Materializer(Tables(Storage(str(root))), CPU, ("prune",))
     job = next(job for job in make_plan(parse_sweep(REWIND)).trials.values()
                if job.labels["granularity"] == granularity)  # fmt: skip
     rounds = job.stage.trainings[::-1]

@@ -1,45 +1,25 @@
-"""``mrsweep compact`` and ``mrsweep check``, and what is put in order after a run."""
+"""``mrsweep compact`` and ``mrsweep check``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
-
-if TYPE_CHECKING:
-    from results.tables.storage import Storage
-
-MANY_FILES = 2000
-"""A table of more files is compacted after a run: reading them takes some milliseconds each."""
-
-
-def tidy(root: Storage, console: Console) -> None:
-    """Join small files where there are many, so that the next start reads few.
-
-    Not beside another driver: it sees by a trial's own file that this one has done it meanwhile.
-    """
-    from orchestrator.state.leases import running
-    from results.tables.schema import TABLES
-    from results.tables.store import Tables
-
-    if running(root):
-        return
-    with console.status("joining small files of tables"):
-        for table in TABLES:
-            Tables(root).compact(table, MANY_FILES)
 
 
 def compact(storage: str, console: Console) -> None:
-    """Compact every table."""
-    from results.tables.schema import TABLES
+    """Bring the rows of every table into few files, those of an older mrsweep too.
+
+    Raises:
+        StorageError: The storage root cannot be read.
+        StorageIOError: It failed; nothing is lost.
+    """
+    from orchestrator.state.upkeep import fold_all
     from results.tables.storage import Storage
-    from results.tables.store import Tables
 
     root = Storage(storage)
     root.check()
-    for table in TABLES:
-        joined = Tables(root).compact(table)
-        console.print(f"{table}: {joined} files joined" if joined else f"{table}: nothing to do")
+    for table, rows in fold_all(root).items():
+        files = len([name for name in root.names("tables", table) if name.endswith(".parquet")])
+        console.print(f"{table}: {rows} rows moved, {files} files", highlight=False)
 
 
 def check(storage: str, artifacts: bool, console: Console) -> bool:

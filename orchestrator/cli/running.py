@@ -11,7 +11,6 @@ from rich.console import Console
 
 from orchestrator.cli.checks import check_methods
 from orchestrator.cli.listeners import EventLog, Several
-from orchestrator.cli.maintenance import tidy
 from orchestrator.cli.progress import Display
 from orchestrator.cli.reporting import write_report
 from orchestrator.cli.request import open_sweep
@@ -23,6 +22,7 @@ from orchestrator.driver.replication import seeds_to_add
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.state.survey import survey
+from orchestrator.state.upkeep import tidy
 from orchestrator.sweepfile.model import sweep_text
 from results.errors import StorageIOError
 from results.tables.storage import Storage
@@ -52,7 +52,7 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
         while (more := _run_left(file, plan, root, how, console)) is not None:
             plan = more
         after = survey(plan, root)
-        tidy(root, console)
+        tidy(root)
     except StorageIOError as error:
         raise RequestError(
             f"storage root {storage!r} failed: {error}; finished work is kept, and the same "
@@ -91,7 +91,7 @@ def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
 
 def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console) -> Plan | None:
     """Run what is left of a plan; return one with more seeds where the sweep asks for them."""
-    state = survey(plan, root, how.retry_failed, mend=True)
+    state = survey(plan, root, how.retry_failed)
     with _followers(plan.sweep.name, root, how) as followers:
         device, classes = how.device, tuple[str, ...]()
         if state.needed:

@@ -98,7 +98,10 @@ def run(launch: Launch, executor: Executor, on_stop: Callable[[], None] = lambda
         KeyboardInterrupt: At the second Ctrl-C, and when the process is asked to terminate.
     """
     with launch.leases, _interruptions(launch, on_stop):
+        launch.leases.expire()
+        launch.upkeep.fold()  # what an earlier driver left
         executor.execute(launch)
+        launch.upkeep.finish()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from orchestrator.driver.launch import POLL, Launch
 from orchestrator.planning.attempt import Order
 from orchestrator.planning.plan import Plan
 from orchestrator.state.rows import failed_row
+from orchestrator.state.upkeep import fold_all
 from orchestrator.worker.job import perform
 from prune_core.specs.stages import Trial
 from results.tables.storage import Storage
@@ -37,9 +38,11 @@ class Inline:
 def execute_path(plan: Plan, trial_id: str, storage: Storage, device: str) -> None:
     """Do one trial here, with all that it needs and storage has not; a failure is its row."""
     job = plan.trials[trial_id]
-    tables = Tables(storage, mend=True)
+    tables = Tables(storage)
     attempt = 1 + tables.arrow("jobs", ["key"])["key"].to_pylist().count(trial_id)
     result = perform(Order(job, storage.root, device, plan.sweep.keep, attempt))
     if result.status != "done" and isinstance(job.stage, Trial):
         row = failed_row(job.stage, job.labels or {}, result.error or "unknown")
-        tables.write("trials", trial_id, [row], over="failed")
+        tables.write("trials", [row])
+        tables.commit()
+    fold_all(storage)

@@ -15,9 +15,11 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.planning.attempt import ATTEMPTS, AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
+from orchestrator.state.evaluated import Evaluated
 from orchestrator.state.leases import Leases
 from orchestrator.state.rows import failed_row, job_row, now
 from orchestrator.state.survey import State, ended_meanwhile, survey
+from orchestrator.state.upkeep import Upkeep
 from prune_core.specs.stages import Trial
 from results.errors import StorageIOError
 from results.tables.storage import Storage
@@ -57,9 +59,11 @@ class Launch:
     """Whether no further job is to start."""
 
     def __post_init__(self) -> None:
-        self.tables = Tables(self.storage, mend=True)
-        self.state = self.surveyed or survey(self.plan, self.storage, self.retry_failed, mend=True)
+        self.tables = Tables(self.storage)
+        self.state = self.surveyed or survey(self.plan, self.storage, self.retry_failed)
         self.leases = Leases(self.storage)
+        self.upkeep = Upkeep(self.storage, self.leases)
+        self._evaluated = Evaluated(self.tables)
         self._artifacts = Artifacts(self.storage)
         self._running: dict[str, tuple[Order, datetime]] = {}
         self._elsewhere: list[str] = []
@@ -119,8 +123,15 @@ class Launch:
         Raises:
             StorageIOError: The storage root failed too often. No trial fails for that.
         """
+        try:
+            self._report(result)
+        finally:
+            self.upkeep.when_due()
+
+    def _report(self, result: AttemptResult) -> None:
         job = self.plan.jobs[result.key]
         self._running.pop(job.key, None)
+        self._evaluated.add(self.upkeep.take_in(result.entries).values())
         if result.status == "elsewhere":
             self._leave(job)
             self.progress.ended(job, result, lost=())
@@ -144,19 +155,22 @@ class Launch:
             stage = self.plan.jobs[key].stage
             if isinstance(stage, Trial):
                 row = failed_row(stage, self.plan.jobs[key].labels or {}, why)
-                self.tables.write("trials", key, [row], over="failed")
+                self.tables.write("trials", [row])
         if lost:
+            self.tables.commit()
             self.leases.release(job.lease)
         self.progress.ended(job, result, lost.keys())
 
     def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
         """Take in that a job's worker died; what it left no row of is written here."""
         order, start = self._running[key]
-        rows = self.tables.find("jobs", f"{key}-{order.attempt}")
+        rows = self.tables.find("jobs", key) or []
+        rows = [row for row in rows if row["attempt"] == order.attempt]
         if not rows:
             said = {"status": "failed", "error": error, "cause": cause}
             rows = [job_row(order, start, **said)]
-            self.tables.write("jobs", f"{key}-{order.attempt}", rows)
+            self.tables.write("jobs", rows)
+            self.tables.commit()
         row = rows[0]
         self.report(
             AttemptResult(
@@ -184,6 +198,7 @@ class Launch:
             avoid=self._hung_on.get(job.key, ()),
             driver=self.leases.driver,
             first=self.scheduler.tries(job.key) == 1,
+            known=self._evaluated.of(job) if self.scheduler.tries(job.key) == 1 else None,
         )
 
     def _leave(self, job: Job) -> None:
@@ -206,6 +221,8 @@ class Launch:
         """Note a job as ended that another driver did since this one looked."""
         if self.scheduler.tries(job.key) > 1:
             return False  # an attempt of ours; what it left unfinished is ours to finish
+        if self.leases.alone():
+            return False
         ended = ended_meanwhile(job, self.storage, self.tables)
         if ended is None or (ended.status == "failed" and self.retry_failed):
             return False

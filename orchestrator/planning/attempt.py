@@ -8,6 +8,7 @@ exponentially often.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from orchestrator.planning.plan import Job
 from prune_core.specs.settings import Threat
 from prune_core.specs.stage import Stage
 from prune_core.specs.stages import STAGES, Rewound
+from results.tables.log import decode, encode
 
 Cause = Literal["error", "system", "storage", "memory", "lost", "time"]
 """Why an attempt failed: an error of its own; the system's; the storage root; no memory; its worker
@@ -61,6 +63,8 @@ class Order:
     """The driver that holds the job's lease; None where the job runs without one."""
     first: bool = False
     """Whether this is the driver's first attempt: a job done by then was done by another driver."""
+    known: tuple[Mapping[str, Any], ...] | None = None
+    """The rows of ``evaluations`` of the job and its parents, if the driver knows them all."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,22 @@ class AttemptResult:
     """Bytes that the GPU has."""
     node: str | None = None
     """The node of the cluster."""
+    entries: tuple[str, ...] = ()
+    """Names in the tables' log of what it wrote."""
 
 
 def encode_order(order: Order) -> str:
     """Return an order as JSON; `decode_order` reads it."""
     plain = {f.name: getattr(order, f.name) for f in fields(order)}
-    return json.dumps({**plain, "job": _job_data(order.job), "allotment": asdict(order.allotment)})
+    known = None if order.known is None else encode({"evaluations": order.known}).decode()
+    parts = {"job": _job_data(order.job), "allotment": asdict(order.allotment), "known": known}
+    return json.dumps({**plain, **parts})
 
 
 def decode_order(text: str) -> Order:
     """Return the order that `encode_order` wrote."""
     data = json.loads(text)
+    known = data["known"] and tuple(decode(data["known"].encode(), "an order")["evaluations"])
     return Order(
         **{
             **data,
@@ -97,6 +106,7 @@ def decode_order(text: str) -> Order:
             "allotment": Allotment(**data["allotment"]),
             "keep": tuple(data["keep"]),
             "avoid": tuple(data["avoid"]),
+            "known": known,
         }
     )
 

@@ -104,7 +104,10 @@ class Artifacts:
 
     def drop(self, stage: str, key: str, name: str | None = None) -> None:
         """Remove one file of an artifact, or all of it."""
-        self.storage.remove("artifacts", stage, key, *([] if name is None else [name]))
+        if name is None:
+            self.storage.remove("artifacts", stage, key)
+        else:
+            self.storage.remove_from("artifacts", stage, key, name)
 
     def _set_aside(self, stage: str, key: str, name: str, why: str) -> None:
         log.warning("%s of %s %s is damaged (%s); it is computed again", name, stage, key, why)

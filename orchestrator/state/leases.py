@@ -27,6 +27,8 @@ BEAT = 5.0
 """Seconds between two heartbeats."""
 EXPIRY = 60.0
 """Seconds of standstill after which a driver counts as dead."""
+SILENCE = 600.0
+"""Seconds between two heartbeats, by the clock of the storage, that no living driver lets pass."""
 TRIES = 10
 """How often a lease that is given back at the same moment is asked for."""
 
@@ -44,10 +46,20 @@ class Leases:
         driver: str | None = None,
         beat: float = BEAT,
         expiry: float = EXPIRY,
+        works: bool = True,
     ):
+        """Begin as a driver.
+
+        Args:
+            storage: The storage root.
+            driver: Its name; that of the driver where a worker speaks for it.
+            beat: Seconds between heartbeats.
+            expiry: Seconds of standstill after which another one counts as dead.
+            works: Whether it does jobs, of which others must hear.
+        """
         self._storage = storage
         self.driver = driver or uuid.uuid4().hex[:16]
-        self._beat, self._expiry = beat, expiry
+        self._beat, self._expiry, self._works = beat, expiry, works
         self._expected: set[str] = set()
         self._seen: dict[str, tuple[int, float]] = {}
         self._over = threading.Event()
@@ -64,7 +76,7 @@ class Leases:
         try:
             for name in list(self._expected):
                 self.release(name)
-            self._storage.remove("drivers", f"{self.driver}.json")
+            self._leave()
         except StorageIOError as fault:
             # They count as abandoned once this process has ended; an earlier error matters more.
             log.warning("leases stay behind, and expire: %s", fault)
@@ -109,17 +121,23 @@ class Leases:
     def release(self, name: str) -> None:
         """Give a lease back, if this driver has it."""
         self._expected.discard(name)
-        if self._holder(name) == self.driver:
-            self._storage.remove("leases", f"{name}.json")
+        if self.holds(name):
+            self._storage.remove_files([("leases", f"{name}.json")])
+
+    def holds(self, name: str) -> bool:
+        """Say whether this driver has a lease."""
+        return self._holder(name) == self.driver
 
     def alive(self, driver: str) -> bool:
         """Say whether a driver still works, as far as can be told."""
         data = _read(self._storage, "drivers", driver)
-        if data is None:
+        if data is None or data.get("ended"):
             return False
         if data.get("machine") == _machine():
             return data.get("process") == _process(int(data["pid"]))
         now, beat = time.monotonic(), int(data["beat"])
+        if driver not in self._seen and self._silent(driver):
+            return False
         seen, since = self._seen.get(driver, (-1, now))
         if seen != beat:
             self._seen[driver] = (beat, now)
@@ -128,15 +146,52 @@ class Leases:
 
     def others(self) -> bool:
         """Say whether another driver works on this storage root."""
+        return any(map(self.alive, self._others()))
+
+    def alone(self) -> bool:
+        """Say whether no other driver has worked here since the oldest that still does began.
+
+        One that ends beside another leaves a note: the other's workers may have been told of jobs
+        that it has done since.
+        """
+        return not self._others()
+
+    def _others(self) -> list[str]:
         known = (name.removesuffix(".json") for name in self._storage.names("drivers"))
-        return any(driver != self.driver and self.alive(driver) for driver in known)
+        return [driver for driver in known if driver != self.driver]
+
+    def _leave(self) -> None:
+        """Say goodbye: a note beside others; the last one takes all notes with it."""
+        others = self._others()
+        if self._works and any(map(self.alive, others)):
+            note = json.dumps({"ended": True}).encode()
+            self._storage.write(note, "drivers", f"{self.driver}.json")
+            return
+        gone = [self.driver, *(others if self._works else [])]
+        self._storage.remove_files([("drivers", f"{driver}.json") for driver in gone])
+
+    def expire(self) -> None:
+        """Give back what drivers that are gone had, and forget them; before jobs are handed out."""
+        for name in self._storage.names("leases"):
+            self.free(name.removesuffix(".json"))
+        others = self._others()
+        if not any(map(self.alive, others)):
+            self._storage.remove_files([("drivers", f"{driver}.json") for driver in others])
+
+    def _silent(self, driver: str) -> bool:
+        """Say whether a driver's last heartbeat is far older than this one's, by one clock.
+
+        That is the clock of the storage: those of machines may say anything.
+        """
+        last, mine = (
+            self._storage.modified("drivers", f"{name}.json") for name in (driver, self.driver)
+        )
+        return last is not None and mine is not None and (mine - last).total_seconds() > SILENCE
 
     def _holder(self, name: str) -> str | None:
         """Return the driver that has a lease; None where it is gone, nobody where it is damaged."""
-        if not self._storage.exists("leases", f"{name}.json"):
-            return None
-        data = _read(self._storage, "leases", name) or {}
-        return str(data.get("driver", "nobody"))
+        data = self._storage.read("leases", f"{name}.json")
+        return None if data is None else str((_parsed(data) or {}).get("driver", "nobody"))
 
     def _take_over(self, name: str, holder: str, mine: bytes) -> bool:
         """Replace an abandoned lease. The right to do so is a lease too: one of many wins it."""
@@ -180,7 +235,7 @@ def running(storage: Storage) -> dict[str, dict[str, Any]]:
     for name in names:
         lease = _read(storage, "leases", name)
         driver = lease and _read(storage, "drivers", str(lease["driver"]))
-        if driver:
+        if driver and not driver.get("ended"):
             gone = driver["machine"] == _machine() and driver["process"] != _process(driver["pid"])
             if not gone:
                 held[name] = driver
@@ -190,8 +245,12 @@ def running(storage: Storage) -> dict[str, dict[str, Any]]:
 def _read(storage: Storage, folder: str, name: str) -> dict[str, Any] | None:
     """Return a small JSON file; None where it is gone, damaged or half written."""
     data = storage.read(folder, f"{name}.json")
+    return None if data is None else _parsed(data)
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(data) if data else None
+        content = json.loads(data)
     except ValueError:
         return None
     return content if isinstance(content, dict) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.state.artifacts import Artifacts
+from results.tables.log import Entries
 from results.tables.schema import KEY, TABLES
 from results.tables.storage import Storage
 from results.tables.store import Tables
@@ -13,6 +14,7 @@ from results.tables.store import Tables
 def table_faults(storage: Storage) -> Iterator[tuple[str, list[str]]]:
     """Go through the tables: the name of each, and what is wrong with it."""
     tables = Tables(storage)
+    yield "log", Entries(storage).faults()
     for table in TABLES:
         yield table, [*tables.faults(table), *_lost(tables, table)]
 

@@ -52,23 +52,20 @@ class Finished:
 def ended_meanwhile(job: Job, storage: Storage, tables: Tables) -> AttemptResult | None:
     """Return how another driver ended a job since this one looked; None if it is still to do."""
     if not isinstance(job.stage, Trial):
-        measured = (tables.find("evaluations", evaluation.key) for evaluation in job.evaluations)
-        there = Artifacts(storage).has(job.kind, job.key) and all(measured)
+        if not Artifacts(storage).has(job.kind, job.key):
+            return None
+        wanted = {evaluation.key for evaluation in job.evaluations}
+        there = wanted <= tables.find_all("evaluations", wanted).keys()
         return AttemptResult(job.key, "done") if there else None
-    if not storage.exists("tables", "trials", f"{job.key}.parquet"):
-        return None  # a row from before this driver looked
     row = (tables.find("trials", job.key) or [{}])[0]
     if row.get("status") == "failed":
         return AttemptResult(job.key, "failed", row["error"])
     return AttemptResult(job.key, "done") if row.get("status") == "done" else None
 
 
-def survey(plan: Plan, storage: Storage, retry_failed: bool = False, mend: bool = False) -> State:
-    """Compare a plan with storage; failed trials count as left only with ``retry_failed``.
-
-    With ``mend``, damaged files of tables are set aside, so that they are written anew.
-    """
-    tables = Tables(storage, mend)
+def survey(plan: Plan, storage: Storage, retry_failed: bool = False) -> State:
+    """Compare a plan with storage; failed trials count as left only with ``retry_failed``."""
+    tables = Tables(storage)
     columns = tables.arrow("trials", ["trial_id", "status"])
     status = dict(zip(*(columns[name].to_pylist() for name in columns.column_names), strict=True))
     done = frozenset(key for key in plan.trials if status.get(key) == "done")

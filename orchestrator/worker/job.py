@@ -7,8 +7,9 @@ import functools
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,6 +32,10 @@ from prune_core.models.folding import Twin
 from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
 from results.errors import StorageIOError
 from results.tables.storage import Storage
+from results.tables.store import Tables
+
+Known = tuple[Mapping[str, Any], ...] | None
+"""Rows of evaluations that the driver knows: all that there are; None where it cannot tell."""
 
 
 def perform(order: Order, node: str | None = None) -> AttemptResult:
@@ -42,7 +47,8 @@ def perform(order: Order, node: str | None = None) -> AttemptResult:
     job, start, clock = order.job, rows.now(), time.perf_counter()
     prepare_process(order.device, order.allotment.gpus)
     memory = PeakMemory(order.device)
-    materializer = Materializer(Storage(order.root), torch.device(order.device), order.keep)
+    tables = Tables(Storage(order.root), f"{job.key}-{order.attempt}")
+    materializer = Materializer(tables, torch.device(order.device), order.keep)
     try:
         if met := _met(order, materializer):
             return met
@@ -64,20 +70,23 @@ def perform(order: Order, node: str | None = None) -> AttemptResult:
             peak_memory=memory.peak(),
             device_memory=device_memory(order.device),
         )
-        materializer.tables.write("jobs", f"{job.key}-{order.attempt}", [row])
+        tables.write("jobs", [row])
+        tables.commit()
 
     message: str | None = None
     cause: Cause | None = None
     try:
         with time_limit(order.time_limit, lambda where: write_row("failed", "time", where)):
-            _do(job, materializer)
+            _do(order, materializer)
         write_row("done", None, None)
+        _clean_up(job, materializer)
     except Exception as error:
         message = "".join(traceback.format_exception_only(error)).strip()
         cause = _cause(error)
         # Where storage itself fails there is nowhere to say so but to the driver.
         with contextlib.suppress(StorageIOError):
-            write_row("failed", cause, traceback.format_exc())
+            if cause != "storage":
+                write_row("failed", cause, traceback.format_exc())
             if cause == "error":
                 materializer.drop_checkpoint(job.stage)
     return AttemptResult(
@@ -89,6 +98,7 @@ def perform(order: Order, node: str | None = None) -> AttemptResult:
         memory.peak(),
         device_memory(order.device),
         node,
+        tables.committed,
     )
 
 
@@ -98,9 +108,12 @@ def _met(order: Order, materializer: Materializer) -> AttemptResult | None:
     if order.driver is None:
         return None
     storage = materializer.artifacts.storage
-    if not Leases(storage, order.driver).take(job.lease):
+    leases = Leases(storage, order.driver)
+    if not leases.take(job.lease):
         return AttemptResult(job.key, "elsewhere")
-    ended = ended_meanwhile(job, storage, materializer.tables) if order.first else None
+    if not order.first or leases.alone():
+        return None
+    ended = ended_meanwhile(job, storage, materializer.tables)
     return ended if ended is not None and ended.status == "done" else None
 
 
@@ -112,33 +125,37 @@ def _cause(error: Exception) -> Cause:
     return "system" if isinstance(error, OSError) else "error"
 
 
-def _do(job: Job, materializer: Materializer) -> None:
+def _do(order: Order, materializer: Materializer) -> None:
     """Do the job's stage and its evaluations."""
+    job, known = order.job, order.known
     stage = job.stage
     if isinstance(stage, Trial):
-        _trial(stage, job, materializer)
+        _trial(stage, job, known, materializer)
     elif isinstance(stage, Dense | Pruned):
         present = materializer.artifacts.has(stage.kind, stage.key)
         network = functools.cache(functools.partial(materializer.network, stage, job.rewinds))
         if not present:
             network()
-        _evaluations(job.evaluations, network, materializer)
+        _evaluations(job.evaluations, network, known, materializer)
     else:
         materializer.make(stage)
 
 
 def _evaluations(
-    wanted: Iterable[Evaluation], network: Callable[[], nn.Module], materializer: Materializer
+    wanted: Sequence[Evaluation],
+    network: Callable[[], nn.Module],
+    known: Known,
+    materializer: Materializer,
 ) -> list[rows.Row]:
     """Return the evaluations' rows; the network is made only where one is missing."""
-    evaluated: list[rows.Row] = []
+    if known is None:
+        found = materializer.tables.find_all("evaluations", [each.key for each in wanted])
+        known = tuple(row for rows_of_one in found.values() for row in rows_of_one)
+    there = {row["key"]: dict(row) for row in known}
     twin = functools.cache(lambda: Twin(network()))
-    for evaluation in wanted:
-        known = materializer.tables.find("evaluations", evaluation.key)
-        if known is None:
-            known = [_evaluate(evaluation, network(), twin(), materializer)]
-        evaluated += known
-    return evaluated
+    return [
+        there.get(each.key) or _evaluate(each, network(), twin(), materializer) for each in wanted
+    ]
 
 
 def _evaluate(
@@ -147,7 +164,7 @@ def _evaluate(
     data, spec = materializer.data(evaluation), dense_of(evaluation).dataset
     seen = evaluate(network, test_images(data, spec, evaluation.attack), evaluation, twin)
     row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds)
-    materializer.tables.write("evaluations", evaluation.key, [row])
+    materializer.tables.write("evaluations", [row])
     return row
 
 
@@ -161,22 +178,23 @@ def _flags(trial: Trial, network: Callable[[], nn.Module], materializer: Materia
         dense, test = materializer.network(trial.dense), materializer.data(stage).test
         checks = sanity.check(network(), dense, test, stage)
         known = rows.check_rows(stage, map(asdict, checks))
-        materializer.tables.write("checks", stage.key, known)
+        materializer.tables.write("checks", known)
     return [row["check"] for row in known if not row["passed"]]
 
 
-def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
+def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> None:
     """Fine-tune, evaluate all three networks of the path, and write the trial's row."""
     measured: rows.Row = {}
     for stage in (trial.dense, trial.pruned):
         evaluated = _evaluations(
             trial.evaluations(stage),
             functools.cache(functools.partial(materializer.network, stage)),
+            known,
             materializer,
         )
         measured |= rows.metrics(str(stage.network_word), evaluated)
     network = functools.cache(functools.partial(materializer.network, trial.network))
-    final = _evaluations(job.evaluations, network, materializer)
+    final = _evaluations(job.evaluations, network, known, materializer)
     measured |= rows.metrics("finetuned", final)
     flags = _flags(trial, network, materializer)
     facts = materializer.pruning_facts(trial.pruned)["report"]
@@ -198,9 +216,7 @@ def _trial(trial: Trial, job: Job, materializer: Materializer) -> None:
         **provenance(str(materializer.device)),
         "finished": rows.now(),
     }
-    materializer.tables.write("trials", trial.key, [row], over="failed")
-    materializer.drop_checkpoint(trial)
-    _drop_rounds(trial, materializer)
+    materializer.tables.write("trials", [row])
 
 
 def _latencies(
@@ -217,11 +233,16 @@ def _latencies(
     return times | {f"speedup_{one.batch}": whole.seconds / one.seconds for one, whole in pairs}
 
 
-def _drop_rounds(trial: Trial, materializer: Materializer) -> None:
-    """Drop what later rounds of an iterative pruning left, but for what the file keeps.
+def _clean_up(job: Job, materializer: Materializer) -> None:
+    """Drop what a trial that is done leaves, but for what the file keeps.
 
-    The first round's pruning and scores are jobs of their own, and other trials' too.
+    Of an iterative pruning, the first round's pruning and scores are jobs of their own, and other
+    trials' too.
     """
+    trial = job.stage
+    if not isinstance(trial, Trial):
+        return
+    materializer.drop_checkpoint(trial)
     for training_stage in trial.trainings[:-1]:
         pruned = training_stage.pruned
         for stage in filter(None, (pruned, pruned.scores, pruned.ranking)):

@@ -43,7 +43,6 @@ from prune_core.training.growth import Rule
 from prune_core.training.harp import learner_of
 from prune_core.training.history import Checkpoint
 from prune_core.training.policies import Start
-from results.tables.storage import Storage
 from results.tables.store import Tables
 
 Network = Dense | Rewound | Pruned | Finetuned
@@ -52,9 +51,9 @@ Network = Dense | Rewound | Pruned | Finetuned
 class Materializer:
     """Makes networks, scores and sensitivities on one device, out of and into one storage root."""
 
-    def __init__(self, storage: Storage, device: torch.device, keep: tuple[str, ...]):
-        self.artifacts = Artifacts(storage)
-        self.tables = Tables(storage, mend=True)
+    def __init__(self, tables: Tables, device: torch.device, keep: tuple[str, ...]):
+        self.artifacts = Artifacts(tables.storage)
+        self.tables = tables
         self.device = device
         self.keep = keep
 
@@ -107,6 +106,7 @@ class Materializer:
         self, stage: Stage, network: nn.Module, structure: Structure | None, **facts: Any
     ) -> None:
         facts["structure"] = structure
+        self.tables.commit()  # a network that is there is not made again, nor its rows
         self.artifacts.save(stage.kind, stage.key, NETWORK, dict(network.state_dict()), facts)
 
     def _dense(self, stage: Dense, rewinds: Sequence[Rewound]) -> nn.Module:
@@ -148,9 +148,8 @@ class Materializer:
         if past:
             structure = pruning.compose(self.pruning_facts(past)["structure"], structure)
         facts = {**asdict(report), "kept_units": pruning.digest(network, structure)}
+        self.tables.write("modules", rows.module_rows(stage, facts["modules"], structure))
         self._save(stage, network, structure, report=facts)
-        cut = rows.module_rows(stage, facts["modules"], structure)
-        self.tables.write("modules", stage.key, cut)
         return network
 
     def _finetuned(self, stage: Finetuned) -> nn.Module:
@@ -202,7 +201,7 @@ class Materializer:
 
         settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher, rule)
         history = training.fit(network, self.data(stage), recipe, *settings, penalty=penalty)
-        self.tables.write("epochs", stage.key, rows.epoch_rows(stage, map(asdict, history)))
+        self.tables.write("epochs", rows.epoch_rows(stage, map(asdict, history)))
 
     def epochs(self, stage: Finetuned) -> list[rows.Row]:
         """Return the rows of a fine-tuning's epochs; trained again where they are gone."""
@@ -253,6 +252,7 @@ class Materializer:
         trained = self._trained_scores(stage, network, modules)
         scores = scoring.score(network, data, modules, stage, trained)
         if stage.needs_data:
+            self.tables.commit()
             self.artifacts.save(stage.kind, stage.key, SCORES, scores, {})
             self.drop_checkpoint(stage)
         return scores

@@ -30,6 +30,7 @@ from prune_core.models.classifier import Classifier
 from prune_core.pruning.prunable.groups import Structure
 from prune_core.specs.stages import Dense, Finetuned, Pruned, Trial
 from results.tables.storage import Storage
+from results.tables.store import Tables
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def found(
         ExportError: Zeros in the place of its channels change what it computes.
     """
     prepare_process(device, 0)
-    materializer = Materializer(storage, torch.device(device), ())
+    materializer = Materializer(Tables(storage), torch.device(device), ())
     wanted = network_of(trial, stage)
     kept = materializer.artifacts.has(wanted.kind, wanted.key)
     network = cast(Classifier, materializer.network(wanted))
@@ -161,7 +162,7 @@ def differing(
     Raises:
         RequestError: The network was not evaluated.
     """
-    materializer = Materializer(storage, torch.device(device), ())
+    materializer = Materializer(Tables(storage), torch.device(device), ())
     clean = trial.evaluations(network_of(trial, stage))[0]
     rows = materializer.tables.find("evaluations", clean.key)
     if not rows:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 Migration = Callable[[str, pa.Table], pa.Table]
-MIGRATIONS: tuple[Migration, ...] = ()
-"""Step n brings a table of version n + 1 to version n + 2, given its name and rows as written.
+MIGRATIONS: tuple[Migration, ...] = (lambda _, rows: rows,)
+"""Version 2 has the same columns in every file of a table, and levels by dictionary.
+
+Step n brings a table of version n + 1 to version n + 2, given its name and rows as written.
 
 A column that is merely new needs none: files from before it read with nulls.
 """
@@ -266,6 +268,15 @@ def _arrow_schema(table: str, metrics: tuple[str, ...], version: int) -> pa.Sche
         pa.field(c.name, c.type, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns
     ]
     return pa.schema(fields, metadata={"mrsweep.table": table, "mrsweep.version": str(version)})
+
+
+def file_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema as files have it: the levels of factors by dictionary."""
+    coded = pa.dictionary(pa.int32(), TEXT)
+    for at, field in enumerate(schema):
+        if field.name in FACTORS and field.type == TEXT:
+            schema = schema.set(at, field.with_type(coded))
+    return schema
 
 
 def tables_markdown() -> str:

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import posixpath
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -65,6 +67,8 @@ class Storage:
     def read(self, *parts: str, start: int | None = None, end: int | None = None) -> bytes | None:
         """Return a file's bytes, from ``start`` up to ``end``; None where there is no file."""
         path = self.path(*parts)
+        if start is None and not self.local:
+            start = 0  # a range is one request; for a whole object s3fs first asks its size
         try:
             with self.faults(path):
                 data: bytes = self.fs.cat_file(path, start=start, end=end)
@@ -78,22 +82,50 @@ class Storage:
         Raises:
             StorageIOError: It failed; nothing of the file is left behind.
         """
-        path = self.path(*parts)
-        with self.faults(path):
-            if not self.local:
-                self.fs.pipe_file(path, data)  # object stores show an object only once it is whole
-                return
-            folder, name = posixpath.split(path)
-            self.fs.makedirs(folder, exist_ok=True)
-            # A leading dot keeps readers of the folder (pyarrow, Spark, DuckDB's *.parquet) away.
-            temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
-            try:
-                self.fs.pipe_file(temporary, data)
-                self.fs.mv(temporary, path)
-            except BaseException:
+        self.write_all([(parts, data)])
+
+    def write_all(self, files: Sequence[tuple[tuple[str, ...], bytes]]) -> None:
+        """Write files as `write` does, at one moment as far as the file system has such.
+
+        In a folder all are there under temporary names before the first is put in its place.
+        """
+        paths = [self.path(*parts) for parts, _ in files]
+        if not self.local:
+            for path, (_, data) in zip(paths, files, strict=True):
+                with self.faults(path):
+                    self.fs.pipe_file(path, data)  # object stores show an object once it is whole
+            return
+        waiting: list[tuple[str, str]] = []
+        try:
+            for path, (_, data) in zip(paths, files, strict=True):
+                with self.faults(path):
+                    waiting.append((self._temporary(path), path))
+                    self._pipe(waiting[-1][0], data)
+            while waiting:
+                with self.faults(waiting[0][1]):
+                    self.fs.mv(*waiting[0])
+                waiting.pop(0)
+        finally:
+            for temporary, _ in waiting:
                 if self.fs.exists(temporary):
                     self.fs.rm_file(temporary)
-                raise
+
+    def _temporary(self, path: str) -> str:
+        """Return where a file is written first, in its own folder."""
+        folder, name = posixpath.split(path)
+        # A leading dot keeps readers of the folder (pyarrow, Spark, DuckDB's *.parquet) away.
+        return posixpath.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+
+    def _pipe(self, path: str, data: bytes) -> None:
+        """Write a file in a folder, which is made; once more where it was removed in between."""
+        for last in (False, True):
+            self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
+            try:
+                self.fs.pipe_file(path, data)
+                return
+            except FileNotFoundError:
+                if last:
+                    raise
 
     def create(self, data: bytes, *parts: str) -> bool:
         """Write a file unless there is one; say whether this call made it. One of many wins."""
@@ -110,11 +142,9 @@ class Storage:
 
     def _create_local(self, data: bytes, path: str) -> None:
         """A link to a file that is whole: no reader sees the new one empty."""
-        folder, name = posixpath.split(path)
-        self.fs.makedirs(folder, exist_ok=True)
-        temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+        temporary = self._temporary(path)
         try:
-            self.fs.pipe_file(temporary, data)
+            self._pipe(temporary, data)
             self.fs.link(temporary, path)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
@@ -135,6 +165,30 @@ class Storage:
             return []
         names = (posixpath.basename(str(path).rstrip("/")) for path in paths)
         return sorted(name for name in names if not name.startswith("."))
+
+    def stamps(self, *parts: str) -> dict[str, tuple[int, str]]:
+        """Return a folder's files, hidden ones too: bytes, and what changes as a file does."""
+        path = self.path(*parts)
+        try:
+            with self.faults(path):
+                found = self.fs.ls(path, detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {
+            posixpath.basename(str(file["name"])): (int(file["size"] or 0), _stamp(file))
+            for file in found
+            if file["type"] == "file"
+        }
+
+    def modified(self, *parts: str) -> datetime | None:
+        """Return when a file was written, by the storage's clock; None where there is no file."""
+        path = self.path(*parts)
+        try:
+            with self.faults(path):
+                written: datetime = self.fs.modified(path)
+        except FileNotFoundError:
+            return None
+        return written
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """Return the bytes of all files below a folder, by path relative to it; one listing."""
@@ -164,6 +218,24 @@ class Storage:
         with contextlib.suppress(FileNotFoundError), self.faults(path):
             self.fs.rm(path, recursive=True)
 
+    def remove_files(self, files: Sequence[tuple[str, ...]]) -> None:
+        """Remove files; what is gone already is no error. An object store is asked few times."""
+        paths = [self.path(*parts) for parts in files]
+        if self.local:
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError), self.faults(path):
+                    self.fs.rm_file(path)
+        elif paths:
+            with contextlib.suppress(FileNotFoundError), self.faults(paths[0]):
+                self.fs.rm(paths)
+
+    def remove_from(self, *parts: str) -> None:
+        """Remove a file, and its folder where it was the last in it."""
+        self.remove_files([parts])
+        if self.local:
+            with contextlib.suppress(OSError):  # not empty, or gone: then there is nothing to do
+                self.fs.rmdir(self.path(*parts[:-1]))
+
     @contextlib.contextmanager
     def faults(self, path: str) -> Iterator[None]:
         """Turn what goes wrong within into a `StorageIOError`, but for a file that is not there."""
@@ -178,3 +250,7 @@ class Storage:
                 raise
             # Object stores' clients have error types of their own.
             raise StorageIOError(None, f"{path}: {error}") from error
+
+
+def _stamp(file: dict[str, Any]) -> str:
+    return str(file.get("ETag") or (file.get("ino"), file.get("mtime") or file.get("LastModified")))

@@ -1,94 +1,96 @@
-"""The tables on disk: a folder of Parquet files a table, each written once under its key.
+"""The tables of a storage root: rows written through a log, read from files and log together.
 
-A damaged file (truncated, a flipped byte) reads as absent and is named; who writes here sets it
-aside, in ``damaged/``, so that what it held is computed again.
+A key has one row. The first that was written stays, but for the row of a failed trial, which any
+later one replaces. A damaged file reads as absent and is named.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from results.errors import DamagedError, StorageIOError, TableError
-from results.tables.file import parse, stamped
+from results.tables.file import parse
+from results.tables.files import MERGING, Files, Stamps, is_numbered
+from results.tables.log import Entries, Log, Row, Rows, arrow
+from results.tables.rows import LOGGED, each_once, gives_way, ordered, parts_of
 from results.tables.schema import KEY, arrow_schema, is_metric
 from results.tables.storage import Storage
 
-log = logging.getLogger(__name__)
-
-Row = Mapping[str, Any]
 T = TypeVar("T")
-COMPACTED = "part-"
-OWN = "_own"
-BATCH = 1000
-"""Files whose rows are joined at a time."""
-COMPACTIONS = 5
-"""How often a table may be compacted under a reader's hands before it gives up."""
+LOOKS = 5
+"""How often files may be joined under a reader's hands before it gives up."""
 
 
 class Tables:
-    """The tables of one storage root; ``mend`` for who writes there too."""
+    """The tables of one storage root."""
 
-    def __init__(self, storage: Storage, mend: bool = False):
+    def __init__(self, storage: Storage, writer: str = ""):
+        """Open them; ``writer`` begins the names of what is written through this one."""
         self.storage = storage
-        self._mend = mend
+        self._log = Log(storage, writer)
+        self._entries = Entries(storage)
 
-    def write(self, table: str, key: str, rows: Sequence[Row], over: str | None = None) -> None:
-        """Write the rows of one key in one file; a second writer of the key changes nothing.
+    def write(self, table: str, rows: Sequence[Row]) -> None:
+        """Write rows, which are safe after `commit`, or once more work has gone into them."""
+        self._log.write(table, rows)
 
-        Only a row whose status is ``over`` gives way: a failed trial that was tried once more.
-        """
-        if self.storage.exists("tables", table, f"{key}.parquet"):
-            if over is None:
-                return
-            try:
-                there = self._file(table, f"{key}.parquet", ["status"])
-            except FileNotFoundError:
-                return  # compacted meanwhile, so it is settled
-            if there is not None and there["status"][0].as_py() != over:
-                return
-        metrics = sorted({name for row in rows for name in row if is_metric(name)})
-        schema = arrow_schema(table, metrics if table == "trials" else ())
-        self._put(table, f"{key}.parquet", pa.Table.from_pylist([dict(r) for r in rows], schema))
+    def commit(self) -> None:
+        """Put what was written where nothing loses it, and every reader of this package sees it."""
+        self._log.commit()
+
+    @property
+    def committed(self) -> tuple[str, ...]:
+        """The names in the log of what was written here."""
+        return tuple(self._log.committed)
+
+    def entries(self, names: Sequence[str]) -> Mapping[str, Rows]:
+        """Return the rows of some names in the log, by table."""
+        return self._entries.of(names)
 
     def find(self, table: str, key: str) -> list[dict[str, Any]] | None:
         """Return the rows written under one key, or None."""
-        return self._while_compacted(table, lambda: self._find(table, key))
+        return self.find_all(table, [key]).get(key)
 
-    def _find(self, table: str, key: str) -> list[dict[str, Any]] | None:
-        if self.storage.exists("tables", table, f"{key}.parquet"):
-            own = self._file(table, f"{key}.parquet")
-            if own is not None:
-                return list(own.to_pylist())
-        for name in self._compacted(table):
-            part = self._file(table, name)
-            if part is None:
-                continue
-            mask = pc.equal(part[KEY[table][0]], key)
-            if pc.any(mask).as_py():
-                return list(part.filter(mask).to_pylist())
-        return None
+    def find_all(self, table: str, keys: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows under some keys, by key; without those that have none."""
+        wanted = set(keys)
+        own = [dict(row) for row in self._log.written(table, wanted)]
+        # A trial's row may have been replaced by now; of other tables the first row stays.
+        left = wanted - {row[KEY[table][0]] for row in own if table != "trials"}
+        found: list[dict[str, Any]] = []
+        if left:
+            found = self._steady(table, lambda files, new: self._find(table, left, files, new))
+        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in [*found, *own]:
+            name = tuple(row.get(column) for column in KEY[table])
+            if name not in rows or gives_way(table, rows[name]):
+                rows[name] = row
+        by_key: dict[str, list[dict[str, Any]]] = {}
+        for name, row in rows.items():
+            by_key.setdefault(name[0], []).append(row)
+        return by_key
+
+    def _find(
+        self, table: str, keys: Collection[str], files: Stamps, logged: Sequence[Row]
+    ) -> list[dict[str, Any]]:
+        mine, first = Files(self.storage, table), KEY[table][0]
+        parts = [
+            part
+            for name, (size, _) in files.items()
+            if _may_hold(name, keys) and (part := mine.find(name, size, keys)) is not None
+        ]
+        rows = [row for part in parts for row in part.to_pylist()]
+        own = [row for row in logged if row[first] in keys]
+        return rows + (arrow(table, own).to_pylist() if own else [])
 
     def keys(self, table: str) -> set[str]:
-        """Return what `find` knows; a listing, and a column of what is compacted."""
-        return self._while_compacted(table, lambda: self._keys(table))
-
-    def _keys(self, table: str) -> set[str]:
-        keys: set[str] = set()
-        for name in self._names(table):
-            if not name.startswith(COMPACTED):
-                keys.add(name.removesuffix(".parquet"))
-            elif (part := self._file(table, name, KEY[table][:1])) is not None:
-                keys.update(part[KEY[table][0]].to_pylist())
-        return keys
+        """Return every key that `find` knows."""
+        column = KEY[table][0]
+        return set(self.arrow(table, [column])[column].to_pylist())
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return a whole table, in the order of its keys."""
@@ -97,141 +99,66 @@ class Tables:
 
     def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a whole table: each row once, in the order of its keys."""
-        wanted = None if columns is None else [*dict.fromkeys((*KEY[table], *columns))]
-        whole, _ = self._whole(table, wanted)
-        if whole is None:
-            whole = arrow_schema(table).empty_table()
-        return whole if columns is None else whole.select(list(columns))
+        wanted = None
+        if columns is not None:
+            status = ["status"] if table == "trials" else []
+            wanted = [*dict.fromkeys((*KEY[table], *status, *columns))]
+        whole = self._steady(table, lambda files, logged: self._parts(table, wanted, files, logged))
+        if not whole:
+            empty = arrow_schema(table, filter(is_metric, columns or ())).empty_table()
+            return empty if columns is None else empty.select(list(columns))
+        joined = each_once(whole, table)
+        return joined if columns is None else joined.select(list(columns))
 
-    def _whole(
-        self, table: str, columns: Sequence[str] | None, settled: bool = False
-    ) -> tuple[pa.Table | None, list[str]]:
-        """Return a table and the files that it is of; None where there are none.
+    def _parts(
+        self, table: str, columns: Sequence[str] | None, files: Stamps, logged: Sequence[Row]
+    ) -> list[pa.Table]:
+        parts = parts_of(Files(self.storage, table), files, columns)
+        if logged:
+            part = arrow(table, logged)
+            if columns is not None:
+                there = [name for name in columns if name in part.column_names]
+                part = part.select(there)
+            parts.append(ordered(part, table, LOGGED))
+        return parts
 
-        With ``settled``, files that may still change are left out.
+    def _steady(self, table: str, look: Callable[[Stamps, Sequence[Row]], T]) -> T:
+        """Look at the log, then at the files; again where files were joined meanwhile.
+
+        What leaves the log is in a file by then. What leaves a file is in another one.
         """
-        return self._while_compacted(table, lambda: self._batches(table, columns, settled))
-
-    def _while_compacted(self, table: str, look: Callable[[], T]) -> T:
-        """Look, and once more where a file vanished meanwhile: its rows are in another one."""
-        for _ in range(COMPACTIONS):
+        mine = Files(self.storage, table)
+        for _ in range(LOOKS):
+            logged = [row for rows in self._entries.read().values() for row in rows.get(table, ())]
+            files = mine.stamps()
             try:
-                return look()
+                found = look(files, logged)
             except FileNotFoundError:
                 continue
-        raise TableError(f"table {table!r} is being compacted again and again; try again later")
-
-    def _batches(
-        self, table: str, columns: Sequence[str] | None, settled: bool
-    ) -> tuple[pa.Table | None, list[str]]:
-        whole, batches = [], []
-        names = self._names(table)
-        with ThreadPoolExecutor(8 if self.storage.local else 32) as pool:
-            for start in range(0, len(names), BATCH):
-                batch = names[start : start + BATCH]
-                parts = pool.map(lambda name: self._file(table, name, columns), batch)
-                read = [
-                    (name, part)
-                    for name, part in zip(batch, parts, strict=True)
-                    if part is not None and not (settled and _may_change(name, part))
-                ]
-                whole += [name for name, _ in read]
-                if read:
-                    batches.append(_batch(read))
-        if not batches:
-            return None, []
-        return _each_once(pa.concat_tables(batches, promote_options="default"), table), whole
+            # A folder is listed name by name, beside changes; an object store at one moment.
+            if not self.storage.local or mine.stamps().keys() == files.keys():
+                return found
+        raise TableError(f"table {table!r} is being joined again and again; try again later")
 
     def faults(self, table: str) -> list[str]:
         """Return what is wrong with a table's files, one sentence each; nothing is changed."""
-        faults = []
-        for name in self._names(table):
+        mine, faults = Files(self.storage, table), []
+        for name, (size, _) in mine.stamps().items():
             path = self.storage.path("tables", table, name)
             try:
-                self._rows(table, name, None)
+                with mine.open(name, size) as file:
+                    parse(file, table, path, None)
             except (StorageIOError, DamagedError, TableError) as fault:
                 text = str(fault)
                 faults.append(text if path in text else f"{path}: {text}")
             except FileNotFoundError:
-                continue  # compacted meanwhile
+                continue  # joined with others meanwhile
         return faults
 
-    def compact(self, table: str, limit: int = 1) -> int:
-        """Join a table's small files into one, if there are more than ``limit``; return how many.
 
-        Safe while sweeps write: a file is removed after its rows are in the joint one, and never
-        changes, but for a failed trial that is tried again: files of failed trials stay. A reader
-        of the bare folder may see rows twice for a moment; `read` never does.
-        """
-        names = self._names(table)
-        if len(names) <= limit:
-            return 0
-        whole, names = self._whole(table, None, settled=table == "trials")
-        if whole is None or len(names) <= 1:
-            return 0
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-        self._put(table, f"{COMPACTED}{digest}.parquet", whole)
-        for name in names:
-            self.storage.remove("tables", table, name)
-        return len(names)
-
-    def _names(self, table: str) -> list[str]:
-        return [n for n in self.storage.names("tables", table) if n.endswith(".parquet")]
-
-    def _compacted(self, table: str) -> list[str]:
-        return [name for name in self._names(table) if name.startswith(COMPACTED)]
-
-    def _put(self, table: str, name: str, rows: pa.Table) -> None:
-        buffer = pa.BufferOutputStream()
-        pq.write_table(stamped(rows), buffer, compression="zstd", write_page_checksum=True)
-        self.storage.write(buffer.getvalue().to_pybytes(), "tables", table, name)
-
-    def _rows(self, table: str, name: str, columns: Sequence[str] | None) -> pa.Table:
-        path = self.storage.path("tables", table, name)
-        with self.storage.faults(path), self.storage.fs.open(path, "rb") as file:
-            return parse(file, table, path, columns)
-
-    def _file(self, table: str, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """Return a file's rows; None where it is damaged, which is said, and mended if it may."""
-        path = self.storage.path("tables", table, name)
-        try:
-            return self._rows(table, name, columns)
-        except StorageIOError as fault:
-            if fault.errno is not None:
-                raise  # the system's word: it is out of reach, not damaged
-            why = str(fault)
-        except DamagedError as damage:
-            why = f"{path}: {damage}"
-        if self._mend:
-            self.storage.move(("tables", table, name), ("damaged", table, name))
-            log.warning("%s; moved to damaged/%s, its rows are computed again", why, table)
-        else:
-            log.warning("%s; left out", why)
-        return None
-
-
-def _batch(read: Sequence[tuple[str, pa.Table]]) -> pa.Table:
-    """Return the rows of many files as one piece: a piece a file would take a hundred times more.
-
-    A column says of each row whether its file is its own, not a compacted one.
-    """
-    marked = [
-        part.append_column(OWN, pa.repeat(not name.startswith(COMPACTED), len(part)))
-        for name, part in read
-    ]
-    return pa.concat_tables(marked, promote_options="default").combine_chunks()
-
-
-def _each_once(whole: pa.Table, table: str) -> pa.Table:
-    """Sort by key; of a key in several files, keep the row in its own (not compacted) file."""
-    keys = list(KEY[table])
-    whole = whole.sort_by([*((key, "ascending") for key in keys), (OWN, "descending")])
-    if whole.num_rows > 1 and not pc.all(whole[OWN]).as_py():
-        first = whole.select(keys).to_pandas().duplicated().to_numpy()
-        whole = whole.filter(pa.array(~first))
-    return whole.drop_columns([OWN])
-
-
-def _may_change(name: str, rows: pa.Table) -> bool:
-    """Say whether a writer may still replace a file: that of a failed trial, which is its own."""
-    return not name.startswith(COMPACTED) and "failed" in rows["status"].to_pylist()
+def _may_hold(name: str, keys: Collection[str]) -> bool:
+    """Say whether a file may have rows under a key: an old one, named after its key, tells."""
+    if is_numbered(name) or name.startswith((MERGING, "part-")):
+        return True
+    stem = name.removesuffix(".parquet")
+    return any(stem == key or stem.startswith(f"{key}-") for key in keys)

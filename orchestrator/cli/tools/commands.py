@@ -91,7 +91,7 @@ def doctor(
 
 @app.command(epilog=examples("compact --storage runs"))
 def compact(storage: StorageRoot = "runs") -> None:
-    """Join the small files of every table into one; sweeps may go on writing meanwhile."""
+    """Bring all rows into few files, an older mrsweep's too; sweeps may go on meanwhile."""
     from orchestrator.cli import maintenance
 
     maintenance.compact(storage, console())
