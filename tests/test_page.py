@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from simulated import simulated
 
 CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
               None)  # fmt: skip
-browser = pytest.mark.skipif(CHROME is None, reason="no Chromium on this machine")
+REQUIRED = os.environ.get("MRSWEEP_BROWSER") == "required"
+browser = pytest.mark.skipif(CHROME is None and not REQUIRED, reason="no Chromium on this machine")
 HARNESS = """<!doctype html><iframe id="page" style="width:{width}px;height:900px;border:0"
 srcdoc="{page}"></iframe><pre id="found"></pre><script>
 const frame = document.getElementById("page"), errors = [];
@@ -66,10 +68,11 @@ def files(summary: Summary) -> dict[str, bytes]:
 
 
 def visit(page: str, width: int, tmp_path: Path) -> dict[str, Any]:
+    assert CHROME is not None, "no Chromium on this machine, and MRSWEEP_BROWSER is required"
     harness = tmp_path / "harness.html"
     harness.write_text(HARNESS.format(width=width, page=html.escape(page)))
     found = subprocess.run(
-        [str(CHROME), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+        [CHROME, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
          "--no-first-run", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000",
          "--virtual-time-budget=5000", "--dump-dom", harness.as_uri()],

@@ -14,7 +14,7 @@ import jinja2
 import markupsafe
 import pandas as pd
 
-from results.report import compared
+from results.report import columns, compared, front
 from results.report.columns import Column
 from results.report.explorer import explorer_data
 from results.report.figures.render import render
@@ -32,6 +32,17 @@ THEMED = {
     FAINT.lower(): "var(--line)",
 }
 """Colours of drawings that are the page's own there, so that they follow light and dark."""
+
+
+BY_METRIC = "Shares of the variance between networks, by what is measured of them."
+METRICS = (
+    Column("metric", lambda row: metric_label(row["metric"]), text=True),
+    columns.share("fine-tuning", "finetuning"),
+    columns.share("criterion", "criterion"),
+    *columns.estimate("difference", "difference", columns.gap_of_percent),
+    columns.text("larger", "more"),
+    columns.text("would change without", "depends_on"),
+)
 
 
 @dataclass(frozen=True)
@@ -120,9 +131,18 @@ def _page(
         beside = Shown("compared", "", None, compared.CAPTION, compared.COLUMNS, rows)
     adaptive = tables.get("adaptive_ratios", pd.DataFrame()).to_dict("records")
     explorer = explorer_data(summary.evidence.trials, summary.evidence.metrics)
+    verdicts = summary.verdicts
+    metrics = front.by_metric(verdicts)
+    images = next((found.images for found in verdicts if found.images), None)
     return environment.get_template("report.html.j2").render(
         title=title,
         summary=summary,
+        answer=front.answer(verdicts[0]) if verdicts else None,
+        bars=front.bars(verdicts[0], tables.get("variance_shares")) if verdicts else [],
+        run=front.what_was_run(summary.evidence.trials, summary.evidence.metric, images),
+        by_metric=Shown(
+            "by_metric", table_caption=BY_METRIC, columns=METRICS, rows=_rows(metrics, METRICS)
+        ),
         metric=summary.evidence.metric,
         sections=sections,
         adaptive=[row for row in adaptive if row["factor"] == "all"],

@@ -40,7 +40,7 @@ def conditions(
     ]
     parts = [", ".join(said), _levels(trials, design, "criterion", "criteria")]
     parts += [_levels(trials, design, "finetuning", "fine-tunings"), _costs(trials)]
-    parts += [_budget(trials)]
+    parts += [budget(trials)]
     this = "; ".join(part for part in parts if part)
     return f"This is {this}. {_unseen(len(design.seeds))}{_repeated(trials)}"
 
@@ -57,11 +57,12 @@ def _threat(trials: pd.DataFrame) -> list[str]:
     if "eps" not in trials or "norm" not in trials:
         return []
     pairs = trials[["norm", "eps"]].dropna().drop_duplicates()
-    return [f"under {listed([f'{norm} {_radius(eps)}' for norm, eps in pairs.to_numpy()])}"
+    return [f"under {listed([f'{norm} {radius(eps)}' for norm, eps in pairs.to_numpy()])}"
             for _ in range(min(len(pairs), 1))]  # fmt: skip
 
 
-def _radius(eps: float) -> str:
+def radius(eps: float) -> str:
+    """Return the radius of a threat as papers write it: ``8/255``, or three digits."""
     levels = 255 * eps
     return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.3g}"
 
@@ -72,12 +73,11 @@ def _levels(trials: pd.DataFrame, design: Design, factor: str, plural: str) -> s
     levels = design.levels[design.factors.index(factor)]
     if len(levels) > MOST_NAMED:
         named = f"{len(levels)} {plural}"
-        spent = [_epochs(trials, factor, level) for level in levels]
-        known = sorted({one for one in spent if one})
+        known = sorted({one for level in levels if (one := spent(trials, factor, level))})
         return f"{named} of {listed(known)} epochs" if factor == "finetuning" and known else named
     names = []
     for level in levels:
-        spent_on = _epochs(trials, factor, level) if factor == "finetuning" else ""
+        spent_on = spent(trials, factor, level) if factor == "finetuning" else ""
         names.append(f"{level} ({spent_on} epochs)" if spent_on else str(level))
     return f"{plural} {listed(names)}"
 
@@ -91,14 +91,16 @@ def _costs(trials: pd.DataFrame) -> str:
     return f"{cost.index[-1]} costs {times} times the compute of {cost.index[0]}"
 
 
-def _epochs(trials: pd.DataFrame, factor: str, level: object) -> str:
+def spent(trials: pd.DataFrame, factor: str, level: object) -> str:
+    """Return the epochs given to a level, in words; empty where they are not known."""
     if "epochs" not in trials:
         return ""
     known = sorted(trials.loc[trials[factor] == level, "epochs"].dropna().unique())
     return " or ".join(f"{one:g}" for one in known)
 
 
-def _budget(trials: pd.DataFrame) -> str:
+def budget(trials: pd.DataFrame) -> str:
+    """Return which shares of which cost were removed; empty where they are not known."""
     if "sparsity" not in trials or trials["sparsity"].isna().all():
         return ""
     shares = [number(100 * one, 0) for one in sorted(trials["sparsity"].dropna().unique())]

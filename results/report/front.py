@@ -1,0 +1,177 @@
+"""The first screen: the answer in a sentence, the two shares that it stands on, what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from results.statistics.design.design import metrics_of, stage_metrics
+from results.statistics.design.intervals import Estimate
+from results.statistics.design.words import listed, metric_label, percent, possible, share_words
+from results.statistics.shares.comparison import PAIR, UNDECIDED
+from results.statistics.verdict.conditions import budget, radius, spent
+from results.statistics.verdict.sentences import Verdict
+
+NAMES = {"finetuning": "fine-tuning", "criterion": "criterion"}
+MOST_NAMED = 12
+"""More levels than this are counted, not named."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The share of one factor at one stage, with its interval; all in percent of the variance."""
+
+    factor: str
+    stage: str
+    after: bool
+    share: float
+    low: float
+    high: float
+    words: str
+
+    @property
+    def width(self) -> float:
+        """The length of the interval."""
+        return self.high - self.low
+
+
+def answer(verdict: Verdict) -> str:
+    """Return the verdict in one plain sentence with two numbers."""
+    if verdict.refusals:
+        return f"These data carry no verdict, since {listed(verdict.refusals)}."
+    explained = {name: percent(possible(verdict.shares[name].value)) for name in PAIR}
+    if verdict.winner == UNDECIDED:
+        return (
+            "These data do not decide it: fine-tuning explains "
+            f"{explained['finetuning']} of what {metric_label(verdict.metric)} varies by between "
+            f"networks, the criterion {explained['criterion']}."
+        )
+    first, second = PAIR if verdict.winner == PAIR[0] else PAIR[::-1]
+    head = "The fine-tuning" if first == "finetuning" else "The criterion"
+    return (
+        f"{head}: it explains {explained[first]} of what {metric_label(verdict.metric)} varies by "
+        f"between networks, the {NAMES[second]} {explained[second]}."
+    )
+
+
+def bars(verdict: Verdict, shares: pd.DataFrame | None) -> list[Bar]:
+    """Return both shares after fine-tuning and the criterion's before it, as far as known.
+
+    Args:
+        verdict: of the fine-tuned networks.
+        shares: ``term``, ``stage``, ``share``, ``low``, ``high``, as the finding
+            ``variance_shares`` has them; None where the data carry none.
+    """
+    found = [_bar(name, "after fine-tuning", verdict.shares[name]) for name in PAIR]
+    if shares is not None:
+        before = shares[(shares["term"] == "criterion") & (shares["stage"] == "pruned")]
+        for share, low, high in before[["share", "low", "high"]].to_numpy():
+            found.append(_bar("criterion", "before it", Estimate(share, low, high)))
+    return [bar for bar in found if bar is not None]
+
+
+def _bar(factor: str, stage: str, share: Estimate) -> Bar | None:
+    value, low, high = (100 * possible(end) for end in share)
+    if not low < high:
+        return None
+    return Bar(NAMES[factor], stage, stage == "after fine-tuning", value, low, high,
+               share_words(share))  # fmt: skip
+
+
+def by_metric(verdicts: tuple[Verdict, ...]) -> pd.DataFrame:
+    """Return a row a metric: both shares, their difference with its interval, what they say."""
+    rows = []
+    for verdict in verdicts:
+        ends = (possible(end, -1) for end in (verdict.difference, verdict.low, verdict.high))
+        difference, low, high = ends
+        conclusion = "no verdict" if verdict.refusals else NAMES.get(verdict.winner, "undecided")
+        row = {name: possible(verdict.shares[name].value) for name in PAIR}
+        rows.append(
+            {
+                "metric": verdict.metric,
+                **row,
+                "difference": difference,
+                "low": low,
+                "high": high,
+                "more": conclusion,
+                "depends_on": "; ".join(verdict.depends_on) or "no single level",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def what_was_run(trials: pd.DataFrame, metric: str, images: int | None) -> list[tuple[str, str]]:
+    """Return what a reader must know of a sweep, in the order of a paper's section on it.
+
+    Args:
+        trials: rows of ``trials``, of one data set.
+        metric: the metric that leads.
+        images: how many test images there are; None where it is not known.
+    """
+    done = trials[trials["status"] == "done"]
+    attacks = [metric_label(m).removesuffix(" accuracy") for m in metrics_of(done)
+               if m.startswith("finetuned_") and not m.endswith("_worst")]  # fmt: skip
+    rows = [
+        ("data set", ", ".join([*_levels(trials, "dataset"),
+                                *([f"{images} test images"] if images else [])])),
+        ("networks", "; ".join(_networks(done, metric))),
+        ("threat", _threats(trials)),
+        ("attacks", listed(list(dict.fromkeys(attacks))) if attacks else ""),
+        ("criteria", ", ".join(_levels(trials, "criterion"))),
+        ("removed", _removed(trials)),
+        ("ratios", ", ".join(_levels(trials, "allocation"))),
+        ("fine-tuning", ", ".join(_finetunings(trials))),
+        ("seeds", ", ".join(_levels(trials, "seed"))),
+        ("computed", "; ".join(_computed(done))),
+    ]  # fmt: skip
+    return [(name, words) for name, words in rows if words]
+
+
+def _levels(trials: pd.DataFrame, column: str) -> list[str]:
+    if column not in trials:
+        return []
+    levels = [str(level) for level in sorted(trials[column].dropna().unique())]
+    return levels if len(levels) <= MOST_NAMED else [f"{len(levels)} of them"]
+
+
+def _networks(done: pd.DataFrame, metric: str) -> Iterator[str]:
+    """Yield each architecture with the mean accuracies of its dense networks."""
+    wanted = {"dense_clean": "", stage_metrics(metric)["pruned"].replace("pruned", "dense", 1): ""}
+    known = [name for name in wanted if name in done]
+    for name, part in done.groupby("architecture", sort=True):
+        dense = part.drop_duplicates("dense_network")
+        said = [f"{metric_label(one).removesuffix(' accuracy')} {percent(dense[one].mean(), 1)}"
+                for one in known if dense[one].notna().any()]  # fmt: skip
+        yield f"{name} (dense: {', '.join(said)})" if said else str(name)
+
+
+def _threats(trials: pd.DataFrame) -> str:
+    if not {"norm", "eps"} <= set(trials):
+        return ""
+    pairs = trials[["norm", "eps"]].dropna().drop_duplicates().sort_values(["norm", "eps"])
+    return "; ".join(f"{norm}, eps {radius(eps)}" for norm, eps in pairs.to_numpy())
+
+
+def _removed(trials: pd.DataFrame) -> str:
+    words = budget(trials)
+    granularities = ", ".join(_levels(trials, "granularity"))
+    return f"{words}, by {granularities}" if words and granularities else words
+
+
+def _finetunings(trials: pd.DataFrame) -> Iterator[str]:
+    levels = _levels(trials, "finetuning")
+    for level in levels:
+        epochs = spent(trials, "finetuning", level)
+        yield f"{level} ({epochs} epochs)" if epochs else level
+
+
+def _computed(done: pd.DataFrame) -> Iterator[str]:
+    """Yield by what and when rows were computed."""
+    for column, word in (("version", "mrsweep "), ("commit", "commit "), ("torch", "torch "),
+                         ("processor", ""), ("accelerator", "")):  # fmt: skip
+        if found := _levels(done, column):
+            yield word + ", ".join(found)
+    if "finished" in done and done["finished"].notna().any():
+        yield f"until {pd.Timestamp(done['finished'].max()):%Y-%m-%d}"
