@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.statistics.design.design import Array, Design
-from results.statistics.design.missing import completed, excluded
+from results.statistics.design.missing import completed
 from results.statistics.levels.by_image import Outcomes
 from results.statistics.shares.images import Pictures
 
@@ -146,7 +146,7 @@ def sweep(rng: np.random.Generator, setting: Setting, seeds: int) -> Simulated:
     there = _there(rng, setting, values)
     degrees, each = None, float(seeds)
     if not there.all():
-        each = float(there[~excluded(there.any(axis=-1))].sum(axis=-1).mean())
+        each = float(there[there.any(axis=-1)].sum(axis=-1).mean())
         values, degrees = completed(np.where(there, values, np.nan))
     levels = tuple(tuple(range(size)) for size in sizes)
     design = Design(NAMES, levels, tuple(range(seeds)), values, (), degrees, each)

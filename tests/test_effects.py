@@ -101,6 +101,31 @@ def test_rank_agreement_is_the_mean_of_kendalls_tau(trials: pd.DataFrame) -> Non
     assert rank_agreement(exact(trials), METRIC)["tau"].tolist() == pytest.approx([1] * 5)
 
 
+def test_every_table_says_its_units(loaded: Loaded) -> None:
+    trials, missing = loaded.trials, set()
+    tables = {
+        "effects": results.level_effects(trials, METRIC),
+        "costs": results.cost_of_choice(trials, METRIC),
+        "pairs": results.compare_levels(trials, METRIC, "criterion"),
+        "images": results.compare_outcomes(trials, loaded.evaluations, METRIC, "criterion"),
+        "ranks": results.rank_agreement(trials, METRIC),
+        "flow": results.rank_flow(trials, METRIC),
+        "both": results.before_and_after(trials, METRIC),
+        "front": results.pareto_front(trials, METRIC),
+        "average": results.average_ranks(trials, METRIC),
+        "profile": results.performance_profile(trials, METRIC),
+        "tries": results.expected_best(trials, METRIC),
+        "units": results.unit_agreement(trials, loaded.modules),
+        "estimands": results.estimands(trials, METRIC),
+        "shapley": results.shapley_shares(trials, METRIC),
+    }
+    for name, table in tables.items():
+        units = table.attrs.get("units", {})
+        numbers = table.select_dtypes("float").columns.drop(["sparsity", "front"], errors="ignore")
+        missing |= {f"{name}: {column}" for column in numbers if column not in units}
+    assert not missing - {"front: params", "front: macs"}, missing
+
+
 def test_ranks_of_one_seed_with_cells_missing_need_no_warning(trials: pd.DataFrame) -> None:
     one = trials[trials["seed"] == 0]
     holed = one[(one["criterion"] != "random") | (one["allocation"] != "mrs")]

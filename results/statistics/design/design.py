@@ -44,7 +44,7 @@ class Design:
     degrees: float | None = None
     """Of freedom of the scatter of the seeds; None for one less than there are."""
     each: float = math.inf
-    """How many trials a cell has on average, at all seeds."""
+    """How many trials a cell that was run has on average, at all seeds."""
 
     @property
     def there(self) -> NDArray[np.bool_]:
@@ -147,7 +147,7 @@ def make_design(
     degrees: float | None = None
     there = ~np.isnan(values)
     holes = excluded(np.asarray(there.any(axis=-1)))
-    each = float(there[~holes].sum(axis=-1).mean())
+    each = float(there[there.any(axis=-1)].sum(axis=-1).mean())
     if not there[~holes].all():
         values, degrees = completed(values)
     return Design(chosen, tuple(kept[:-1]), kept[-1], values, tuple(notes), degrees, each)

@@ -10,8 +10,8 @@ the seeds' deviations from their mean are stretched until their scatter is the e
 then has, as in the same noise whole: of main effects by one factor, of interactions by another. The
 degrees of freedom are those of that scatter (Satterthwaite, 1946): fewer than seeds less one where
 some seeds say less than others. They are taken for fewer still, by the root of the share of trials
-that was run: between all of them, which are left of noise that all trials of a seed share, and that
-share of them, which is left of each trial's own.
+that was run, of cells that were run at all: between all of them, which are left of noise that all
+trials of a seed share, and that share of them, which is left of each trial's own.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def completed(values: Array) -> Completed:
     of_main = _main(apart[None])[0]
     stretched = mean + main * of_main + rest * (apart - of_main)
     stretched[holes] = np.nan
-    present = np.sqrt(there[~holes].mean())
+    present = np.sqrt(there[there.any(axis=-1)].mean())
     return Completed(stretched, float(present * short[2] * (values.shape[-1] - 1)))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.statistics.design.design import make_design
 from results.statistics.design.least_squares import whole
+from results.statistics.design.units import UNITS, united
 
 
 def average_ranks(
@@ -53,4 +54,5 @@ def average_ranks(
         of: levels, "rank": mean, "apart": float(apart),
         "p": float(chi2.sf(friedman, count - 1)), "seeds": seeds,
     })  # fmt: skip
-    return table.sort_values("rank", kind="stable", ignore_index=True)
+    table = table.sort_values("rank", kind="stable", ignore_index=True)
+    return united(table, UNITS["rank"])

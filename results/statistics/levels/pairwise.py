@@ -10,6 +10,7 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.statistics.design.design import Array, make_design
 from results.statistics.design.intervals import mean_estimate, t_quantile
+from results.statistics.design.units import points
 
 MARGIN = 0.5
 """Accuracy points: levels that differ by less are as good as equal."""
@@ -83,7 +84,7 @@ def judged(table: pd.DataFrame, degrees: float, confidence: float) -> pd.DataFra
             high=table["mean"] + wider * (table["high"] - table["mean"]),
         )
     if table.empty:
-        return table.assign(finding=pd.Series(dtype=str))
+        return points(table.assign(finding=pd.Series(dtype=str)))
     from statsmodels.stats.multitest import multipletests
 
     columns = [name for name in ("p", "p_equal") if name in table]
@@ -91,7 +92,7 @@ def judged(table: pd.DataFrame, degrees: float, confidence: float) -> pd.DataFra
     finding = np.where(table["p"] < ALPHA, "different", "undecided")
     if "p_equal" in table:
         finding = np.where(table["p_equal"] < ALPHA, "equivalent", finding)
-    return table.assign(finding=finding)
+    return points(table.assign(finding=finding))
 
 
 def _holm_reach(p: Array, degrees: float, confidence: float) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from results.statistics.design.design import Array, varying_factors
+from results.statistics.design.units import points
 from results.statistics.levels.contrasts import level_means
 
 SIZES = ("params", "macs")
@@ -30,7 +31,7 @@ def pareto_front(trials: pd.DataFrame, metric: str, block: str = "seed") -> pd.D
     table = table.merge(done.groupby(factors)[sizes].mean().reset_index(), on=factors)
     for name in sizes:
         table[f"front_{name}"] = _front(table[name].to_numpy(float), table["mean"].to_numpy(float))
-    return table
+    return points(table)
 
 
 def _front(size: Array, gain: Array) -> Array:

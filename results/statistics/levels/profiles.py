@@ -9,6 +9,7 @@ from results.errors import AnalysisError
 from results.statistics.design.design import make_design
 from results.statistics.design.intervals import mean_estimate
 from results.statistics.design.least_squares import whole
+from results.statistics.design.units import united
 
 STEPS = 41
 """Accuracies at which profiles are told."""
@@ -49,4 +50,5 @@ def performance_profile(
             found = mean_estimate(reached, confidence, design.degrees)
             low, high = (float(np.clip(end, 0, 1)) for end in found[1:])
             rows.append((level, float(accuracy), found.value, low, high))
-    return pd.DataFrame(rows, columns=[by, "accuracy", "share", "low", "high"])
+    table = pd.DataFrame(rows, columns=[by, "accuracy", "share", "low", "high"])
+    return united(table, "of the trials", share="of the trials")

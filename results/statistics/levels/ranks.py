@@ -12,6 +12,7 @@ from results.errors import AnalysisError
 from results.statistics.design.design import Array, make_design, stage_metrics, trained
 from results.statistics.design.intervals import NO_ESTIMATE, Estimate
 from results.statistics.design.least_squares import whole
+from results.statistics.design.units import UNITS, points, united
 from results.tables.schema import STAGES
 
 DRAWS = 1000
@@ -62,7 +63,8 @@ def rank_agreement(
         np.moveaxis(design.values, axis, 0), axis=tuple(range(1, len(design.factors)))
     )
     rows.append((block, _mean_tau(single), np.nan, np.nan, count * (count - 1) // 2))
-    return pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
+    found = pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
+    return united(found, UNITS["tau"])
 
 
 def before_and_after(
@@ -94,7 +96,7 @@ def before_and_after(
         ]
         found = agreement(np.stack(means, axis=1), confidence, pair[1].degrees)
         rows.append((level, *found))
-    return pd.DataFrame(rows, columns=["finetuning", "tau", "low", "high"])
+    return united(pd.DataFrame(rows, columns=["finetuning", "tau", "low", "high"]), UNITS["tau"])
 
 
 def agreement(table: Array, confidence: float = 0.95, degrees: float | None = None) -> Estimate:
@@ -159,7 +161,7 @@ def rank_flow(
         first = (100 * done.groupby([of, block])[before].mean()).groupby(of).mean()
         table = pd.concat([first.rename("mean").reset_index().assign(step="before"), table])
     table["rank"] = table.groupby("step")["mean"].rank(ascending=False, method="first").astype(int)
-    return table[["step", of, "mean", "rank"]].reset_index(drop=True)
+    return points(table[["step", of, "mean", "rank"]].reset_index(drop=True))
 
 
 def _two_way(values: Array, axis: int, other: int) -> Array:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design.intervals import mean_estimate
+from results.statistics.design.units import UNITS, united
 from results.tables.schema import FACTORS
 
 COLUMNS = ["architecture", "granularity", "sparsity", "first", "second", "module", "position",
@@ -63,7 +64,7 @@ def unit_agreement(
         by_seed = group.groupby("seed")[["iou", "by_chance"]].mean()
         agreed = mean_estimate(by_seed["iou"].to_numpy(dtype=float), confidence)
         found.append((*levels, *agreed, by_seed["by_chance"].mean(), len(by_seed)))
-    return pd.DataFrame(found, columns=[*shown, *COLUMNS[7:]])
+    return united(pd.DataFrame(found, columns=[*shown, *COLUMNS[7:]]), UNITS["iou"])
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from results.errors import AnalysisError
 from results.statistics.design.design import Array, Design, make_design
 from results.statistics.design.intervals import Estimate, mean_estimate
 from results.statistics.design.share_parts import Term, variances
+from results.statistics.design.units import UNITS, united
 from results.statistics.levels.effects import by_level
 from results.statistics.levels.tries import best_of
 from results.statistics.shares.comparison import PAIR, compare_main_effects, larger
@@ -79,7 +80,9 @@ def estimands_of(
         gap = mean_estimate(both[0] - both[1], confidence, design.degrees)
         rows.append((name, POINTS, float(both[0].mean()), float(both[1].mean()), gap))
     found = [(*row[:4], *row[4], larger(row[4], design)) for row in rows]
-    return pd.DataFrame(found, columns=COLUMNS)
+    as_said = "as the column unit says"
+    table = pd.DataFrame(found, columns=COLUMNS)
+    return united(table, as_said, difference=as_said, **dict.fromkeys(PAIR, as_said))
 
 
 def shapley_shares(
@@ -95,7 +98,8 @@ def shapley_shares(
     parts = [_split(terms, factor) for factor in design.factors]
     low, high = share_interval(parts, total, confidence, design.degrees)
     shares = [float(variances(part.gram)) / whole for part in parts]
-    return pd.DataFrame({"factor": design.factors, "share": shares, "low": low, "high": high})
+    table = pd.DataFrame({"factor": design.factors, "share": shares, "low": low, "high": high})
+    return united(table, UNITS["share"])
 
 
 def _at_equal_compute(
