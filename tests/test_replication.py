@@ -10,11 +10,12 @@ import pytest
 
 import results
 from orchestrator.driver import replication
-from orchestrator.driver.replication import planned_seeds, seeds_to_add
+from orchestrator.driver.replication import planned_seeds, seeds_to_add, without_verdict
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from orchestrator.sweepfile.resources import Replication, Until
-from results.report.summary import summarise
+from results.errors import AnalysisError
+from results.report.summary import stopping_rule, summarise
 from results.tables.storage import Storage
 
 from conftest import run_sweep, sweep_text
@@ -98,6 +99,26 @@ def test_a_verdict_that_is_narrow_enough_adds_none(
     assert seeds_to_add(make_plan(parse_sweep(easy)), Storage(str(looked))) == 0
     record = json.loads(Storage(str(looked)).read("sweeps", "tiny", "replication.json"))
     assert record["ended"] == "narrow"
+
+
+def test_without_a_verdict_yet_it_says_so_and_goes_on(
+    looked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where cells do not differ by more than noise: more seeds may tell them apart."""
+
+    def noise(*_: object) -> None:
+        raise AnalysisError("the cells do not differ by more than noise")
+
+    monkeypatch.setattr(results, "verdict", noise)
+    plan, storage = make_plan(parse_sweep(sweep_text(seeds=RULE, **FAST))), Storage(str(looked))
+    assert seeds_to_add(plan, storage) == 1
+    assert "noise" in str(without_verdict(plan.sweep, storage))
+    record = json.loads(storage.read("sweeps", "tiny", "replication.json"))
+    assert [look["half_width"] for look in record["looks"]] == [None]
+    said = " ".join(stopping_rule(record))
+    assert "half-widths by number of seeds were 3: no verdict" in said
+    spent = sweep_text(seeds="{min: 3, max: 3, until: {half_width: 0.05}}", **FAST)
+    assert seeds_to_add(make_plan(parse_sweep(spent)), storage) == 0
 
 
 class _Narrow:

@@ -1,10 +1,12 @@
 """The command line. It only parses: each command imports what it needs when it is called.
 
-Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wrong, 130 stopped.
+Exit codes: 0 all done, 1 some trials failed (or are left), 2 the request was wrong, 70 a fault of
+mrsweep's own, 130 stopped.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +48,9 @@ app = typer.Typer(
     "robust accuracy. Start with: mrsweep sweeps demo, then mrsweep plan demo.yaml",
     epilog=closing(),
 )
+
+OWN_FAULT = 70
+"""The exit code of a fault of our own, as sysexits.h has it."""
 
 
 def _print_version(asked: bool) -> None:
@@ -272,9 +277,20 @@ def _show_config(file: Path, changes: Sequence[str] | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; wrong requests end with their message and exit code 2."""
+    """Run the command line.
+
+    Wrong requests end with their message and exit code 2, a fault of our own with its traceback
+    and exit code 70: a script must not take it for failed trials.
+    """
     try:
         app()
     except (PruneCoreError, ResultsError, OrchestratorError) as error:
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None
+    except Exception:
+        traceback.print_exc()
+        Console(stderr=True).print(
+            "This is a fault of mrsweep itself; finished work is kept. Please report it with the "
+            "lines above."
+        )
+        raise SystemExit(OWN_FAULT) from None

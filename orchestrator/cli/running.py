@@ -18,7 +18,7 @@ from orchestrator.cli.status import show_allotments, show_cautions, show_plan
 from orchestrator.driver import executors
 from orchestrator.driver.executors import Executor
 from orchestrator.driver.launch import Launch, Progress
-from orchestrator.driver.replication import seeds_to_add
+from orchestrator.driver.replication import seeds_to_add, without_verdict
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.state.survey import survey
@@ -116,7 +116,11 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
                 return None
     if not (more := seeds_to_add(plan, root)):
         return None
-    console.print(f"The verdict is not narrow enough yet; seeds added: {more}", highlight=False)
+    without = without_verdict(plan.sweep, root)
+    yet = "The verdict is not narrow enough yet"
+    if without:
+        yet = f"There is no verdict yet ({without})"
+    console.print(f"{yet}; seeds added: {more}", highlight=False, markup=False)
     return make_plan(plan.sweep, len(plan.seeds) + more)
 
 

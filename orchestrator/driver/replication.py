@@ -13,6 +13,7 @@ from orchestrator.planning.estimates import device_seconds, jobs_table
 from orchestrator.planning.plan import Plan
 from orchestrator.sweepfile.model import Sweep
 from orchestrator.sweepfile.resources import Replication
+from results.errors import AnalysisError
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -31,8 +32,7 @@ def planned_seeds(sweep: Sweep, storage: Storage) -> int | None:
 def seeds_to_add(plan: Plan, storage: Storage) -> int:
     """Look at what is done, write the look down, and return how many seeds to add.
 
-    Raises:
-        AnalysisError: The data cannot compare fine-tuning with the criterion.
+    Where the data cannot carry a verdict yet, its interval counts as without end.
     """
     sweep, rule = plan.sweep, plan.sweep.seeds
     if not isinstance(rule, Replication):
@@ -42,19 +42,34 @@ def seeds_to_add(plan: Plan, storage: Storage) -> int:
 
     trials = results.load(storage.root, sweep.name).trials
     done = trials[trials["status"] == "done"]
-    verdict = results.verdict(trials, leading_metric(done, rule.until.metric))
-    count, width = len(plan.seeds), (verdict.high - verdict.low) / 2
-    hours = device_hours(plan, storage)
+    if done.empty:
+        return 0  # more seeds would fail alike
+    metric, width, without = rule.until.metric, math.inf, None
+    try:
+        metric = leading_metric(done, metric)
+        verdict = results.verdict(trials, metric)
+        width = (verdict.high - verdict.low) / 2
+    except AnalysisError as error:
+        without = str(error)
+    count, hours = len(plan.seeds), device_hours(plan, storage)
     ended = _reason(rule, count, width, hours)
-    look = {"seeds": count, "half_width": round(width, 4), "device_hours": round(hours, 6)}
+    look: dict[str, Any] = {"seeds": count, "half_width": None if without else round(width, 4)}
+    look |= {"device_hours": round(hours, 6), "no_verdict": without}
     record = _record(sweep.name, storage)
     before = [other for other in record.get("looks", []) if other["seeds"] < count]
     more = 0 if ended else seeds_for(rule, count, width) - count
     _write(sweep.name, storage, {
-        "rule": rule.model_dump(mode="json"), "metric": verdict.metric, "looks": [*before, look],
+        "rule": rule.model_dump(mode="json"), "metric": metric, "looks": [*before, look],
         "ended": ended, "seeds": count + more,
     })  # fmt: skip
     return more
+
+
+def without_verdict(sweep: Sweep, storage: Storage) -> str | None:
+    """Return why the last look found no verdict; None where it found one."""
+    looks = _record(sweep.name, storage).get("looks") or [{}]
+    without: str | None = looks[-1].get("no_verdict")
+    return without
 
 
 def device_hours(plan: Plan, storage: Storage) -> float:
@@ -74,8 +89,9 @@ def _reason(rule: Replication, count: int, width: float, hours: float) -> str | 
 
 def seeds_for(rule: Replication, count: int, width: float) -> int:
     """Return how many seeds to go on with, if widths shrink with the root of their number."""
-    wanted = math.ceil(count * (width / rule.until.half_width) ** 2)
-    return max(count + 1, min(wanted, math.floor(count * FASTEST), rule.max))
+    wanted = count * (width / rule.until.half_width) ** 2
+    fastest = math.floor(count * FASTEST)
+    return max(count + 1, min(math.ceil(min(wanted, fastest)), rule.max))
 
 
 def _record(sweep: str, storage: Storage) -> dict[str, Any]:

@@ -152,7 +152,8 @@ def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
     if not record:
         return
     rule, looks = record["rule"], record["looks"]
-    widths = ", ".join(f"{look['seeds']}: {percent(look['half_width'])}" for look in looks)
+    seen = ((look["seeds"], look["half_width"]) for look in looks)
+    widths = ", ".join(f"{n}: {'no verdict' if w is None else percent(w)}" for n, w in seen)
     hours = rule["until"]["hours"]
     budget = f"at most {rule['max']}" + (f" and {hours:g} device-hours" if hours else "")
     ended = {
@@ -160,9 +161,10 @@ def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
         "max": "it ended there because the most seeds were done",
         "hours": "it ended there because the device-hours were spent",
     }.get(record["ended"] or "", "it has not ended yet")
+    on = f" on {metric_label(record['metric'])}" if record["metric"] else ""
     yield (
         f"Seeds were added, from {rule['min']} to {budget}, until the 95 % interval of the "
-        f"verdict on {metric_label(record['metric'])} was no more than "
+        f"verdict{on} was no more than "
         f"{percent(rule['until']['half_width'])} of the variance to either side; half-widths by "
         f"number of seeds were {widths}; {ended}. An interval that decides when to stop "
         "is a little too narrow: in simulations such intervals covered the truth 90 to 100 % of "
