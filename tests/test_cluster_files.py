@@ -25,14 +25,14 @@ def test_the_slurm_script_is_sound_shell() -> None:
 
 
 FAKES = {
-    "scontrol": 'echo node1; echo node2',
+    "scontrol": 'test "$1" = show && { echo node1; echo node2; exit; }; echo "scontrol $*" >> "$CALLS"',
     "srun": 'echo "srun $*" >> "$CALLS"; case "$*" in *hostname*) echo "10.0.0.1 fe80::1";; '
-            '*) sleep 100;; esac',
-    "sleep": 'test "$1" = 100 && exec /bin/sleep 100; exit 0',
+            '*socket*) echo 7391;; *) exec /bin/sleep 100;; esac',
+    "sleep": 'echo "slept $*" >> "$CALLS"; touch "$CALLS.up"',
     "mrsweep": 'echo "mrsweep $* token=${#RAY_AUTH_TOKEN}" >> "$CALLS"; '
                'trap "echo terminated >> $CALLS; exit 130" TERM; '
                'for i in $(seq 50); do /bin/sleep 0.1; done',
-    "ray": "true",
+    "ray": 'test -e "$CALLS.up"',  # it answers at the second try
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_the_slurm_script_starts_a_cluster_and_hands_termination_on(fakes: Path)
         ["/bin/bash", str(FOLDER / "slurm.sh"), "sweep.yaml", "s3://b/runs"],
         env={"PATH": f"{fakes / 'bin'}:/usr/bin:/bin", "VENV": str(fakes / "venv"),
              "CALLS": str(calls), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "16",
-             "SLURM_GPUS_ON_NODE": "4"},
+             "SLURM_GPUS_ON_NODE": "4", "SLURM_JOB_ID": "17"},
         start_new_session=True,
     )  # fmt: skip
     for _ in range(200):
@@ -65,10 +65,13 @@ def test_the_slurm_script_starts_a_cluster_and_hands_termination_on(fakes: Path)
     os.killpg(job.pid, signal.SIGKILL)  # what srun would have ended
     said = calls.read_text().splitlines()
     assert any("--nodelist=node1" in line and "start --head" in line for line in said)
-    assert any("--nodelist=node2" in line and "--address=10.0.0.1:6379" in line for line in said)
+    assert any("--port=7391" in line for line in said)  # one that was free
+    assert any("--nodelist=node2" in line and "--address=10.0.0.1:7391" in line for line in said)
+    assert said.count("slept 1") == 1  # until the head answered, and no longer
+    assert said[-1] == "scontrol requeue 17"
     sweep = next(line for line in said if line.startswith("mrsweep"))
     assert sweep == (
-        "mrsweep run sweep.yaml --storage s3://b/runs --address 10.0.0.1:6379 token=64"
+        "mrsweep run sweep.yaml --storage s3://b/runs --address 10.0.0.1:7391 token=64"
     )
     assert "terminated" in said
 
