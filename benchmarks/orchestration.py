@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +93,25 @@ def rate() -> None:
     """No-op jobs through the whole of our executor: leases, orders, rows; not their work."""
     plain = plain_tune()
     os.environ.update(RAY_ENVIRONMENT)
-    from orchestrator.driver import executors, ray_tune
+    from orchestrator.driver import executors
     from orchestrator.driver.launch import Launch
+    from orchestrator.driver.on_ray import tune as on_tune
     from results.tables.storage import Storage
 
-    ours = ray_tune._trainable
+    ours = on_tune.trainable_for
 
-    def nothing(config: dict[str, Any]) -> None:
-        from orchestrator.worker import job as jobs
+    def trainable_for(*given: Any) -> Callable[[dict[str, Any]], None]:
+        do = ours(*given)
 
-        jobs._do = lambda *_: None
-        ours(config)
+        def nothing(config: dict[str, Any]) -> None:
+            from orchestrator.worker import job as jobs
 
-    ray_tune._trainable = nothing
+            jobs._do = lambda *_: None
+            do(config)
+
+        return nothing
+
+    on_tune.trainable_for = trainable_for
     plan = plan_of(math.ceil(NO_OPS / 98))
     with tempfile.TemporaryDirectory() as root:
         watch = Watch()

@@ -28,6 +28,7 @@ from results.tables.storage import Storage
 # The tests run side by side, a process a core.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.update({"RAY_worker_niceness": "0"})  # a busy machine would starve workers that are nice
 os.environ.update(RAY_ENVIRONMENT)  # read by Ray at its import, whichever test imports it first
 # The same examples every time: what fails, fails for everybody.
 settings.register_profile("fixed", derandomize=True)
@@ -63,12 +64,19 @@ class Silent:
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[str, str]] = []
+        self.notes: list[str] = []
 
     def started(self, job: Job) -> None:
         """Nothing to show."""
 
+    def heard(self, job: Job, beat: object) -> None:
+        """Nothing to show."""
+
     def ended(self, job: Job, outcome: object, lost: object) -> None:
         self.outcomes.append((job.kind, outcome.status))
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def sweep_text(**changes: str) -> str:

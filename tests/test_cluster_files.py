@@ -25,7 +25,8 @@ def test_the_slurm_script_is_sound_shell() -> None:
 
 
 FAKES = {
-    "scontrol": 'test "$1" = show && { echo node1; echo node2; exit; }; echo "scontrol $*" >> "$CALLS"',
+    "scontrol": 'test "$1" = show && { echo node1; echo node2; exit; }; '
+                'echo "scontrol $*" >> "$CALLS"',
     "srun": 'echo "srun $*" >> "$CALLS"; case "$*" in *hostname*) echo "10.0.0.1 fe80::1";; '
             '*socket*) echo 7391;; *) exec /bin/sleep 100;; esac',
     "sleep": 'echo "slept $*" >> "$CALLS"; touch "$CALLS.up"',

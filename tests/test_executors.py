@@ -26,8 +26,8 @@ def test_ray_has_a_home_where_the_user_has_none(monkeypatch: pytest.MonkeyPatch)
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    ray_tune = SimpleNamespace(joined=joined)
-    monkeypatch.setitem(sys.modules, "orchestrator.driver.ray_tune", ray_tune)
+    joining = SimpleNamespace(joined=joined)
+    monkeypatch.setitem(sys.modules, "orchestrator.driver.on_ray.join", joining)
     for name in list(os.environ):
         monkeypatch.setenv(name, os.environ[name])  # so that all of it is put back
     with opened("ray", "cpu", 1, 1, None):

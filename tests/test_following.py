@@ -36,7 +36,7 @@ def test_every_event_is_a_line_with_its_trial(tmp_path: Path) -> None:
     follow(tmp_path / "root", events)
     events.close()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert {line["event"] for line in lines} == {"started", "ended"}
+    assert {line["event"] for line in lines} == {"started", "running", "ended"}
     assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)
     done = [line for line in lines if line.get("status") == "done" and line["kind"] == "trial"]
     assert {line["trial_id"] for line in done} == {line["key"] for line in done}

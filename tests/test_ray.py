@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.driver.launch import Launch, ResourceError
+from orchestrator.driver.places import bundle
 from orchestrator.planning.attempt import Allotment, AttemptResult
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
@@ -170,7 +171,8 @@ def test_a_driver_that_cannot_write_ends_in_good_order_and_goes_on_later(
 @pytest.mark.usefixtures("modules")
 def test_a_job_that_could_never_start_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ResourceError, match=r"dense job takes .'CPU': 64.0.; .* the cluster has 2 CPUs"
+        ResourceError,
+        match=r"a dense job takes 64 CPUs; .* The nodes have: 1 x 2 CPUs and",
     ):
         run_sweep(sweep_text(resources="{cpus: 64}"), tmp_path, executor="ray")
 
@@ -207,15 +209,15 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, undisturbed: Path)
 
 
 def test_allotments_are_counted_as_ray_counts_them() -> None:
-    from orchestrator.driver.ray_tune import _bundle, _placement
+    from orchestrator.driver.on_ray.tune import placement
 
     allotment = Allotment(cpus=2, gpus=0.25, memory=2**30, accelerator="A100")
-    assert _bundle(allotment) == {
+    assert bundle(allotment) == {
         "CPU": 2, "GPU": 0.25, "memory": 2**30, "accelerator_type:A100": 0.001,
     }  # fmt: skip
-    assert _bundle(Allotment()) == {"CPU": 1.0}  # no GPU asked for: Ray hides them all
-    here = _placement({"allotment": asdict(allotment), "avoid": []})
-    elsewhere = _placement({"allotment": asdict(allotment), "avoid": ["n1", "n2"]})
+    assert bundle(Allotment()) == {"CPU": 1.0}  # no GPU asked for: Ray hides them all
+    here = placement({"allotment": asdict(allotment), "off": []})
+    elsewhere = placement({"allotment": asdict(allotment), "off": ["n1", "n2"]})
     assert here.bundles == elsewhere.bundles
     assert elsewhere._kwargs["bundle_label_selector"] == [{"ray.io/node-id": "!in(n1,n2)"}]
     assert os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
@@ -226,11 +228,13 @@ def test_why_a_worker_died_decides_what_follows(tmp_path: Path) -> None:
     """Killed for its node's memory: once more, with more of it; then a failed row."""
     import ray
 
-    from orchestrator.driver.ray_tune import _Jobs
+    from orchestrator.driver.on_ray.pulse import Listener
+    from orchestrator.driver.on_ray.supply import Supply
+    from orchestrator.driver.on_ray.tune import Jobs
 
     text = sweep_text(criteria="[l1]", seeds="1", resources="{memory: 1 GiB}")
     launch = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
-    jobs_of = _Jobs(launch)
+    jobs_of = Jobs(launch, Supply(launch, 900.0), Listener())
     first = jobs_of.suggest("t1")
     assert first["allotment"]["memory"] == 2**30
     jobs_of.died("t1", ray.exceptions.OutOfMemoryError("the node was running low on memory"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.driver.scheduler import Scheduler
-from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.plan import Job, Plan, make_plan
 from orchestrator.sweepfile.model import parse_sweep
 
 from conftest import sweep_text
@@ -40,21 +40,40 @@ def test_what_starts_the_longest_path_starts_first(plan: Plan) -> None:
     assert ready == sorted(ready, reverse=True)
 
 
-def test_a_job_is_tried_again_only_where_that_may_help(plan: Plan) -> None:
+def test_a_job_that_is_tried_again_is_handed_out_again(plan: Plan) -> None:
     scheduler = Scheduler(plan, plan.jobs, attempts=dict.fromkeys(plan.jobs, 2))
     job = scheduler.next()
     for attempt in (1, 2):
         assert scheduler.attempt(job.key) == 2 + attempt  # two by an earlier launch
-        assert scheduler.fail(job.key, "lost", attempts=3) == {}
+        scheduler.again(job.key)
         assert scheduler.next() is job
-    lost = scheduler.fail(job.key, "lost", attempts=3)
-    assert lost[job.key] == "lost"
+    assert scheduler.fail(job.key, "lost")[job.key] == "lost"
+
+
+def test_the_next_job_is_the_most_urgent_that_fits(plan: Plan) -> None:
+    """Large jobs that wait for room do not keep small ones from running."""
+    scheduler = Scheduler(plan, plan.jobs, alike=lambda job: job.kind)
+    for job in [scheduler.next(), scheduler.next()]:
+        scheduler.succeed(job.key)
+    asked: list[str] = []
+
+    def small(job: Job) -> bool:
+        asked.append(job.kind)
+        return job.kind == "prune"
+
+    first = scheduler.next(small)
+    assert first.kind == "prune"
+    assert len(asked) == len(set(asked))  # one of a kind, however many are ready
+    waiting = {job.kind: count for job, count in scheduler.ready()}
+    assert waiting == {"sensitivity": 4, "prune": 3}
+    assert scheduler.next(lambda _: False) is None
+    assert scheduler.next().kind == "sensitivity"
 
 
 def test_a_failed_job_takes_along_what_needs_it_and_nothing_else(plan: Plan) -> None:
     scheduler = Scheduler(plan, plan.jobs)
     broken, fine = scheduler.next(), scheduler.next()
-    lost = scheduler.fail(broken.key, "boom", attempts=1)
+    lost = scheduler.fail(broken.key, "boom")
     assert set(lost) == {broken.key, *plan.descendants(broken.key)}
     child = next(key for key in lost if key != broken.key)
     assert lost[child] == f"its dense stage {broken.key} failed: boom"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.errors import RequestError
+from orchestrator.planning.outsiders import outsiders
 from orchestrator.planning.plan import Plan
 from orchestrator.sweepfile.model import Sweep
 from prune_core.errors import CheckpointError, DatasetError
-from prune_core.specs.registry import ATTACKS, AXES
+from prune_core.specs.registry import ATTACKS
 from prune_core.specs.stages import Dense, Pruned, Trial
 
 if TYPE_CHECKING:
@@ -114,40 +114,17 @@ def _corrupted_faults(sweep: Sweep) -> list[str]:
 def _load_faults(sweep: Sweep) -> list[str]:
     """Import the user's own methods: what fails now would fail after the training."""
     faults: list[str] = []
-    for axis, names in _named(sweep).items():
-        for name in dict.fromkeys(names):
-            for owner, own in AXES[axis].outside(name):
-                try:
-                    usable = callable(owner.load(own))
-                except Exception as error:  # it is the user's code
-                    faults.append(
-                        f"{owner.noun} {own!r} cannot be imported: {type(error).__name__}: {error}"
-                    )
-                    continue
-                if not usable:
-                    faults.append(f"{owner.noun} {own!r} is nothing that can be called")
+    for owner, own in outsiders(sweep):
+        try:
+            usable = callable(owner.load(own))
+        except Exception as error:  # it is the user's code
+            faults.append(
+                f"{owner.noun} {own!r} cannot be imported: {type(error).__name__}: {error}"
+            )
+            continue
+        if not usable:
+            faults.append(f"{owner.noun} {own!r} is nothing that can be called")
     return faults
-
-
-def _named(sweep: Sweep) -> Mapping[str, Iterable[str]]:
-    """Return the names of methods in a sweep, by axis."""
-    trainings = [*sweep.dense.values(), *sweep.finetuning.values()]
-    changed = [change for override in sweep.overrides for change in override.set.items()]
-
-    def overridden(setting: str) -> list[str]:
-        return [str(value) for key, value in changed if key.rpartition(".")[2] == setting]
-
-    return {
-        "architectures": sweep.architectures,
-        "criteria": sweep.criteria,
-        "allocations": sweep.allocations,
-        "granularities": sweep.granularities,
-        "attacks": sweep.evaluation.attacks,
-        "datasets": [sweep.dataset.name],
-        "objectives": [t.objective for t in trainings] + overridden("objective"),
-        "schedules": [t.schedule for t in trainings] + overridden("schedule"),
-        "policies": [t.policy for t in sweep.finetuning.values()] + overridden("policy"),
-    }
 
 
 def _network_faults(plan: Plan, outline: Outline, console: Console) -> list[str]:

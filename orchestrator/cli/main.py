@@ -103,7 +103,7 @@ def run(
         int | None, typer.Option(min=1, help="Jobs at once on this machine; by default all cores.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="A Ray cluster to join, such as auto or ray://head:10001.")
+        str | None, typer.Option(help="A Ray cluster to join: auto, or HOST:PORT.")
     ] = None,
     executor: Annotated[
         Executor, typer.Option(help="ray, or inline: one job after the other, in this process.")

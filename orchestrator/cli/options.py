@@ -112,6 +112,7 @@ EXIT_CODES = {
     0: "all is done",
     1: "trials failed or are left, or a check found faults",
     2: "the request was wrong, and nothing was run",
+    70: "a fault of mrsweep's own; its traceback is shown",
     130: "stopped by Ctrl-C",
 }
 ENVIRONMENT = {

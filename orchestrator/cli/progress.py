@@ -13,12 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.planning.attempt import AttemptResult
+from orchestrator.planning.attempt import AttemptResult, Beat
 from orchestrator.planning.plan import Job, Plan
 from prune_core.specs.stages import JOB_KINDS
 
 SAME_ERRORS = 3
 """Failures with one error that are printed; further ones are counted."""
+SHOWN = 4
+"""Jobs in training that the display tells of."""
 LINE_EVERY = 10.0
 """Seconds between two plain lines."""
 
@@ -31,7 +33,10 @@ class Tally:
     ended: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     total: Counter[str] = field(default_factory=Counter)
-    running: dict[str, Job] = field(default_factory=dict)
+    waiting: dict[str, Job] = field(default_factory=dict)
+    """Jobs that were handed out and have not begun."""
+    running: dict[str, tuple[Job, Beat]] = field(default_factory=dict)
+    """Jobs that run, with what each said last."""
     retries: int = 0
     jobs: int = 0
     """Jobs that this launch has done."""
@@ -107,12 +112,23 @@ class Display:
 
     def started(self, job: Job) -> None:
         """Note that a job was handed out."""
-        self.tally.running[job.key] = job
+        self.tally.waiting[job.key] = job
         self._tell()
+
+    def heard(self, job: Job, beat: Beat) -> None:
+        """Note what a job that runs says of itself."""
+        self.tally.waiting.pop(job.key, None)
+        self.tally.running[job.key] = (job, beat)
+        self._tell()
+
+    def noted(self, message: str) -> None:
+        """Show what a person should know."""
+        self.console.print(Text(message, "yellow"))
 
     def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Note that an attempt ended, and which jobs failed with it for good."""
         tally = self.tally
+        tally.waiting.pop(job.key, None)
         tally.running.pop(job.key, None)
         if result.status == "elsewhere":
             return
@@ -181,9 +197,31 @@ class Display:
                 note = Text(f"{failed} failed", "red") if failed else Text("")
                 bar = ProgressBar(total=total, completed=done + failed, width=40)
                 grid.add_row(kind, bar, f"{done}/{total}", note)
-        running = Counter(f"{job.architecture} {job.kind}" for job in tally.running.values())
+        running = Counter(f"{job.architecture} {job.kind}" for job, _ in tally.running.values())
         now = ", ".join(f"{count} x {what}" for what, count in running.most_common(4))
-        return Group(grid, Text(self._summary()), Text(f"running: {now or 'nothing'}", "dim"))
+        if tally.waiting:
+            now = f"{now or 'nothing'}; starting: {len(tally.waiting)}"
+        said = [Text(f"  {doing(*pair)}", "dim") for pair in self._slowest()]
+        return Group(
+            grid, Text(self._summary()), Text(f"running: {now or 'nothing'}", "dim"), *said
+        )
+
+    def _slowest(self) -> list[tuple[Job, Beat]]:
+        """Return some of the jobs that train: those with the most time left."""
+        training = [pair for pair in self.tally.running.values() if pair[1].seconds_left]
+        return sorted(training, key=lambda pair: -(pair[1].seconds_left or 0))[:SHOWN]
+
+
+def doing(job: Job, beat: Beat) -> str:
+    """Return what a job that runs is at, in words: epoch, loss and time left."""
+    parts = [f"{job.architecture} {job.kind} {beat.doing}".rstrip()]
+    if beat.loss is not None:
+        parts.append(f"loss {beat.loss:.3f}")
+    if beat.accuracy is not None:
+        parts.append(f"validation {100 * beat.accuracy:.1f} %")
+    if beat.seconds_left:
+        parts.append(f"about {_clock(beat.seconds_left)} left")
+    return ", ".join(parts)
 
 
 def _clock(seconds: float) -> str:

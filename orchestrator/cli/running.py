@@ -17,7 +17,8 @@ from orchestrator.cli.request import open_sweep
 from orchestrator.cli.status import show_allotments, show_cautions, show_plan
 from orchestrator.driver import executors
 from orchestrator.driver.executors import Executor
-from orchestrator.driver.launch import Launch, Progress
+from orchestrator.driver.following import Progress
+from orchestrator.driver.launch import Launch
 from orchestrator.driver.replication import seeds_to_add, without_verdict
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan

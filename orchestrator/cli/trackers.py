@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.planning.attempt import AttemptResult
+from orchestrator.planning.attempt import AttemptResult, Beat
 from orchestrator.planning.plan import Job
 from prune_core.specs.stages import Trial
 from results.tables.schema import is_metric
@@ -112,6 +112,12 @@ class Tracking:
 
     def started(self, job: Job) -> None:
         """Show nothing: the job has only begun."""
+
+    def heard(self, job: Job, beat: Beat) -> None:
+        """Show nothing yet: epochs are shown with their trial."""
+
+    def noted(self, message: str) -> None:
+        """Show nothing: it is said to people."""
 
     def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
         """Show a trial that is done."""

@@ -21,13 +21,15 @@ from orchestrator.planning.plan import Plan
 from orchestrator.state.content import record_images
 from results.tables.storage import Storage
 
+PATIENCE = 900.0
+"""Seconds that a run waits for what is gone and may come back: storage, nodes."""
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",  # nobody on this network runs code here without the token
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # twice as fast; the tables are the truth
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # nobody restores from Tune's account of the run
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # interruptions are taken here
-    "TUNE_MAX_PENDING_TRIALS_PG": "8",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # no more are handed out than there is room for
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a job without a GPU sees none
@@ -59,7 +61,12 @@ def record_plan(plan: Plan, storage: Storage, text: str, classes: tuple[str, ...
 
 @contextlib.contextmanager
 def opened(
-    name: str, device: str, cpus: float, workers: int | None, address: str | None
+    name: str,
+    device: str,
+    cpus: float,
+    workers: int | None,
+    address: str | None,
+    patience: float = PATIENCE,
 ) -> Iterator[Executor]:
     """Open the executor ``ray`` or ``inline``; whatever was started for it ends with it.
 
@@ -69,6 +76,7 @@ def opened(
         cpus: Processor cores of a job.
         workers: Jobs at once on this machine; by default as many as its cores allow.
         address: A Ray cluster to join; by default one is made on this machine.
+        patience: Seconds to wait for nodes that could do what is left.
 
     Raises:
         ResourceError: No cluster answers.
@@ -84,10 +92,10 @@ def opened(
         Path.home()
     except RuntimeError:  # no entry of this user, as in some containers; ray insists on a home
         os.environ["HOME"] = tempfile.gettempdir()
-    from orchestrator.driver.ray_tune import joined
+    from orchestrator.driver.on_ray.join import joined
 
     jobs = workers or max(1, int((os.cpu_count() or 1) / cpus))
-    with joined(device, math.ceil(jobs * cpus), address) as cluster:
+    with joined(device, math.ceil(jobs * cpus), address, patience) as cluster:
         yield cluster
 
 

@@ -28,7 +28,7 @@ class Inline:
             order = launch.take()
             if order is not None:
                 # Here a hanging job hangs before its user's eyes; its process is not ours to end.
-                launch.report(perform(replace(order, time_limit=None)))
+                launch.report(perform(replace(order, time_limit=None), tell=launch.hear))
             elif launch.waiting:
                 time.sleep(POLL)  # another driver has the rest in hand
             elif not launch.finished:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any
 
 from orchestrator.driver.allotment import Allotments, likeness
+from orchestrator.driver.following import Progress
+from orchestrator.driver.places import Fits, everywhere
+from orchestrator.driver.retries import Nodes, Retries
 from orchestrator.driver.scheduler import Scheduler
 from orchestrator.errors import OrchestratorError
-from orchestrator.planning.attempt import ATTEMPTS, AttemptResult, Cause, Order
+from orchestrator.planning.attempt import Allotment, AttemptResult, Beat, Cause, Order
+from orchestrator.planning.outsiders import digests_of
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
 from orchestrator.state.evaluated import Evaluated
 from orchestrator.state.leases import Leases
+from orchestrator.state.progress import progress
 from orchestrator.state.rows import failed_row, job_row, now
 from orchestrator.state.survey import State, ended_meanwhile, survey
 from orchestrator.state.upkeep import Upkeep
@@ -33,16 +38,6 @@ class ResourceError(OrchestratorError):
     """Resources that the machine or the cluster does not have; a job would wait for ever."""
 
 
-class Progress(Protocol):
-    """Is told what goes on."""
-
-    def started(self, job: Job) -> None:
-        """Note that a job was handed out."""
-
-    def ended(self, job: Job, result: AttemptResult, lost: Collection[str]) -> None:
-        """Note that an attempt ended, and which jobs failed with it for good."""
-
-
 @dataclass
 class Launch:
     """One run of a plan, as an executor sees it: orders to take, results to report."""
@@ -55,6 +50,8 @@ class Launch:
     retry_failed: bool = False
     surveyed: State | None = None
     """What storage holds of the plan, where somebody has looked already."""
+    could: Callable[[Allotment], bool] = field(default=everywhere, init=False)
+    """Whether there is room for so much anywhere, when nothing else runs."""
     stopping: bool = field(default=False, init=False)
     """Whether no further job is to start."""
 
@@ -68,15 +65,17 @@ class Launch:
         self._running: dict[str, tuple[Order, datetime]] = {}
         self._elsewhere: list[str] = []
         self._looked = 0.0
-        self._grown: Counter[str] = Counter()
-        self._hung_on: dict[str, tuple[str, ...]] = {}
+        self.nodes = Nodes()
+        self.retries = Retries(self.nodes)
+        self._heard: dict[str, Beat] = {}
         self._unneeded: set[str] = set()
+        self._methods = digests_of(self.plan.sweep)
         columns = ["key", "kind", "architecture", "batch_size", "peak_memory", "device_memory"]
         jobs_before = self.tables.arrow("jobs", columns)
         self.allotments = Allotments(self.plan.sweep.resources, self.device.startswith("cuda"))
         self.allotments.learn_all(jobs_before.to_pylist())
         tried = Counter(jobs_before["key"].to_pylist())
-        self.scheduler = Scheduler(self.plan, self.state.needed, tried)
+        self.scheduler = Scheduler(self.plan, self.state.needed, tried, self._alike)
 
     @property
     def keep(self) -> tuple[str, ...]:
@@ -97,13 +96,18 @@ class Launch:
         """Start no further job; those that run may end."""
         self.stopping = True
 
-    def take(self) -> Order | None:
-        """Return what to do next, or None while everything left waits.
+    def needs(self, job: Job) -> tuple[Allotment, tuple[str, ...]]:
+        """Return what a job is given, and the nodes that it had better not go to."""
+        allotment = self.allotments.of(job, self.retries.grown(job.key))
+        return allotment, self.retries.avoid(job.key)
+
+    def take(self, fits: Fits = everywhere) -> Order | None:
+        """Return the most urgent job that fits now, or None while everything left waits.
 
         What another driver has in hand is left to it, and looked at again from time to time.
         """
         while not self.stopping:
-            job = self.scheduler.next()
+            job = self.scheduler.next(lambda job: fits(*self.needs(job)))
             if job is None:
                 if not self._look_elsewhere():
                     return None
@@ -132,25 +136,47 @@ class Launch:
         job = self.plan.jobs[result.key]
         self._running.pop(job.key, None)
         self._evaluated.add(self.upkeep.take_in(result.entries).values())
+        self._heard.pop(job.key, None)
         if result.status == "elsewhere":
             self._leave(job)
             self.progress.ended(job, result, lost=())
             return
         self.allotments.learn(likeness(job), result.peak_memory, result.device_memory)
         if result.status == "done":
+            self.nodes.well(result.node)
             self.scheduler.succeed(job.key)
             self._drop_unneeded(job)
             self.leases.release(job.lease)
             self.progress.ended(job, result, lost=())
             return
+        self._take_in(job, result)
+
+    def _take_in(self, job: Job, result: AttemptResult) -> None:
+        """Take in a failed attempt: another one, or the end of all that needed the job."""
         cause, error = result.cause or "error", result.error or "unknown"
-        if cause == "memory":
-            self._grown[job.key] += 1
-        if cause == "time" and result.node:
-            self._hung_on[job.key] = (*self._hung_on.get(job.key, ()), result.node)
-        if cause == "storage" and self.scheduler.tries(job.key) >= ATTEMPTS[cause]:
+        shut = set(self.nodes.shut)
+        if cause == "skew" and result.node:
+            self.nodes.close(result.node, error)
+        far = progress(job, self._artifacts, self.tables)
+        final = self.retries.final(result, far)
+        if cause == "memory" and not final and not self.could(self.needs(job)[0]):
+            final, error = True, f"{error}; no node has twice as much as it had"
+        for node in self.nodes.shut.keys() - shut:
+            self.progress.noted(f"node {node[:12]} is given no more jobs: {self.nodes.shut[node]}")
+        if final and cause == "storage":
             raise StorageIOError(None, error)
-        lost = self.scheduler.fail(job.key, error, ATTEMPTS[cause])
+        if cause == "skew" and not self.nodes.fit:
+            raise ResourceError(f"{error}; no other node is left")
+        lost = self.scheduler.fail(job.key, error) if final else {}
+        if not final:
+            self.scheduler.again(job.key)
+        if cause != "preempted":  # which is no failure: a relaunch goes on with them
+            self._write_failed(lost)
+        if lost:
+            self.leases.release(job.lease)
+        self.progress.ended(job, result, lost.keys())
+
+    def _write_failed(self, lost: Mapping[str, str]) -> None:
         for key, why in lost.items():
             stage = self.plan.jobs[key].stage
             if isinstance(stage, Trial):
@@ -158,16 +184,34 @@ class Launch:
                 self.tables.write("trials", [row])
         if lost:
             self.tables.commit()
-            self.leases.release(job.lease)
-        self.progress.ended(job, result, lost.keys())
+
+    def withdraw(self, order: Order) -> None:
+        """Take back a job that was handed out and has not begun."""
+        key = order.job.key
+        self._running.pop(key, None)
+        self.scheduler.defer(key)
+        self.scheduler.again(key)
+        self.leases.release(order.job.lease)
+        self.progress.ended(order.job, AttemptResult(key, "elsewhere"), lost=())
+
+    def hear(self, beat: Beat) -> None:
+        """Take in what a job that runs says of itself; of an attempt that is over, nothing."""
+        order, _ = self._running.get(beat.key, (None, None))
+        if order is not None and order.attempt == beat.attempt:
+            self._heard[beat.key] = beat
+            self.progress.heard(order.job, beat)
 
     def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
         """Take in that a job's worker died; what it left no row of is written here."""
         order, start = self._running[key]
+        beat = self._heard.get(key)
         rows = self.tables.find("jobs", key) or []
         rows = [row for row in rows if row["attempt"] == order.attempt]
         if not rows:
-            said = {"status": "failed", "error": error, "cause": cause}
+            said: dict[str, Any] = {"status": "failed", "error": error, "cause": cause}
+            if beat is not None:
+                said |= {"node": beat.host, "node_id": beat.node}
+                said |= {"resumed_epoch": beat.resumed_epoch}
             rows = [job_row(order, start, **said)]
             self.tables.write("jobs", rows)
             self.tables.commit()
@@ -183,9 +227,12 @@ class Launch:
             )
         )
 
+    def _alike(self, job: Job) -> Hashable:
+        """Return what decides where a job fits: what it is like, and what befell it."""
+        return likeness(job), self.retries.grown(job.key), self.retries.avoid(job.key)
+
     def _order(self, job: Job) -> Order:
-        grown = self._grown[job.key]
-        allotment = self.allotments.of(job, grown)
+        allotment, avoid = self.needs(job)
         on_gpu = self.device.startswith("cuda")
         return Order(
             job=job,
@@ -195,10 +242,11 @@ class Launch:
             attempt=self.scheduler.attempt(job.key),
             allotment=allotment,
             time_limit=self.allotments.takes(job).time_limit,
-            avoid=self._hung_on.get(job.key, ()),
+            avoid=avoid,
             driver=self.leases.driver,
             first=self.scheduler.tries(job.key) == 1,
             known=self._evaluated.of(job) if self.scheduler.tries(job.key) == 1 else None,
+            methods=self._methods,
         )
 
     def _leave(self, job: Job) -> None:
@@ -230,7 +278,7 @@ class Launch:
         if ended.status == "done":
             self.scheduler.succeed(job.key)
         else:
-            lost = self.scheduler.fail(job.key, ended.error or "unknown", attempts=0)
+            lost = self.scheduler.fail(job.key, ended.error or "unknown")
         self.progress.ended(job, ended, lost)
         return True
 

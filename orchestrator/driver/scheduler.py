@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.planning.plan import Job, Plan
+
+Urgency = tuple[float, int, str]
+
+
+def anywhere(_: Job) -> bool:
+    """Say of any job that it can start now."""
+    return True
 
 
 @dataclass
@@ -18,6 +25,8 @@ class Scheduler:
     """The jobs to do; a parent that is not among them is done already."""
     attempts: Mapping[str, int] = field(default_factory=dict)
     """How often each job was tried by earlier launches."""
+    alike: Callable[[Job], Hashable] = field(default=anywhere)
+    """What jobs have in common of which all can start, or none: only the first of them is asked."""
     done: set[str] = field(default_factory=set, init=False)
     failed: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -28,7 +37,7 @@ class Scheduler:
             key: {parent for parent in self.plan.jobs[key].parents if parent in self._open}
             for key in self._open
         }
-        self._ready: list[tuple[float, int, str]] = []
+        self._ready: dict[Hashable, list[Urgency]] = {}
         self._order = {key: index for index, key in enumerate(self.plan.jobs)}
         for key, waits in self._waits.items():
             if not waits:
@@ -39,13 +48,21 @@ class Scheduler:
         """Whether every job has ended, well or not."""
         return not self._open
 
-    def next(self) -> Job | None:
-        """Return a job to start, or None while all that is left waits for running jobs."""
-        if not self._ready:
-            return None
-        key = heapq.heappop(self._ready)[2]
-        self._tries[key] += 1
-        return self.plan.jobs[key]
+    def next(self, fits: Callable[[Job], bool] = anywhere) -> Job | None:
+        """Return the most urgent job that can start now; None where none is ready that can."""
+        for alike in sorted(self._ready, key=lambda alike: self._ready[alike][0]):
+            line = self._ready[alike]
+            if fits(self.plan.jobs[line[0][2]]):
+                key = heapq.heappop(line)[2]
+                if not line:
+                    del self._ready[alike]
+                self._tries[key] += 1
+                return self.plan.jobs[key]
+        return None
+
+    def ready(self) -> list[tuple[Job, int]]:
+        """Return one job of each kind that is ready, and how many there are like it."""
+        return [(self.plan.jobs[line[0][2]], len(line)) for line in self._ready.values()]
 
     def attempt(self, key: str) -> int:
         """Return the number of the present attempt at a job, over all launches."""
@@ -71,18 +88,14 @@ class Scheduler:
         self._tries[key] -= 1
 
     def again(self, key: str) -> None:
-        """Put a deferred job back in line."""
+        """Put a job that was handed out back in line."""
         self._push(key)
 
-    def fail(self, key: str, error: str, attempts: int) -> dict[str, str]:
-        """Note an attempt as failed; return the jobs that have now failed for good, with why.
+    def fail(self, key: str, error: str) -> dict[str, str]:
+        """Note a job as failed for good; return the jobs that have failed with it, with why.
 
-        It is handed out again until there were ``attempts``. A job that has failed takes along
-        every job that needed it.
+        It takes along every job that needed it.
         """
-        if self._tries[key] < attempts:
-            self._push(key)
-            return {}
         job = self.plan.jobs[key]
         lost = {key: error}
         for child in self.plan.descendants(key):
@@ -93,4 +106,5 @@ class Scheduler:
         return lost
 
     def _push(self, key: str) -> None:
-        heapq.heappush(self._ready, (-self.plan.path_weights[key], self._order[key], key))
+        urgency = (-self.plan.path_weights[key], self._order[key], key)
+        heapq.heappush(self._ready.setdefault(self.alike(self.plan.jobs[key]), []), urgency)

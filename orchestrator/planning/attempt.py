@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from orchestrator.planning.plan import Job
@@ -18,16 +18,18 @@ from prune_core.specs.stage import Stage
 from prune_core.specs.stages import STAGES, Rewound
 from results.tables.log import decode, encode
 
-Cause = Literal["error", "system", "storage", "memory", "lost", "time"]
-"""Why an attempt failed: an error of its own; the system's; the storage root; no memory; its worker
-died; it ran into its time limit."""
+Cause = Literal["error", "system", "storage", "memory", "lost", "preempted", "time", "skew"]
+"""Why an attempt failed: an error of its own; the system's, where it ran; the storage root; no
+memory; its worker died; its node was lost; it hung; its worker has other code than the driver."""
 
 ATTEMPTS: dict[Cause, int] = {
-    "error": 1, "system": 3, "storage": 3, "memory": 2, "lost": 3, "time": 2,
+    "error": 1, "system": 3, "storage": 3, "memory": 2, "lost": 3, "preempted": 20, "time": 2,
+    "skew": 1000,
 }  # fmt: skip
-"""How many attempts a job has before a failure of each cause is final.
+"""How many attempts without progress a job has before a failure of each cause is final.
 
-An error of its own would come again; memory that ran out is given once more, doubled.
+An error of its own would come again; memory that ran out is given once more, doubled. A worker with
+other code refuses before it begins, and its node is given no more.
 """
 
 
@@ -58,13 +60,37 @@ class Order:
     time_limit: float | None = None
     """Seconds after which the job counts as hanging."""
     avoid: tuple[str, ...] = ()
-    """Nodes of the cluster that it hung on."""
+    """Nodes of the cluster that it had better not go to."""
     driver: str | None = None
     """The driver that holds the job's lease; None where the job runs without one."""
     first: bool = False
     """Whether this is the driver's first attempt: a job done by then was done by another driver."""
     known: tuple[Mapping[str, Any], ...] | None = None
     """The rows of ``evaluations`` of the job and its parents, if the driver knows them all."""
+    methods: Mapping[str, str | None] = field(default_factory=dict)
+    """Where the driver is: `orchestrator.planning.outsiders.digests_of` the sweep."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a job that runs says of itself: when it begins, at each epoch, and now and then."""
+
+    key: str
+    attempt: int
+    host: str
+    pid: int
+    node: str | None = None
+    """The node of the cluster."""
+    resumed_epoch: int = 0
+    """Epochs that were behind it when it began."""
+    doing: str = ""
+    """What it is at, such as ``epoch 3/40`` or ``fgsm``."""
+    loss: float | None = None
+    """The mean of the last epoch."""
+    accuracy: float | None = None
+    """On validation images, after the last epoch; a share in [0,1]."""
+    seconds_left: float | None = None
+    """Of its training, at the pace so far."""
 
 
 @dataclass(frozen=True)

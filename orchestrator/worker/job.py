@@ -18,15 +18,19 @@ from orchestrator.planning.attempt import AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job
 from orchestrator.state import rows
 from orchestrator.state.leases import Leases
+from orchestrator.state.progress import epochs_behind
 from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.device import device_memory, device_name, prepare_process
 from orchestrator.worker.materialize import Materializer
 from orchestrator.worker.memory import PeakMemory
 from orchestrator.worker.provenance import provenance
+from orchestrator.worker.skew import differing
+from orchestrator.worker.telling import Tell, Telling, first_beat, unheard
 from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import evaluate
 from prune_core.data.corrupted import test_images
+from prune_core.errors import CheckpointError, DatasetError
 from prune_core.exports import latency
 from prune_core.models.folding import Twin
 from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
@@ -38,23 +42,35 @@ Known = tuple[Mapping[str, Any], ...] | None
 """Rows of evaluations that the driver knows: all that there are; None where it cannot tell."""
 
 
-def perform(order: Order, node: str | None = None) -> AttemptResult:
+def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> AttemptResult:
     """Do a job, write its row in ``jobs``, and say how it ended; errors do not leave it.
 
-    ``node`` is the cluster's name of this machine. A job that takes longer than its limit ends
-    with its process, its row written.
+    A job that takes longer than its limit ends with its process, its row written.
+
+    Args:
+        order: What is to be done.
+        node: The cluster's name of this machine.
+        tell: Is told how far the job is.
     """
     job, start, clock = order.job, rows.now(), time.perf_counter()
-    prepare_process(order.device, order.allotment.gpus)
-    memory = PeakMemory(order.device)
+    telling = Telling(first_beat(order, node), tell)
+    if others := differing(order.methods):
+        error = f"it has other code than the driver for {', '.join(others)}"
+        return AttemptResult(job.key, "failed", error, "skew", node=node)
+    try:
+        prepare_process(order.device, order.allotment.gpus)
+        memory = PeakMemory(order.device)
+    except Exception as fault:  # torch has many; all are of this machine's device
+        return AttemptResult(job.key, "failed", _words(fault), "system", node=node)
     tables = Tables(Storage(order.root), f"{job.key}-{order.attempt}")
-    materializer = Materializer(tables, torch.device(order.device), order.keep)
+    materializer = Materializer(tables, torch.device(order.device), order.keep, telling)
     try:
         if met := _met(order, materializer):
             return met
-        resumed_epoch = materializer.epochs_behind(job.stage)
+        resumed_epoch = epochs_behind(job.stage, materializer.artifacts)
     except StorageIOError as error:
-        return AttemptResult(job.key, "failed", str(error), "storage")
+        return AttemptResult(job.key, "failed", str(error), "storage", node=node)
+    telling.say(resumed_epoch=resumed_epoch)
 
     def write_row(status: str, cause: Cause | None, error: str | None) -> None:
         row = rows.job_row(
@@ -81,7 +97,7 @@ def perform(order: Order, node: str | None = None) -> AttemptResult:
         write_row("done", None, None)
         _clean_up(job, materializer)
     except Exception as error:
-        message = "".join(traceback.format_exception_only(error)).strip()
+        message = _words(error)
         cause = _cause(error)
         # Where storage itself fails there is nowhere to say so but to the driver.
         with contextlib.suppress(StorageIOError):
@@ -117,12 +133,20 @@ def _met(order: Order, materializer: Materializer) -> AttemptResult | None:
     return ended if ended is not None and ended.status == "done" else None
 
 
+def _words(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
 def _cause(error: Exception) -> Cause:
     if isinstance(error, StorageIOError):
         return "storage"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
-    return "system" if isinstance(error, OSError) else "error"
+    if isinstance(
+        error, OSError | ImportError | DatasetError | CheckpointError
+    ) or "CUDA error" in str(error):
+        return "system"  # of this node: another one may have what is missing here
+    return "error"
 
 
 def _do(order: Order, materializer: Materializer) -> None:
@@ -161,6 +185,7 @@ def _evaluations(
 def _evaluate(
     evaluation: Evaluation, network: nn.Module, twin: Twin, materializer: Materializer
 ) -> rows.Row:
+    materializer.telling.say(doing=evaluation.attack)
     data, spec = materializer.data(evaluation), dense_of(evaluation).dataset
     seen = evaluate(network, test_images(data, spec, evaluation.attack), evaluation, twin)
     row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from orchestrator.state import rows
 from orchestrator.state.artifacts import CHECKPOINT, Artifacts
+from orchestrator.state.progress import trainings
 from orchestrator.worker.beginning import blank, first
+from orchestrator.worker.telling import Telling
 from prune_core.data import datasets
 from prune_core.pruning import prune as pruning
 from prune_core.pruning.prunable import masks
@@ -35,7 +37,6 @@ from prune_core.specs.stages import (
     Rewound,
     Scores,
     Sensitivity,
-    Trial,
     dense_of,
 )
 from prune_core.training import loop as training
@@ -51,7 +52,14 @@ Network = Dense | Rewound | Pruned | Finetuned
 class Materializer:
     """Makes networks, scores and sensitivities on one device, out of and into one storage root."""
 
-    def __init__(self, tables: Tables, device: torch.device, keep: tuple[str, ...]):
+    def __init__(
+        self,
+        tables: Tables,
+        device: torch.device,
+        keep: tuple[str, ...],
+        telling: Telling | None = None,
+    ):
+        self.telling = telling or Telling()
         self.artifacts = Artifacts(tables.storage)
         self.tables = tables
         self.device = device
@@ -198,6 +206,10 @@ class Materializer:
         def keep(after: Checkpoint) -> None:
             after_epoch(len(after.history))
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
+            epochs, last = after.history, after.history[-1]
+            pace = sum(epoch.seconds for epoch in epochs) / len(epochs)
+            how = (last.loss, last.validation_accuracy, pace)
+            self.telling.epoch(len(epochs), recipe.epochs, *how)
 
         settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher, rule)
         history = training.fit(network, self.data(stage), recipe, *settings, penalty=penalty)
@@ -210,14 +222,6 @@ class Materializer:
             self._finetuned(stage)
             epochs = self.tables.find("epochs", stage.key)
         return epochs or []
-
-    def epochs_behind(self, stage: Stage) -> int:
-        """Return how many epochs of the stage's last training that began are in its checkpoint."""
-        for training_stage in _trainings(stage):
-            facts = self.artifacts.facts(training_stage.kind, training_stage.key, CHECKPOINT)
-            if facts is not None:
-                return len(facts["history"])
-        return 0
 
     def sensitivity(self, stage: Sensitivity) -> dict[str, sensitivities.Measured]:
         """Return the sensitivity of every layer or module, from storage where it is there."""
@@ -279,17 +283,10 @@ class Materializer:
 
     def drop_checkpoint(self, stage: Stage) -> None:
         """Remove the checkpoint of a training that is over, for good or ill."""
-        for training_stage in _trainings(stage):
+        for training_stage in trainings(stage):
             self.artifacts.drop(training_stage.kind, training_stage.key, CHECKPOINT)
 
     def data(self, stage: Stage) -> datasets.Dataset:
         """Return the data set that a stage descends from."""
         dense = dense_of(stage)
         return datasets.load(dense.dataset, self.device, dense.seed)
-
-
-def _trainings(stage: Stage) -> Sequence[Dense | Finetuned | Scores]:
-    """Return the trainings of a stage's own job, the last first."""
-    if isinstance(stage, Trial):
-        return stage.trainings
-    return [stage] if isinstance(stage, Dense | Scores) else []

@@ -199,7 +199,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("kind", TEXT, "", "dense, rewind, sensitivity, scores, prune or trial"),
         Column("attempt", INT, "", "counted from 1, over all launches"),
         Column("status", TEXT, "", "done or failed"),
-        Column("cause", TEXT, "", "error, system, storage, memory, lost or time; null if done"),
+        Column("cause", TEXT, "", "error, system, storage, memory, lost, preempted or time; "
+               "null if done"),
         Column("error", TEXT, "", "why it failed; null otherwise"),
         Column("architecture", TEXT, "", "architecture it worked on"),
         Column("batch_size", INT, "images", "of its training steps; null where it trains nothing"),

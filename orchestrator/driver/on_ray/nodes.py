@@ -1,0 +1,46 @@
+"""The nodes of a Ray cluster: what each has, whether more may be added, and how to ask for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+import ray
+from ray.autoscaler.sdk import request_resources
+from ray.experimental.internal_kv import _internal_kv_get
+
+from orchestrator.driver.places import Resources
+
+STATUS = "__autoscaling_status"
+"""Where Ray's monitor says what it sees; it offers no other way to learn it."""
+SETTLED = 20.0
+"""Seconds after which a monitor that has said nothing is taken for none."""
+FIXED = "node_"
+"""How the types of nodes begin that were not made by an autoscaler."""
+
+
+def present() -> dict[str, Resources]:
+    """Return what each node that is alive has, by its id."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # ray leaves it untyped
+    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+
+
+def autoscales(seconds: float = SETTLED) -> bool:
+    """Say whether an autoscaler may add nodes to the cluster.
+
+    Its monitor may have begun a moment ago; it is waited for, at most so many ``seconds``.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        report = json.loads(_internal_kv_get(STATUS) or "{}").get("autoscaler_report")
+        if report is not None or time.monotonic() > until:
+            break
+        time.sleep(0.5)
+    types: Mapping[str, str] = (report or {}).get("node_type_mapping") or {}
+    return any(not kind.startswith(FIXED) for kind in types.values())
+
+
+def ask_for(bundles: Sequence[Resources]) -> None:
+    """Ask the autoscaler for nodes that hold all of these at once; nothing lets them go again."""
+    request_resources(bundles=[dict(bundle) for bundle in bundles])

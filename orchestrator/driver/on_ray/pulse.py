@@ -1,0 +1,97 @@
+"""Heartbeats of jobs: workers send them to an actor beside the driver, which looks them through.
+
+A process that is stopped cannot end itself at its time limit, nor say that it is: its silence does,
+and the driver ends it from outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.planning.attempt import Beat
+from orchestrator.worker.telling import Tell
+
+EVERY = 10.0
+"""Seconds between two heartbeats of a job that has nothing new to say."""
+ANSWER = 5.0
+"""Seconds that the driver waits for what was heard."""
+
+
+class Pulse:
+    """Keeps the last heartbeat of every job until the driver looks."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, dict[str, Any]] = {}
+
+    def tell(self, beat: dict[str, Any]) -> None:
+        """Take in a heartbeat."""
+        self._beats[beat["key"]] = beat
+
+    def heard(self) -> list[dict[str, Any]]:
+        """Return what was heard since the last look."""
+        beats, self._beats = list(self._beats.values()), {}
+        return beats
+
+
+class Listener:
+    """The driver's end."""
+
+    def __init__(self) -> None:
+        here = ray.get_runtime_context().get_node_id()
+        strategy = NodeAffinitySchedulingStrategy(here, soft=False)
+        actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(Pulse)
+        self.pulse: Any = actor.options(scheduling_strategy=strategy).remote()
+
+    def heard(self) -> list[Beat] | None:
+        """Return what jobs said since the last look; None where that cannot be known now."""
+        try:
+            beats = ray.get(self.pulse.heard.remote(), timeout=ANSWER)
+        except ray.exceptions.RayError:
+            return None
+        return [Beat(**beat) for beat in beats]
+
+
+@contextlib.contextmanager
+def beating(pulse: Any) -> Iterator[Tell]:
+    """Give what a worker's job says to the driver, and once more every so often while it runs."""
+    last: list[Beat] = []
+    over = threading.Event()
+
+    def tell(beat: Beat) -> None:
+        last[:] = [beat]
+        pulse.tell.remote(asdict(beat))
+
+    def repeat() -> None:
+        while not over.wait(EVERY):
+            for beat in last:
+                tell(beat)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield tell
+    finally:
+        over.set()
+        thread.join()
+
+
+def end_process(beat: Beat) -> None:
+    """End a job's process from outside it, on its own node; one that is stopped ends too."""
+    if beat.node is not None:
+        there = NodeAffinitySchedulingStrategy(beat.node, soft=False)
+        _kill.options(scheduling_strategy=there).remote(beat.pid)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        os.kill(pid, signal.SIGKILL)
