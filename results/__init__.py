@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from results.statistics.verdict.subfactors import parts
     from results.statistics.verdict.verdict import verdict
     from results.tables.load import Loaded, load
+    from results.tables.outcomes import outcomes
 
 _MODULES = {
     "AnalysisError": "errors",
@@ -50,6 +51,7 @@ _MODULES = {
     "level_effects": "statistics.levels.effects",
     "level_means": "statistics.levels.contrasts",
     "load": "tables.load",
+    "outcomes": "tables.outcomes",
     "paired_difference": "statistics.levels.contrasts",
     "pareto_front": "statistics.levels.pareto",
     "parts": "statistics.verdict.subfactors",
@@ -78,6 +80,7 @@ __all__ = [
     "level_effects",
     "level_means",
     "load",
+    "outcomes",
     "paired_difference",
     "pareto_front",
     "parts",

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+
+def allowed(given: object, known: Iterable[object]) -> str:
+    """Say which names there are, and which of them is nearest to the given one."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}there are: {', '.join(names) or 'none'}"
+
 
 class ResultsError(Exception):
     """The base of this package's errors; the message says what was wrong and what is allowed."""

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import results
+from results.errors import AnalysisError
 from results.statistics.design import least_squares
 from results.statistics.design.design import Design, make_design
 from results.statistics.design.intervals import mean_estimate, t_quantile
@@ -261,7 +262,8 @@ def test_paired_differences_pair_by_cell_and_seed() -> None:
         trials, "finetuned_pgd_20", "criterion", "l1", "lamp", ["finetuning"]
     ).set_index("finetuning")["mean"]
     assert by.to_dict() == pytest.approx({"none": 2.0, "pgd": 4.0, "standard": 2.0})
-    assert results.paired_difference(trials, "finetuned_pgd_20", "criterion", "l1", "x").empty
+    with pytest.raises(AnalysisError, match="criterion has no level 'x'; there are: "):
+        results.paired_difference(trials, "finetuned_pgd_20", "criterion", "l1", "x")
 
 
 def test_level_means_are_means_of_seed_means() -> None:

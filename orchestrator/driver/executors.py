@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Plan
 from orchestrator.state.content import record_images
+from results.tables.load import STAGES_FILE
 from results.tables.storage import Storage
 
 PATIENCE = 900.0
@@ -53,9 +54,11 @@ def record_plan(plan: Plan, storage: Storage, text: str, classes: tuple[str, ...
     """Write the sweep's folder: the file as run, what its images are, the plan's trial ids."""
     name = plan.sweep.name
     storage.write(text.encode(), "sweeps", name, "sweep.yaml")
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(plan.rows()), buffer)
-    storage.write(buffer.getvalue().to_pybytes(), "sweeps", name, "plan.parquet")
+    stages = pa.table({"key": sorted(plan.stages())})
+    for what, rows in (("plan.parquet", pa.Table.from_pylist(plan.rows())), (STAGES_FILE, stages)):
+        buffer = pa.BufferOutputStream()
+        pq.write_table(rows, buffer)
+        storage.write(buffer.getvalue().to_pybytes(), "sweeps", name, what)
     record_images(plan.sweep, storage, classes)
 
 

@@ -131,6 +131,17 @@ class Plan:
                 stack += self.children[child]
                 yield child
 
+    def stages(self) -> set[str]:
+        """Return the keys of all stages that its trials go through, those that are jobs or not."""
+        keys: set[str] = set()
+        stack = [job.stage for job in self.jobs.values()]
+        while stack:
+            stage = stack.pop()
+            if stage.key not in keys:
+                keys.add(stage.key)
+                stack += stage.parents.values()
+        return keys
+
     def rows(self) -> list[dict[str, Any]]:
         """Return ``plan.parquet``'s rows: the trials with their levels as the sweep names them."""
         return [{"trial_id": key, **(job.labels or {})} for key, job in self.trials.items()]

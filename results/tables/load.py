@@ -10,10 +10,18 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from results.errors import StorageError
+from results.errors import StorageError, allowed
+from results.tables.schema import KEY, STAGES, TABLES, is_metric
 from results.tables.storage import Storage
 from results.tables.store import Tables
+
+STAGES_FILE = "stages.parquet"
+"""Beside the plan: the keys of all stages that its trials go through."""
+BY = {"evaluations": "network", "checks": "network"}
+"""The column with a stage's key, where it is not the first of the table's key."""
 
 
 def load(root: str = "runs", sweep: str | None = None) -> Loaded:
@@ -28,11 +36,11 @@ def load(root: str = "runs", sweep: str | None = None) -> Loaded:
     """
     storage = Storage(root)
     storage.check()
-    if not storage.exists("tables"):
+    if not (storage.exists("tables") or storage.exists("log")):
         raise StorageError(f"no tables in {root!r}: run a sweep with --storage {root} first")
     if sweep is not None and not storage.exists("sweeps", sweep, "plan.parquet"):
-        known = ", ".join(storage.names("sweeps")) or "none"
-        raise StorageError(f"no sweep {sweep!r} in {root!r}; there are: {known}")
+        known = allowed(sweep, storage.names("sweeps"))
+        raise StorageError(f"no sweep {sweep!r} in {root!r}; {known}")
     return Loaded(storage, sweep)
 
 
@@ -56,14 +64,7 @@ class Loaded:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """The rows of ``trials``; a level has the name that this sweep gives it."""
-        rows = Tables(self.storage).read("trials")
-        if self.plan is None:
-            return rows
-        labels = self.plan.set_index("trial_id")
-        rows = rows[rows["trial_id"].isin(labels.index)].reset_index(drop=True)
-        for column in labels.columns:
-            rows[column] = rows["trial_id"].map(labels[column])
-        return rows
+        return self.read("trials")
 
     @cached_property
     def replication(self) -> dict[str, Any]:
@@ -80,30 +81,66 @@ class Loaded:
         return 0 if self.plan is None else len(self.plan) - len(self.trials)
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return some columns of a table, all rows of the storage root; the others are not read."""
-        return Tables(self.storage).read(table, columns)
+        """Return a table's rows of this sweep, or all without one.
+
+        Args:
+            table: its name.
+            columns: those to read, the others are not; all where None.
+
+        Raises:
+            StorageError: There is no such table or column.
+        """
+        if table not in TABLES:
+            raise StorageError(f"no table {table!r}; {allowed(table, TABLES)}")
+        known = [column.name for column in TABLES[table]]
+        wrong = [name for name in columns or () if name not in known and not is_metric(name)]
+        if wrong:
+            raise StorageError(f"{table} has no column {wrong[0]!r}; {allowed(wrong[0], known)}")
+        tables, plan = Tables(self.storage), self.plan
+        if plan is None:
+            return tables.read(table, columns)
+        by = BY.get(table, KEY[table][0])
+        rows = tables.arrow(table, None if columns is None else list({by, *columns}))
+        own = pa.array(plan["trial_id"] if table == "trials" else sorted(self._stages))
+        frame: pd.DataFrame = rows.filter(pc.is_in(rows[by], own)).to_pandas()
+        if table == "trials":
+            labels = plan.set_index("trial_id")
+            for column in [c for c in labels.columns if columns is None or c in columns]:
+                frame[column] = frame["trial_id"].map(labels[column])
+        return frame if columns is None else frame[list(columns)]
+
+    @cached_property
+    def _stages(self) -> set[str]:
+        """The keys of all stages that the sweep's trials go through."""
+        data = self.storage.read("sweeps", str(self.sweep), STAGES_FILE)
+        if data is not None:
+            return set(pd.read_parquet(io.BytesIO(data))["key"])
+        # An older mrsweep wrote none: then only what the trials' rows name is known.
+        networks = ["trial_id", *(f"{stage}_network" for stage in STAGES)]
+        named = self.read("trials", networks)
+        return {key for column in networks for key in named[column].dropna()}
 
     @cached_property
     def evaluations(self) -> pd.DataFrame:
-        """All rows of ``evaluations``."""
-        return Tables(self.storage).read("evaluations")
+        """The rows of ``evaluations``."""
+        return self.read("evaluations")
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """All rows of ``epochs``."""
-        return Tables(self.storage).read("epochs")
+        """The rows of ``epochs``."""
+        return self.read("epochs")
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """All rows of ``checks``."""
-        return Tables(self.storage).read("checks")
+        """The rows of ``checks``."""
+        return self.read("checks")
 
     @cached_property
     def modules(self) -> pd.DataFrame:
-        """All rows of ``modules``."""
-        return Tables(self.storage).read("modules")
+        """The rows of ``modules``."""
+        return self.read("modules")
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
-        """All rows of ``jobs``."""
-        return Tables(self.storage).read("jobs")
+        """The rows of ``jobs``."""
+        return self.read("jobs")

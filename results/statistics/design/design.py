@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.errors import AnalysisError
+from results.errors import AnalysisError, allowed
 from results.statistics.design.failures import at_chance
 from results.statistics.design.missing import completed, excluded
 from results.tables.schema import FACTORS, is_metric
@@ -125,13 +125,14 @@ def make_design(
     """
     trials = with_metric(trials, metric)
     if metric not in trials:
-        raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(metrics_of(trials))}")
+        raise AnalysisError(f"no metric {metric!r}; {allowed(metric, metrics_of(trials))}")
     if "dataset" in trials and trials["dataset"].nunique() > 1:
         names = ", ".join(sorted(trials["dataset"].unique()))
         raise AnalysisError(f"several data sets ({names}): analyse one at a time")
     chosen = tuple(varying_factors(trials) if factors is None else factors)
     if unknown := [name for name in (*chosen, block) if name not in trials]:
-        raise AnalysisError(f"no column {', '.join(unknown)} in trials")
+        near = allowed(unknown[0], varying_factors(trials))
+        raise AnalysisError(f"no column {', '.join(unknown)} in trials; factors: {near}")
     trials, counted_as = at_chance(trials, metric)
     done = trials[trials["status"] == "done"] if "status" in trials else trials
     done = done[np.isfinite(done[metric].astype(float))]

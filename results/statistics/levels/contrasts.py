@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from results.errors import AnalysisError
-from results.statistics.design.design import make_design, varying_factors
+from results.errors import AnalysisError, allowed
+from results.statistics.design.design import make_design, metrics_of, varying_factors
 from results.statistics.design.failures import at_chance
 from results.statistics.design.intervals import mean_estimate, t_quantile
 from results.statistics.design.least_squares import whole
@@ -100,7 +100,13 @@ def paired_difference(
     Returns:
         The levels of ``by``, ``mean`` with Student's t interval ``low`` to ``high`` over the seeds'
         mean differences, ``seeds`` and ``pairs``, how many.
+
+    Raises:
+        AnalysisError: There is no such metric, or no such level.
     """
+    for level in (first, second):
+        if level not in (levels := trials[factor].unique().tolist()):
+            raise AnalysisError(f"{factor} has no level {level!r}; {allowed(level, levels)}")
     done = _done(trials, metric)
     cell = [name for name in (*FACTORS, block) if name in done and name != factor]
     wide = done.pivot_table(index=cell, columns=factor, values=metric, observed=True)
@@ -116,6 +122,8 @@ def paired_difference(
 
 
 def _done(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
+    if metric not in trials:
+        raise AnalysisError(f"no metric {metric!r}; {allowed(metric, metrics_of(trials))}")
     return trials[(trials["status"] == "done") & trials[metric].notna()]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from results.errors import AnalysisError
+from results.errors import AnalysisError, allowed
 from results.statistics.design.design import (
     Design,
     make_design,
@@ -137,7 +137,7 @@ def leading_metric(done: pd.DataFrame, metric: str | None = None) -> str:
     after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
     if metric is not None:
         if metric not in after:
-            raise AnalysisError(f"no metric {metric!r}; there are: {', '.join(after)}")
+            raise AnalysisError(f"no metric {metric!r}; {allowed(metric, after)}")
         return metric
     return str(done[after].mean().idxmin())
 
