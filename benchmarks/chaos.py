@@ -31,6 +31,10 @@ os.environ.setdefault("RAY_AUTH_TOKEN", "benchmark" * 4)
 
 from ray.cluster_utils import Cluster
 
+from results.tables.schema import KEY
+from results.tables.storage import Storage
+from results.tables.store import Tables
+
 SWEEP = """
 name: chaos
 dataset: digits
@@ -128,8 +132,8 @@ class Ground:
         )  # fmt: skip
 
     def rows(self, table: str = "trials") -> int:
-        """Return how many files a table has."""
-        return len(list(self.root.glob(f"tables/{table}/*.parquet")))
+        """Return how many rows a table has."""
+        return len(Tables(Storage(str(self.root))).arrow(table, KEY[table][:1]))
 
     def until(self, driver: subprocess.Popen[str], jobs: int) -> None:
         """Wait until so many jobs have ended."""

@@ -18,11 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 import results
+from orchestrator.state.upkeep import fold_all
+from results.tables.file import packed
+from results.tables.log import arrow
 from results.tables.schema import arrow_schema
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-FILES = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+FILES = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 ROWS = 1_000_000
 BESIDE = 2_000
 """Rows that another process writes while the table is compacted."""
@@ -39,10 +42,20 @@ def row(number: int) -> dict[str, object]:
 
 
 def write(root: str, numbers: range) -> None:
-    """Write rows, a file each."""
-    tables = Tables(Storage(root))
+    """Write rows as mrsweep 1 did, a file each."""
+    storage = Storage(root)
     for number in numbers:
-        tables.write("trials", f"{number:020d}", [row(number)])
+        storage.write(
+            packed(arrow("trials", [row(number)])), "tables", "trials", f"{number:020d}.parquet"
+        )
+
+
+def commit(root: str, numbers: range) -> None:
+    """Write rows, a commit each."""
+    for number in numbers:
+        tables = Tables(Storage(root))
+        tables.write("trials", [row(number)])
+        tables.commit()
 
 
 @contextmanager
@@ -54,26 +67,25 @@ def timed(what: str) -> Iterator[None]:
 
 
 def small_files(root: str) -> None:
-    """Write, list, read and compact many small files."""
-    with timed(f"{FILES:,} files written by one process"):
+    """Write, read and join many small files."""
+    with timed(f"{FILES:,} files of mrsweep 1 written by one process"):
         write(root, range(FILES))
     tables = Tables(Storage(root))
-    with timed("their keys, as a relaunch lists them"):
-        tables.keys("trials")
     with timed("three of their columns"):
         tables.read("trials", ["trial_id", "status", "seed"])
-    beside = multiprocessing.Process(target=write, args=(root, range(FILES, FILES + BESIDE)))
+    beside = multiprocessing.Process(target=commit, args=(root, range(FILES, FILES + BESIDE)))
     beside.start()
-    with timed(f"compacted, while another process writes {BESIDE:,} more"):
-        tables.compact("trials")
+    with timed(f"joined, while another process commits {BESIDE:,} more rows"):
+        fold_all(Storage(root))
     beside.join()
+    fold_all(Storage(root))
     left = len(Storage(root).names("tables", "trials"))
     rows = tables.read("trials", ["trial_id"])["trial_id"]
     lost, doubled = FILES + BESIDE - rows.nunique(), int(rows.duplicated().sum())
     print(f"| files left; rows lost; rows doubled | {left:,}; {lost}; {doubled} |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"| most memory | {peak:.1f} GB |")
-    with timed("three columns of the compacted table"):
+    with timed("three columns of the joined table"):
         tables.read("trials", ["trial_id", "status", "seed"])
 
 
@@ -87,13 +99,16 @@ def million_rows(root: str) -> None:
     for field in schema:
         if field.name not in many.column_names:
             many = many.append_column(field, pa.nulls(len(many), field.type))
-    Tables(Storage(root))._put("trials", "part-all.parquet", many.select(schema.names).cast(schema))
+    data = packed(many.select(schema.names).cast(schema).sort_by("trial_id"))
+    Storage(root).write(data, "tables", "trials", "000001.parquet")
     with timed(f"results.load of {ROWS:,} rows, nothing read yet"):
         loaded = results.load(root)
     with timed("four of its columns"):
         loaded.read("trials", ["criterion", "finetuning", "seed", "finetuned_pgd_20"])
     with timed(f"all {len(schema.names)} columns"):
         _ = loaded.trials
+    with timed("one row found"):
+        Tables(Storage(root)).find("trials", names[0])
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.state import rows
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.specs.stages import Dense, Finetuned, Pruned, Trial
+from results.tables.fold import Folder
+from results.tables.log import Row
 from results.tables.storage import Storage
-from results.tables.store import Row, Tables
+from results.tables.store import Tables
 
 IMAGES = 40
 BETTER = {"none": -0.2, "pgd": 0.1, "l1": 0.02, "mrs": 0.02, 0.7: -0.05}
@@ -54,8 +56,11 @@ def fill(file: Path, root: Path) -> None:
                 **rows.metrics("finetuned", measured[network.key]),
             })  # fmt: skip
     tables["evaluations"] = [row for found in measured.values() for row in found]
+    written = Tables(storage)
     for name, found in tables.items():
-        Tables(storage).write(name, "drawn", found)
+        written.write(name, found)
+    written.commit()
+    Folder(storage).fold()
 
 
 def _epoch(epoch: int, epochs: int) -> Row:
