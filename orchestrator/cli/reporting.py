@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 import results
 from orchestrator.cli.request import open_sweep
 from orchestrator.errors import RequestError
+from results.report import drawn
 from results.report.export import benchmark_table
-from results.report.page import make_report
-from results.report.summary import Summary, summarise
+from results.tables.storage import Storage
+
+if TYPE_CHECKING:
+    from results.report.summary import Summary
 
 
 def write_report(
@@ -37,34 +42,60 @@ def write_report(
     """
     plan, root = open_sweep(file, storage, changes)
     name = plan.sweep.name
-    loaded = results.load(storage, name)
-    with console.status("drawing the report"):
-        summary = summarise(loaded, metric)
-        others = tuple((other, summarise(results.load(storage, other))) for other in compare)
-        files = make_report(summary, name, others)
-    for path, data in files.items():
-        if to is None:
-            root.write(data, "sweeps", name, "report", *path.split("/"))
-        else:
-            (to / path).parent.mkdir(parents=True, exist_ok=True)
-            (to / path).write_bytes(data)
-    _print_verdict(summary, console)
+    folder = root if to is None else Storage(str(to))
+    place = ("sweeps", name, "report") if to is None else ()
+    loaded = [results.load(storage, sweep) for sweep in (name, *compare)]
+    with console.status("reading the tables"):
+        digest = drawn.digest(loaded, metric)
+    lines = _lines_of(folder, place, digest)
+    if lines is None:
+        from results.report.page import make_report  # imports what draws, which takes seconds
+        from results.report.summary import summarise
+
+        with console.status("drawing the report"):
+            summary, *others = (
+                summarise(of, None if number else metric) for number, of in enumerate(loaded)
+            )
+            files = make_report(summary, name, tuple(zip(compare, others, strict=True)))
+        for path, data in files.items():
+            folder.write(data, *place, *path.split("/"))
+        lines = _said(summary)
+        record = {"digest": digest, "files": sorted(files), "lines": lines}
+        folder.write(json.dumps(record, indent=1).encode(), *place, drawn.RECORD)
+    console.print()
+    for line, style in lines:
+        console.print(line, style=style, highlight=False)
     where = to if to is not None else f"{storage.rstrip('/')}/sweeps/{name}/report"
     console.print(f"\nReport:  {where}/index.html", highlight=False, soft_wrap=True)
     console.print(f"Tables:  {storage.rstrip('/')}/tables", highlight=False, soft_wrap=True)
 
 
-def _print_verdict(summary: Summary, console: Console) -> None:
-    console.print()
+Lines = list[tuple[str, str | None]]
+"""What is printed, each line with its style."""
+
+
+def _lines_of(folder: Storage, place: tuple[str, ...], digest: str) -> Lines | None:
+    """Return what an earlier report of the same rows printed, if all of it is still there."""
+    data = folder.read(*place, drawn.RECORD)
+    record = json.loads(data) if data else {}
+    if record.get("digest") != digest:
+        return None
+    for inner in {tuple(path.split("/")[:-1]) for path in record["files"]}:
+        wanted = {path.split("/")[-1] for path in record["files"]
+                  if tuple(path.split("/")[:-1]) == inner}  # fmt: skip
+        if not wanted <= set(folder.names(*place, *inner)):
+            return None
+    return [(line, style) for line, style in record["lines"]]
+
+
+def _said(summary: Summary) -> Lines:
+    lines: Lines = []
     for verdict in summary.verdicts[:1]:
-        console.print(verdict.sentence, style="bold", highlight=False)
-        console.print(verdict.robustness, highlight=False)
+        lines += [(verdict.sentence, "bold"), (verdict.robustness, None)]
         if verdict.doubts:
-            console.print(verdict.doubts, highlight=False)
-    for part in summary.parts[:1]:
-        console.print(part.sentence, style="bold", highlight=False)
-    for caveat in summary.caveats:
-        console.print(f"Note: {caveat}", highlight=False)
+            lines.append((verdict.doubts, None))
+    lines += [(part.sentence, "bold") for part in summary.parts[:1]]
+    return lines + [(f"Note: {caveat}", None) for caveat in summary.caveats]
 
 
 def export_trials(file: Path, to: Path, storage: str, kind: str, console: Console) -> None:
