@@ -124,9 +124,12 @@ def test_failures_without_a_row_of_their_job(undisturbed: Path, tmp_path: Path) 
     root, file = tmp_path / "root", tmp_path / "x.yaml"
     shutil.copytree(undisturbed, root)
     file.write_text(sweep_text())
-    trial = next((root / "tables/trials").glob("*"))
-    row = pd.read_parquet(trial).assign(status="failed", error="its worker died")
-    row.to_parquet(trial)
+    trials = next((root / "tables/trials").glob("*.parquet"))
+    rows = pd.read_parquet(trials)
+    first = rows.index == rows.index[0]
+    rows["status"] = rows["status"].astype(object).mask(first, "failed")
+    rows["error"] = rows["error"].astype(object).mask(first, "its worker died")
+    rows.to_parquet(trials)
     shown = mrsweep("failures", file, "--storage", root).stdout
     assert "its worker died\n  trials: 1" in shown
 
