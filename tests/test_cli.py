@@ -294,7 +294,7 @@ def test_a_crash_of_our_own_is_told_from_failed_trials(monkeypatch: pytest.Monke
     def broken(*_: object) -> None:
         raise KeyError("a fault of ours")
 
-    monkeypatch.setattr("orchestrator.cli.catalogue.list_sweeps", broken)
+    monkeypatch.setattr("orchestrator.cli.tools.catalogue.list_sweeps", broken)
     ended = mrsweep("sweeps")
     assert ended.returncode == 70
     assert "KeyError: 'a fault of ours'" in ended.stderr

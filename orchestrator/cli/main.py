@@ -6,7 +6,6 @@ mrsweep's own, 130 stopped.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -25,11 +24,13 @@ from orchestrator.cli.options import (
     Masks,
     NetworkFormat,
     NetworkStage,
+    Patience,
     RetryFailed,
     Show,
     ShowOption,
     StorageRoot,
     closing,
+    crashed,
     examples,
 )
 from orchestrator.cli.options import console as _console
@@ -48,9 +49,6 @@ app = typer.Typer(
     "robust accuracy. Start with: mrsweep sweeps demo, then mrsweep plan demo.yaml",
     epilog=closing(),
 )
-
-OWN_FAULT = 70
-"""The exit code of a fault of our own, as sysexits.h has it."""
 
 
 def _print_version(asked: bool) -> None:
@@ -116,6 +114,7 @@ def run(
     log: Annotated[
         Path | None, typer.Option(help="Append a line of JSON for every event to this file.")
     ] = None,
+    patience: Patience = 15,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and show what would run.")
     ] = False,
@@ -129,7 +128,15 @@ def run(
 
     tracker = logger.value if logger else None
     how = running.How(
-        workers, address, executor.value, device, retry_failed, tracker, log, tuple(changes or ())
+        workers,
+        address,
+        executor.value,
+        device,
+        retry_failed,
+        tracker,
+        log,
+        tuple(changes or ()),
+        60 * patience,
     )
     if dry_run:
         running.rehearse(file, storage, how, _console())
@@ -288,9 +295,4 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
         raise SystemExit(2) from None
     except Exception:
-        traceback.print_exc()
-        Console(stderr=True).print(
-            "This is a fault of mrsweep itself; finished work is kept. Please report it with the "
-            "lines above."
-        )
-        raise SystemExit(OWN_FAULT) from None
+        raise crashed() from None

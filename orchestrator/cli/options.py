@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,9 @@ StorageRoot = Annotated[
     str, typer.Option("--storage", help="Folder or URI that holds artifacts, tables and reports.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Patience = Annotated[
+    float, typer.Option(min=0, help="Minutes to wait for storage or nodes that are gone.")
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try failed trials once more.")]
 
 
@@ -108,11 +112,13 @@ def summary(text: str | None) -> str:
     return (text or "").partition("\n\n")[0].replace("\n", " ").partition(". ")[0].rstrip(".") + "."
 
 
+OWN_FAULT = 70
+"""The exit code of a fault of our own, as sysexits.h has it: not that of failed trials."""
 EXIT_CODES = {
     0: "all is done",
     1: "trials failed or are left, or a check found faults",
     2: "the request was wrong, and nothing was run",
-    70: "a fault of mrsweep's own; its traceback is shown",
+    OWN_FAULT: "a fault of mrsweep's own; its traceback is shown",
     130: "stopped by Ctrl-C",
 }
 ENVIRONMENT = {
@@ -137,3 +143,13 @@ def closing() -> str:
     codes = [f"  {code:<{width}}{said}" for code, said in EXIT_CODES.items()]
     variables = [f"  {name:<{width}}{said}" for name, said in ENVIRONMENT.items()]
     return "\n".join(["\b", "Exit codes:", *codes, "", "\b", "Environment:", *variables])
+
+
+def crashed() -> SystemExit:
+    """Show the error that is being handled as a fault of our own; return the exit that follows."""
+    traceback.print_exc()
+    sys.stderr.write(
+        "This is a fault of mrsweep itself; finished work is kept. Please report it with the lines "
+        "above.\n"
+    )
+    return SystemExit(OWN_FAULT)

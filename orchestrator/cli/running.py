@@ -22,6 +22,7 @@ from orchestrator.driver.launch import Launch
 from orchestrator.driver.replication import seeds_to_add, without_verdict
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.state.patience import storage_at
 from orchestrator.state.survey import survey
 from orchestrator.state.upkeep import tidy
 from orchestrator.sweepfile.model import sweep_text
@@ -42,6 +43,7 @@ class How:
     log: Path | None = None
     changes: tuple[str, ...] = ()
     """Settings of the sweep file to change, each a ``section.key=value``."""
+    patience: float = executors.PATIENCE
 
 
 def run(file: Path, storage: str, how: How, console: Console) -> bool:
@@ -111,7 +113,8 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
             display.tally.expect(state.needed, len(state.done), failed_before)
             listeners = Several([display, *followers])
             with _executor(plan, how, device, console) as executor, display:
-                launch = Launch(plan, root, executor.device, listeners, how.retry_failed, state)
+                patient = storage_at(root.root, how.patience)
+                launch = Launch(plan, patient, executor.device, listeners, how.retry_failed, state)
                 executors.run(launch, executor, display.stopping)
             if not launch.finished:
                 return None
@@ -131,7 +134,8 @@ def _executor(plan: Plan, how: How, device: str, console: Console) -> Iterator[E
     cpus = plan.sweep.resources.cpus or 1
     with contextlib.ExitStack() as stack:
         with console.status(f"starting {how.executor}"):
-            opened = executors.opened(how.executor, device, cpus, how.workers, how.address)
+            where = (how.executor, device, cpus, how.workers, how.address, how.patience)
+            opened = executors.opened(*where)
             executor = stack.enter_context(opened)
         yield executor
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Plan
 from orchestrator.state.content import record_images
+from orchestrator.state.patience import give_up
 from results.tables.load import STAGES_FILE
 from results.tables.storage import Storage
 
@@ -111,7 +112,11 @@ def run(launch: Launch, executor: Executor, on_stop: Callable[[], None] = lambda
     with launch.leases, _interruptions(launch, on_stop):
         launch.leases.expire()
         launch.upkeep.fold()  # what an earlier driver left
-        executor.execute(launch)
+        try:
+            executor.execute(launch)
+        except KeyboardInterrupt:
+            give_up(launch.storage)
+            raise
         launch.upkeep.finish()
 
 

@@ -21,6 +21,7 @@ from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
 from orchestrator.state.evaluated import Evaluated
 from orchestrator.state.leases import Leases
+from orchestrator.state.patience import patience_of
 from orchestrator.state.progress import progress
 from orchestrator.state.rows import failed_row, job_row, now
 from orchestrator.state.survey import State, ended_meanwhile, survey
@@ -246,6 +247,7 @@ class Launch:
             driver=self.leases.driver,
             first=self.scheduler.tries(job.key) == 1,
             known=self._evaluated.of(job) if self.scheduler.tries(job.key) == 1 else None,
+            patience=patience_of(self.storage),
             methods=self._methods,
         )
 

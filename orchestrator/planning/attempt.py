@@ -67,6 +67,8 @@ class Order:
     """Whether this is the driver's first attempt: a job done by then was done by another driver."""
     known: tuple[Mapping[str, Any], ...] | None = None
     """The rows of ``evaluations`` of the job and its parents, if the driver knows them all."""
+    patience: float = 0.0
+    """Seconds that the storage root is waited for where it fails."""
     methods: Mapping[str, str | None] = field(default_factory=dict)
     """Where the driver is: `orchestrator.planning.outsiders.digests_of` the sweep."""
 

@@ -18,6 +18,7 @@ from orchestrator.planning.attempt import AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job
 from orchestrator.state import rows
 from orchestrator.state.leases import Leases
+from orchestrator.state.patience import storage_at
 from orchestrator.state.progress import epochs_behind
 from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.device import device_memory, device_name, prepare_process
@@ -35,7 +36,6 @@ from prune_core.exports import latency
 from prune_core.models.folding import Twin
 from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
 from results.errors import StorageIOError
-from results.tables.storage import Storage
 from results.tables.store import Tables
 
 Known = tuple[Mapping[str, Any], ...] | None
@@ -62,7 +62,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
         memory = PeakMemory(order.device)
     except Exception as fault:  # torch has many; all are of this machine's device
         return AttemptResult(job.key, "failed", _words(fault), "system", node=node)
-    tables = Tables(Storage(order.root), f"{job.key}-{order.attempt}")
+    tables = Tables(storage_at(order.root, order.patience), f"{job.key}-{order.attempt}")
     materializer = Materializer(tables, torch.device(order.device), order.keep, telling)
     try:
         if met := _met(order, materializer):

@@ -41,7 +41,7 @@ LISTEN = 0.5
 
 def tune_jobs(jobs: Jobs, scratch: str) -> None:
     """Have Tune run all jobs that are handed out; what goes wrong is `Jobs.failure`."""
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the launch
     try:
         tuner = tune.Tuner(
             tune.with_resources(trainable_for(code_reader()(), jobs.pulse), placement),
