@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from orchestrator.cli import trackers
 from orchestrator.cli.listeners import EventLog, Several
+from orchestrator.cli.status import show_status
 from orchestrator.cli.trackers import TrackerError, Tracking
 from orchestrator.driver.executors import record_plan, run
 from orchestrator.driver.inline import Inline
 from orchestrator.driver.launch import Launch
+from orchestrator.planning.attempt import Beat
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from results.tables.storage import Storage
@@ -127,3 +131,19 @@ def test_a_tracker_that_is_not_installed_is_named(
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrackerError, match=r"pip install 'mrsweep\[wandb\]'"):
         Tracking("wandb", "tiny", Storage(str(tmp_path)))
+
+
+def test_status_tells_how_far_a_job_is_from_storage_alone(tmp_path: Path) -> None:
+    """As from another machine: the driver's heartbeat holds what its jobs say."""
+    plan, storage = make_plan(parse_sweep(TEXT)), Storage(str(tmp_path))
+    launch = Launch(plan, storage, "cpu", Silent())
+    order = launch.take()
+    with launch.leases:
+        launch.leases.take(order.job.lease)
+        said = {"doing": "epoch 3/40", "loss": 1.234, "accuracy": 0.5, "seconds_left": 74.0}
+        launch.hear(Beat(order.job.key, order.attempt, "host", 17, **said))
+        launch.leases._write_beat(1)
+        text = io.StringIO()
+        show_status(plan, storage, Console(file=text, width=120, soft_wrap=True))
+    dense = "resnet8 dense epoch 3/40, loss 1.234, validation 50.0 %, about 1:14 left"
+    assert dense in text.getvalue()

@@ -10,7 +10,9 @@ from datetime import timedelta
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.cli.progress import doing
 from orchestrator.driver.allotment import Allotments
+from orchestrator.planning.attempt import Beat
 from orchestrator.planning.cautions import cautions
 from orchestrator.planning.estimates import at_once, device_seconds, jobs_table, rates, seconds_left
 from orchestrator.planning.plan import Plan
@@ -20,6 +22,8 @@ from prune_core.specs.stages import JOB_KINDS, KEEPABLE
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
+SHOWN = 10
+"""Jobs that run of which `show_status` tells how far they are."""
 REASONS = 10
 """Distinct reasons of failures that `show_status` names."""
 
@@ -119,6 +123,10 @@ def show_status(plan: Plan, storage: Storage, console: Console) -> None:
         parts = ", ".join(f"{count} x {what}" for what, count in now.most_common(6))
         console.print(f"running: {now.total()} ({parts})", highlight=False)
     drivers = {name["pid"]: name for name in held.values()}
+    beats = [Beat(**beat) for driver in drivers.values() for beat in driver.get("jobs", ())]
+    for beat in sorted(beats, key=lambda beat: -(beat.seconds_left or 0))[:SHOWN]:
+        if beat.key in plan.jobs:
+            console.print(f"  {doing(plan.jobs[beat.key], beat)}", highlight=False, markup=False)
     for driver in drivers.values():
         silent = time.time() - driver["at"]
         if silent > EXPIRY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -60,6 +60,7 @@ class Launch:
         self.tables = Tables(self.storage)
         self.state = self.surveyed or survey(self.plan, self.storage, self.retry_failed)
         self.leases = Leases(self.storage)
+        self.leases.saying = lambda: [asdict(beat) for beat in [*self._heard.values()]]
         self.upkeep = Upkeep(self.storage, self.leases)
         self._evaluated = Evaluated(self.tables)
         self._artifacts = Artifacts(self.storage)

@@ -16,6 +16,7 @@ import platform
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from results.errors import StorageIOError
 from results.tables.storage import Storage
 
 log = logging.getLogger(__name__)
+MOST_TOLD = 200
+"""Jobs that run of which a heartbeat tells."""
 BEAT = 5.0
 """Seconds between two heartbeats."""
 EXPIRY = 60.0
@@ -64,6 +67,8 @@ class Leases:
         self._seen: dict[str, tuple[int, float]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+        self.saying: Callable[[], list[dict[str, Any]]] = list
+        """What the driver's jobs that run say of themselves."""
 
     def __enter__(self) -> Leases:
         self._write_beat(0)
@@ -224,6 +229,7 @@ class Leases:
             "process": _process(os.getpid()),
             "beat": beat,
             "at": time.time(),  # for people; no decision hangs on it
+            "jobs": self.saying()[:MOST_TOLD],  # for people too
         }
         self._storage.write(json.dumps(data).encode(), "drivers", f"{self.driver}.json")
 
