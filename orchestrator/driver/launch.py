@@ -33,6 +33,8 @@ from results.tables.store import Tables
 
 POLL = 2.0
 """Seconds between two looks at what another driver has in hand."""
+RECENT = 10.0
+"""Seconds for which it is taken as known that no other driver is there: its workers look again."""
 
 
 class ResourceError(OrchestratorError):
@@ -113,7 +115,7 @@ class Launch:
             if job is None:
                 if not self._look_elsewhere():
                     return None
-            elif not self.leases.free(job.lease):
+            elif not (self.leases.alone(RECENT) or self.leases.free(job.lease)):
                 self._leave(job)
             elif not self._done_meanwhile(job):
                 order = self._order(job)
@@ -272,7 +274,7 @@ class Launch:
         """Note a job as ended that another driver did since this one looked."""
         if self.scheduler.tries(job.key) > 1:
             return False  # an attempt of ours; what it left unfinished is ours to finish
-        if self.leases.alone():
+        if self.leases.alone(RECENT):
             return False
         ended = ended_meanwhile(job, self.storage, self.tables)
         if ended is None or (ended.status == "failed" and self.retry_failed):

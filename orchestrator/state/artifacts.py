@@ -34,7 +34,7 @@ class Artifacts:
 
     def has(self, stage: str, key: str) -> bool:
         """Say whether a stage's result is there (its content is checked when it is read)."""
-        return self.storage.exists("artifacts", stage, key, STAGES[stage].result or "")
+        return self.storage.has("artifacts", stage, key, STAGES[stage].result or "")
 
     def keys(self, stage: str) -> set[str]:
         """Return the keys of a stage's results; one listing."""

@@ -65,6 +65,8 @@ class Leases:
         self._beat, self._expiry, self._works = beat, expiry, works
         self._expected: set[str] = set()
         self._seen: dict[str, tuple[int, float]] = {}
+        self._looked_at: float | None = None
+        self._alone = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self.saying: Callable[[], list[dict[str, Any]]] = list
@@ -153,13 +155,16 @@ class Leases:
         """Say whether another driver works on this storage root."""
         return any(map(self.alive, self._others()))
 
-    def alone(self) -> bool:
+    def alone(self, within: float = 0.0) -> bool:
         """Say whether no other driver has worked here since the oldest that still does began.
 
         One that ends beside another leaves a note: the other's workers may have been told of jobs
-        that it has done since.
+        that it has done since. The answer may be so many seconds old as ``within`` says.
         """
-        return not self._others()
+        now = time.monotonic()
+        if not within or self._looked_at is None or now - self._looked_at > within:
+            self._looked_at, self._alone = now, not self._others()
+        return self._alone
 
     def _others(self) -> list[str]:
         known = (name.removesuffix(".json") for name in self._storage.names("drivers"))

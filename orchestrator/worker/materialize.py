@@ -62,6 +62,7 @@ class Materializer:
         self.telling = telling or Telling()
         self.artifacts = Artifacts(tables.storage)
         self.tables = tables
+        self._facts: dict[str, dict[str, Any]] = {}
         self.device = device
         self.keep = keep
 
@@ -102,6 +103,7 @@ class Materializer:
         if stored is None:
             return None
         tensors, facts = stored
+        self._facts[stage.key] = facts
         network = blank(stage, self.data(stage))
         if isinstance(stage, Pruned | Finetuned):
             pruned = stage if isinstance(stage, Pruned) else stage.pruned
@@ -273,7 +275,7 @@ class Materializer:
 
     def pruning_facts(self, stage: Pruned) -> dict[str, Any]:
         """Return what the pruning reported, pruning again where that is gone."""
-        facts = self.artifacts.facts(stage.kind, stage.key, NETWORK)
+        facts = self._facts.get(stage.key) or self.artifacts.facts(stage.kind, stage.key, NETWORK)
         if facts is None:
             self.network(stage)
             facts = self.artifacts.facts(stage.kind, stage.key, NETWORK)

@@ -24,6 +24,7 @@ class Folder:
         self._storage, self._may = storage, may
         self._entries = Entries(storage)
         self._known: dict[str, dict[str, Known]] = {table: {} for table in TABLES}
+        self._began = False
 
     def take_in(self, names: Sequence[str]) -> Mapping[str, Rows]:
         """Read names of the log now that are read anyway when they are folded; return their rows.
@@ -47,8 +48,12 @@ class Folder:
         moved = {}
         for table in TABLES:
             rows = [row for logged in entries.values() for row in logged.get(table, ())]
+            if self._began and not rows:
+                moved[table] = 0  # what there was of an older mrsweep was seen at the first fold
+                continue
             shelf = Shelf(Files(self._storage, table), self._known[table], self._may)
             moved[table] = shelf.put(log.arrow(table, rows) if rows else None)
+        self._began = True
         self._storage.remove_files([(log.FOLDER, name) for name in entries])
         for name in self._entries.damaged:
             self._storage.move((log.FOLDER, name), ("damaged", log.FOLDER, name))

@@ -62,8 +62,10 @@ class Shelf:
 
     def put(self, new: pa.Table | None) -> int:
         """Put rows into files; return how many there were to put."""
-        self._finish_merge()
         stamps = self._files.stamps()
+        if any(name.startswith(MERGING) for name in stamps):
+            self._finish_merge()
+            stamps = self._files.stamps()
         loose = [name for name in stamps if not is_numbered(name)]
         if new is None and not loose:
             return 0

@@ -38,12 +38,15 @@ class Storage:
     def check(self) -> None:
         """Raise `StorageError` unless the root is a folder that can be listed, or can be made."""
         try:
-            if self.fs.exists(self._base):
-                if not self.fs.isdir(self._base):
-                    raise StorageError(f"storage root {self.root!r} is a file; give a folder")
-                self.fs.ls(self._base)
-            elif self.local:
+            if not self.local:
+                with contextlib.suppress(FileNotFoundError):
+                    self.fs.ls(self._base)
+            elif not self.fs.exists(self._base):
                 self._check_parent()
+            elif not self.fs.isdir(self._base):
+                raise StorageError(f"storage root {self.root!r} is a file; give a folder")
+            else:
+                self.fs.ls(self._base)
         except StorageError:
             raise
         except Exception as error:  # object stores' clients have error types of their own
@@ -63,6 +66,10 @@ class Storage:
         path = self.path(*parts)
         with self.faults(path):
             return bool(self.fs.exists(path))
+
+    def has(self, *parts: str) -> bool:
+        """Say whether a file is there; of an object store that is one request."""
+        return self.exists(*parts) if self.local else self.read(*parts, end=1) is not None
 
     def read(self, *parts: str, start: int | None = None, end: int | None = None) -> bytes | None:
         """Return a file's bytes, from ``start`` up to ``end``; None where there is no file."""
@@ -215,6 +222,11 @@ class Storage:
     def remove(self, *parts: str) -> None:
         """Remove a file or a folder with all that it holds; what is gone already is no error."""
         path = self.path(*parts)
+        if not self.local:
+            self.remove_files(
+                [(*parts, *file.split("/")) for file in self.sizes(*parts)] or [parts]
+            )
+            return
         with contextlib.suppress(FileNotFoundError), self.faults(path):
             self.fs.rm(path, recursive=True)
 
