@@ -20,7 +20,7 @@ from orchestrator.planning.outsiders import digests_of
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.state.artifacts import Artifacts
 from orchestrator.state.evaluated import Evaluated
-from orchestrator.state.leases import Leases
+from orchestrator.state.leases import RECENT, Leases
 from orchestrator.state.patience import patience_of
 from orchestrator.state.progress import progress
 from orchestrator.state.rows import failed_row, job_row, now
@@ -33,8 +33,6 @@ from results.tables.store import Tables
 
 POLL = 2.0
 """Seconds between two looks at what another driver has in hand."""
-RECENT = 10.0
-"""Seconds for which it is taken as known that no other driver is there: its workers look again."""
 
 
 class ResourceError(OrchestratorError):

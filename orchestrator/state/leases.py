@@ -32,6 +32,8 @@ EXPIRY = 60.0
 """Seconds of standstill after which a driver counts as dead."""
 SILENCE = 600.0
 """Seconds between two heartbeats, by the clock of the storage, that no living driver lets pass."""
+RECENT = 10.0
+"""Seconds for which a driver takes it as known that it is alone: its workers look again."""
 TRIES = 10
 """How often a lease that is given back at the same moment is asked for."""
 
