@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.errors import AnalysisError
+    from results.report.published import published
     from results.statistics.levels.average_ranks import average_ranks
     from results.statistics.levels.by_image import compare_outcomes
     from results.statistics.levels.choices import best, curves
@@ -56,6 +57,7 @@ _MODULES = {
     "pareto_front": "statistics.levels.pareto",
     "parts": "statistics.verdict.subfactors",
     "performance_profile": "statistics.levels.profiles",
+    "published": "report.published",
     "rank_agreement": "statistics.levels.ranks",
     "rank_flow": "statistics.levels.ranks",
     "shapley_shares": "statistics.shares.estimands",
@@ -85,6 +87,7 @@ __all__ = [
     "pareto_front",
     "parts",
     "performance_profile",
+    "published",
     "rank_agreement",
     "rank_flow",
     "shapley_shares",

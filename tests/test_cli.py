@@ -180,11 +180,13 @@ def test_a_report_beside_another_sweep(done: Path, tmp_path: Path) -> None:
 
 
 def test_the_benchmark_takes_no_digits(done: Path, tmp_path: Path) -> None:
-    words = ("--to", tmp_path / "x.csv", "--format", "benchmark")
+    words = ("--to", tmp_path / "x", "--format", "apb", "--key", "AP_Me2026Title")
     bad = mrsweep("export", done.parent / "tiny.yaml", "--storage", done, *words)
     assert bad.returncode == 2
-    for fault in ("autoattack among evaluation.attacks", "it takes cifar10 and svhn", "eps 8/255"):
+    for fault in ("autoattack among evaluation.attacks", "takes cifar10 and svhn", "linf 0.031",
+                  "architecture resnet8", "several of criterion (l1, random)"):  # fmt: skip
         assert fault in bad.stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_table_of_a_newer_version_is_one_message(done: Path, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_rows_have_latencies_where_they_are_asked_for(
 def test_a_file_that_is_not_what_the_row_says_is_refused(
     swept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.cli.network.MOST_DIFFERING", -1.0)
+    monkeypatch.setattr("orchestrator.cli.exports.network.MOST_DIFFERING", -1.0)
     ended = mrsweep("network", swept / "outside.yaml", swept / "x", "--storage", swept / "runs",
                     "--verify", "--select", "granularity=weight")  # fmt: skip
     assert ended.returncode == 2

@@ -223,21 +223,29 @@ def report(
 
 @app.command(
     epilog=examples(
-        "export demo.yaml --to trials.csv", "export mine.yaml --to rows.csv --format benchmark"
+        "export demo.yaml --to trials.csv",
+        "export mine.yaml --to out --format apb --key AP_Me2026Title --select criterion=l1,seed=0",
     )
 )
 def export(
     file: File,
-    to: Annotated[Path, typer.Option(help="The file to write.")],
+    to: Annotated[Path, typer.Option(help="The file to write, or a board's folder.")],
     storage: StorageRoot = "runs",
     format: Annotated[  # noqa: A002 - the option's name
-        Format, typer.Option(help="csv, json, or benchmark: CSV for the benchmark.")
+        Format,
+        typer.Option(help="csv, json, or a board's: apb (its benchmark), robustbench."),
     ] = Format.csv,
+    select: Annotated[
+        str, typer.Option(help="Factor levels, such as criterion=l1,seed=0; else all trials.")
+    ] = "",
+    key: Annotated[
+        str, typer.Option(help="apb: the method's key, such as HYDRA_Sehwag2020Hydra.")
+    ] = "",
 ) -> None:
-    """Write a sweep's trials as one CSV or JSON file, or as adversarial pruning benchmark rows."""
+    """Write a sweep's trials as one CSV or JSON file, or as a submission to a leaderboard."""
     from orchestrator.cli.reporting import export_trials
 
-    export_trials(file, to, storage, format.value, _console())
+    export_trials(file, to, storage, format.value, select, key, _console())
 
 
 @app.command(epilog=examples("network demo.yaml out --select seed=0 --to onnx --verify"))
@@ -266,7 +274,7 @@ def network(
     device: Device = "auto",
 ) -> None:
     """Write a network of the first trial that matches as a file, for others to load."""
-    from orchestrator.cli.network import How, write_network
+    from orchestrator.cli.exports.network import How, write_network
 
     how = How(stage.value, to.value, masks.value, device, verify, latency)
     write_network(file, folder, select, storage, how, _console())

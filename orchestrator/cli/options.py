@@ -88,7 +88,8 @@ class Format(StrEnum):
 
     csv = "csv"
     json = "json"
-    benchmark = "benchmark"
+    apb = "apb"
+    robustbench = "robustbench"
 
 
 class Commands(TyperGroup):

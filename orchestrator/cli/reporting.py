@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 import results
+from orchestrator.cli.exports.boards import export_pruning, export_robustbench
 from orchestrator.cli.request import open_sweep
+from orchestrator.cli.selection import matching
 from orchestrator.errors import RequestError
 from results.report import drawn
-from results.report.export import benchmark_table
 from results.tables.storage import Storage
 
 if TYPE_CHECKING:
@@ -98,14 +99,32 @@ def _said(summary: Summary) -> Lines:
     return lines + [(f"Note: {caveat}", None) for caveat in summary.caveats]
 
 
-def export_trials(file: Path, to: Path, storage: str, kind: str, console: Console) -> None:
-    """Write a sweep's trials as one file: ``csv``, ``json``, or rows of the ``benchmark``."""
-    plan, _ = open_sweep(file, storage)
+def export_trials(
+    file: Path, to: Path, storage: str, kind: str, select: str, key: str, console: Console
+) -> None:
+    """Write trials as one file, ``csv`` or ``json``, or as a folder for a board.
+
+    Args:
+        file: The sweep file.
+        to: The file or folder to write.
+        storage: The storage root.
+        kind: ``csv``, ``json``, ``apb`` or ``robustbench``.
+        select: Factor levels of the trials; all where it is empty.
+        key: The method's key on the adversarial pruning benchmark.
+        console: Where to print.
+    """
+    plan, root = open_sweep(file, storage)
+    jobs = matching(select, plan)
+    if kind == "apb":
+        export_pruning(plan, root, jobs, to, key, console)
+        return
+    if kind == "robustbench":
+        export_robustbench(plan, root, jobs, to, console)
+        return
     trials = results.load(storage, plan.sweep.name).trials
-    if kind == "benchmark":
-        trials = benchmark_table(trials)
+    trials = trials[trials["trial_id"].isin([job.key for job in jobs])]
     try:
-        if kind in ("csv", "benchmark"):
+        if kind == "csv":
             trials.to_csv(to, index=False)
         else:
             trials.to_json(to, orient="records", date_format="iso", indent=1)

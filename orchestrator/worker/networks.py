@@ -20,7 +20,7 @@ from orchestrator.sweepfile.model import parse_sweep
 from orchestrator.worker.beginning import blank
 from orchestrator.worker.device import prepare_process, resolve_device
 from orchestrator.worker.materialize import Materializer
-from prune_core.exports import files
+from prune_core.exports import files, formats
 from prune_core.exports.description import Description, describe
 from prune_core.exports.filled import filled
 from prune_core.exports.formats import FORMATS
@@ -149,6 +149,18 @@ def found(
         structure = structure if channels and masks == "merged" else {}
     described = describe(network, data, wanted, pruned, structure or None, dict(row))
     return Found(network.cpu(), described)
+
+
+def export_for_benchmark(storage: Storage, trial: Trial, file: Path) -> None:
+    """Write a final network as the adversarial pruning benchmark loads it, under ``state_dict``.
+
+    Raises:
+        ExportError: It cannot be written, or not in the shape of its base model.
+    """
+    network = found(storage, trial, "finetuned", "cpu", {}, "filled").network
+    held = {"state_dict": files.weights_of(network)}
+    with formats.staged(file.parent) as stage:
+        torch.save(held, stage / file.name)
 
 
 def differing(

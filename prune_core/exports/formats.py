@@ -58,23 +58,25 @@ def write(network: Classifier, description: Description, name: str, folder: Path
         ExportError: It cannot be written so, or the folder cannot be written to; nothing is left.
     """
     chosen = FORMATS[name]
-    try:
-        with _staged(folder) as stage:
-            chosen.write(network, description, stage if chosen.whole else stage / chosen.file)
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be written to: {error.strerror or error}") from error
+    with staged(folder) as stage:
+        chosen.write(network, description, stage if chosen.whole else stage / chosen.file)
     return folder / chosen.file
 
 
 @contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """Give a folder beside the files' place; they appear there whole, or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+def staged(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into; its files appear in ``folder`` whole, or not at all.
+
+    Raises:
+        ExportError: The folder cannot be written to.
+    """
     stage = folder / f".{uuid.uuid4().hex}.tmp"
-    stage.mkdir()
     try:
+        stage.mkdir(parents=True)
         yield stage
         for file in stage.iterdir():
             file.replace(folder / file.name)
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written to: {error.strerror or error}") from error
     finally:
         rmtree(stage, ignore_errors=True)

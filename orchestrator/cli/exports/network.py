@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from orchestrator.cli.request import open_sweep
-from orchestrator.cli.trial import matching
+from orchestrator.cli.selection import matching
 from orchestrator.errors import RequestError
 from orchestrator.worker import networks
 from orchestrator.worker.device import device_name, resolve_device

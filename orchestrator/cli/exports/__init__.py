@@ -1,0 +1,1 @@
+"""What leaves a sweep: networks as files, and submissions to leaderboards."""

@@ -1,0 +1,33 @@
+"""The sweeps of the adversarial pruning benchmark ask for what its board takes."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from orchestrator.planning.plan import make_plan
+from orchestrator.state.rows import levels_row
+from orchestrator.sweepfile.model import read_sweep
+from orchestrator.sweepfile.shipped import shipped_sweeps
+from prune_core.specs.stages import Trial
+from results.report.boards import pruning_submission
+
+
+@pytest.mark.parametrize("name", ["benchmark", "benchmark-svhn"])
+def test_every_method_of_theirs_would_be_a_submission(name: str) -> None:
+    plan = make_plan(read_sweep(shipped_sweeps()[name]))
+    rows = [
+        levels_row(job.stage, job.labels or {})
+        for job in plan.trials.values()
+        if isinstance(job.stage, Trial)
+    ]
+    measured = {"status": "done", "finetuned_clean": 0.8, "finetuned_autoattack": 0.4,
+                "flags": None, "shortfall": None, "params_removed": 0.9}  # fmt: skip
+    trials = pd.DataFrame(rows).assign(**measured)
+    nets = trials["finetuned_network"]
+    evaluations = pd.DataFrame({"network": nets, "attack": "autoattack", "count": 10_000})
+    checks = pd.DataFrame({"network": nets})
+    for _, method in trials.groupby(["dense", "criterion", "allocation", "finetuning", "seed"]):
+        models = pruning_submission(method, evaluations, checks, "AP_Me2026Title")
+        assert models["model_key"].is_unique
+    assert trials["seed"].nunique() == 3
