@@ -11,6 +11,7 @@ import torch
 
 import results
 from orchestrator.worker import networks
+from prune_core.data import datasets
 from prune_core.models import architectures
 from prune_core.models.checkpoints import read_weights
 from results.errors import AnalysisError
@@ -21,7 +22,7 @@ from results.tables.storage import Storage
 from results.tables.store import Tables
 
 from command import mrsweep
-from conftest import blank, sweep_text
+from conftest import CPU, blank, sweep_text
 
 KEY = "AP_Me2026Title"
 
@@ -131,7 +132,7 @@ def test_a_network_is_written_in_its_dense_shape(undisturbed: Path, tmp_path: Pa
     held = torch.load(tmp_path / f"{KEY}.pt", weights_only=True)
     assert list(held) == ["state_dict"]
     pruned = networks.load_network(undisturbed, key, device="cpu")
-    data = networks.Materializer(storage, torch.device("cpu"), ()).data(trial)
+    data = datasets.load(trial.dense.dataset, CPU)
     network = blank(data)
     network.network.load_state_dict(read_weights(tmp_path / f"{KEY}.pt"), strict=True)
     images = data.test.batch(slice(0, 30))[0]
