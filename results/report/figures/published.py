@@ -9,11 +9,12 @@ from results.report.figures.style import BLACK, FAINT, INK, styled
 from results.report.published import BESIDE
 
 
-def published_figure(rows: pd.DataFrame) -> Figure:
+def published_figure(rows: pd.DataFrame, width: float | None = None) -> Figure:
     """Draw published figures as grey points and ours with its deviation; a panel a network."""
     panels = list(rows.groupby([name for name in BESIDE if name != "sparsity"]))
-    with styled():
-        figure = Figure(figsize=(3.2 * len(panels) + 0.8, 3.2))
+    width = width or 3.2 * len(panels) + 0.8
+    with styled(width):
+        figure = Figure(figsize=(width, 3.2), layout="constrained")
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (names, part) in zip(grid, panels, strict=True):
             places = {share: place for place, share in enumerate(sorted(part["sparsity"].unique()))}
@@ -32,6 +33,6 @@ def published_figure(rows: pd.DataFrame) -> Figure:
             axes.set_xlabel("removed")
         grid[0].set_ylabel("AutoAttack accuracy (%)")
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, fontsize=8, ncols=2, labelcolor=INK,
-                      loc="lower center", bbox_to_anchor=(0.5, 0.98))  # fmt: skip
+        figure.legend(handles, labels, frameon=False, ncols=2, labelcolor=INK,
+                      loc="outside upper center")  # fmt: skip
     return figure
