@@ -173,9 +173,7 @@ class Sweep(Spec):
         Discriminator(lambda given: "(rule)" if isinstance(given, dict | Spec) else "(list)"),
         BeforeValidator(short_forms.seeds),
     ] = Field(
-        (0,),
-        description="blocks of the statistics: a number of seeds counted from 0, a list of seeds, "
-        "or a rule by which they are added",
+        (0,), description="blocks: how many from 0, a list, or a rule by which they are added"
     )
     threat: Threat = Field(description="what the adversary may do, in trainings and evaluations")
     evaluation: EvaluationRules = Field(description="what every network is measured by")

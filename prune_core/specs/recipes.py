@@ -69,9 +69,7 @@ class Training(Spec):
     )
     lr_drop: Share | None = Field(None, description="schedule step: factor at each milestone")
     warmup: Share | None = Field(None, description="schedule one-cycle: while the rate rises")
-    schedule_start: Epochs = Field(
-        0, ge=0, description="epochs of the schedule that are over when the training begins"
-    )
+    schedule_start: Epochs = Field(0, ge=0, description="epochs of the schedule that are over")
     label_smoothing: Annotated[Fraction, Unit("share")] | None = Field(
         None, description="of a label's probability, spread evenly over all classes"
     )
@@ -215,9 +213,7 @@ class FinetuningLevel(Training):
         ge=1,
         description="iterative policies: how often they prune; the epochs are divided among rounds",
     )
-    drop_share: Share | None = Field(
-        None, description="policies that grow: share of a layer's weights that is dropped at first"
-    )
+    drop_share: Share | None = Field(None, description="policies that grow: of a layer, at first")
     update_every: Steps | None = Field(
         None, ge=2, description="policies that grow: masks change once in so many steps"
     )
