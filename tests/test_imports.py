@@ -26,7 +26,7 @@ ROOMS = {
         {"models", "data"},
         {"specs"},
     ],
-    "results": [{"report"}, {"statistics"}, {"tables"}],
+    "results": [{"report", "claims"}, {"statistics"}, {"tables"}],
     "orchestrator": [{"cli"}, {"driver"}, {"worker"}, {"state"}, {"planning"}, {"sweepfile"}],
     "mrsweep": [],  # the front door has no rooms behind it
 }  # fmt: skip
@@ -107,6 +107,7 @@ step("import results")
 step("import mrsweep; mrsweep.load, mrsweep.read_sweep, mrsweep.make_plan, mrsweep.method")
 step("import orchestrator.cli.main")
 step("from results.report.page import make_report")
+step("import orchestrator.cli.claims.verifying, orchestrator.cli.claims.claiming")
 step("import mrsweep; mrsweep.make_plan(mrsweep.read_sweep('sweeps/demo.yaml'))")
 step("from prune_core.specs.registry import AXES; [axis.methods for axis in AXES.values()]")
 """

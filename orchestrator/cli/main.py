@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from orchestrator.cli.claims import commands as claims
 from orchestrator.cli.options import (
+    Address,
     Changes,
     Commands,
     Device,
@@ -26,9 +28,11 @@ from orchestrator.cli.options import (
     NetworkStage,
     Patience,
     RetryFailed,
+    Runner,
     Show,
     ShowOption,
     StorageRoot,
+    Workers,
     closing,
     crashed,
     examples,
@@ -97,15 +101,9 @@ def run(
     file: File,
     changes: Changes = None,
     storage: StorageRoot = "runs",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Jobs at once on this machine; by default all cores.")
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster to join: auto, or HOST:PORT.")
-    ] = None,
-    executor: Annotated[
-        Executor, typer.Option(help="ray, or inline: one job after the other, in this process.")
-    ] = Executor.ray,
+    workers: Workers = None,
+    address: Address = None,
+    executor: Runner = Executor.ray,
     device: Device = "auto",
     retry_failed: RetryFailed = False,
     logger: Annotated[
@@ -280,6 +278,7 @@ def network(
     write_network(file, folder, select, storage, how, _console())
 
 
+app.add_typer(claims.app)
 app.add_typer(commands.app)
 
 

@@ -50,6 +50,15 @@ class Executor(StrEnum):
     inline = "inline"
 
 
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Jobs at once on this machine; by default all cores.")
+]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster to join: auto, or HOST:PORT.")]
+Runner = Annotated[
+    Executor, typer.Option(help="ray, or inline: one job after the other, in this process.")
+]
+
+
 class Logger(StrEnum):
     """Trackers that can show done trials."""
 

@@ -94,30 +94,8 @@ def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
 
 def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console) -> Plan | None:
     """Run what is left of a plan; return one with more seeds where the sweep asks for them."""
-    state = survey(plan, root, how.retry_failed)
-    with _followers(plan.sweep.name, root, how) as followers:
-        device, classes = how.device, tuple[str, ...]()
-        if state.needed:
-            classes = check_methods(plan, how.address, console)
-            show_cautions(plan, console)
-            device = _device(how)
-        executors.record_plan(plan, root, sweep_text(file, how.changes), classes)
-        console.print(
-            f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
-            f"{len(state.needed)} jobs to do",
-            highlight=False,
-        )
-        if state.needed:
-            display = Display(plan, console)
-            failed_before = 0 if how.retry_failed else len(state.failed)
-            display.tally.expect(state.needed, len(state.done), failed_before)
-            listeners = Several([display, *followers])
-            with _executor(plan, how, device, console) as executor, display:
-                patient = storage_at(root.root, how.patience)
-                launch = Launch(plan, patient, executor.device, listeners, how.retry_failed, state)
-                executors.run(launch, executor, display.stopping)
-            if not launch.finished:
-                return None
+    if not run_plan(plan, sweep_text(file, how.changes), root, how, console):
+        return None
     if not (more := seeds_to_add(plan, root)):
         return None
     without = without_verdict(plan.sweep, root)
@@ -126,6 +104,42 @@ def _run_left(file: Path, plan: Plan, root: Storage, how: How, console: Console)
         yet = f"There is no verdict yet ({without})"
     console.print(f"{yet}; seeds added: {more}", highlight=False, markup=False)
     return make_plan(plan.sweep, len(plan.seeds) + more)
+
+
+def run_plan(plan: Plan, text: str, root: Storage, how: How, console: Console) -> bool:
+    """Run what is left of a plan; return whether nothing stopped it.
+
+    Args:
+        plan: What is to be run.
+        text: Its sweep file's, which is kept beside it.
+        root: The storage root.
+        how: How to run it.
+        console: Where to print.
+    """
+    state = survey(plan, root, how.retry_failed)
+    with _followers(plan.sweep.name, root, how) as followers:
+        device, classes = how.device, tuple[str, ...]()
+        if state.needed:
+            classes = check_methods(plan, how.address, console)
+            show_cautions(plan, console)
+            device = _device(how)
+        executors.record_plan(plan, root, text, classes)
+        console.print(
+            f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
+            f"{len(state.needed)} jobs to do",
+            highlight=False,
+        )
+        if not state.needed:
+            return True
+        display = Display(plan, console)
+        failed_before = 0 if how.retry_failed else len(state.failed)
+        display.tally.expect(state.needed, len(state.done), failed_before)
+        listeners = Several([display, *followers])
+        with _executor(plan, how, device, console) as executor, display:
+            patient = storage_at(root.root, how.patience)
+            launch = Launch(plan, patient, executor.device, listeners, how.retry_failed, state)
+            executors.run(launch, executor, display.stopping)
+        return launch.finished
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ FORMS = re.compile(
 def describe(
     error: ValidationError, model: type[BaseModel], lines: Mapping[Any, int]
 ) -> list[tuple[int, str]]:
-    """Say what is wrong with a sweep file.
+    """Say what is wrong with a file.
 
     Args:
         error: The faults, as pydantic found them.
@@ -37,7 +37,7 @@ def describe(
         if fault["type"] == "too_short" and fault["loc"] in deeper:
             continue  # its items are there but wrong, which is said already
         where = _as_written(fault["loc"], lines)
-        place = ".".join(str(part) for part in where) or "sweep"
+        place = ".".join(str(part) for part in where) or model.__name__.lower()
         words, given = _explain(dict(fault), model)
         said = found.setdefault((_line(where, lines), place, given), [])
         said.append(words.removeprefix("Input should be ") if said else words)

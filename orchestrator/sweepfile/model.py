@@ -17,16 +17,15 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.sweepfile import short_forms
 from orchestrator.sweepfile.changes import with_changes
-from orchestrator.sweepfile.errors import describe
+from orchestrator.sweepfile.reading import SweepFileError as SweepFileError
+from orchestrator.sweepfile.reading import parse, read_text
 from orchestrator.sweepfile.resources import Replication, Resources
 from orchestrator.sweepfile.rules import (
     FACTOR_FIELDS,
@@ -49,19 +48,9 @@ from prune_core.specs.fields import (
     Share,
     Spec,
 )
-from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import Compute, FinetuningLevel
 from prune_core.specs.settings import Dataset, Estimation, PruningRules, Threat
 from prune_core.specs.stages import JOB_KINDS, KEEPABLE
-
-
-class SweepFileError(OrchestratorError):
-    """A sweep file with faults; ``faults`` holds a line of text for each."""
-
-    def __init__(self, faults: Sequence[str]):
-        super().__init__("\n".join(faults))
-        self.faults = list(faults)
-
 
 MOST_TRIALS = 1_000_000
 """Before any is excluded; a plan holds them all in memory."""
@@ -83,7 +72,8 @@ def _distinct_contents(levels: dict[str, Any]) -> dict[str, Any]:
     return levels
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Kept = Annotated[str, OneOf(KEEPABLE)]
 
 
@@ -263,12 +253,7 @@ def read_sweep(path: str | Path, changes: Sequence[str] = ()) -> Sweep:
 
 def sweep_text(path: str | Path, changes: Sequence[str] = ()) -> str:
     """Return the text of a sweep file with settings changed, as `read_sweep` reads it."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SweepFileError([f"{path}: cannot be read: {reason}"]) from error
-    return with_changes(text, changes)
+    return with_changes(read_text(path), changes)
 
 
 def parse_sweep(text: str, name: str = "sweep") -> Sweep:
@@ -281,20 +266,4 @@ def parse_sweep(text: str, name: str = "sweep") -> Sweep:
     Raises:
         SweepFileError: It holds every fault.
     """
-    try:
-        document = read_yaml(text)
-    except YamlError as error:
-        raise SweepFileError([f"{name}:{error.line}: {error}"]) from error
-    faults, sweep = document.faults, None
-    if isinstance(document.data, dict):
-        try:
-            sweep = Sweep.model_validate(document.data)
-        except ValidationError as error:
-            said = {line for line, _ in faults}  # a value that YAML lacks fits no setting either
-            found = describe(error, Sweep, document.lines)
-            faults = faults + [fault for fault in found if fault[0] not in said]
-    else:
-        faults = [*faults, (1, "a sweep is a mapping of keys such as name, criteria")]
-    if sweep is None or faults:
-        raise SweepFileError([f"{name}:{line}: {fault}" for line, fault in sorted(faults)])
-    return sweep
+    return parse(Sweep, text, name, "a sweep is a mapping of keys such as name, criteria")

@@ -83,12 +83,13 @@ def judged(table: pd.DataFrame, degrees: float, confidence: float) -> pd.DataFra
             low=table["mean"] + wider * (table["low"] - table["mean"]),
             high=table["mean"] + wider * (table["high"] - table["mean"]),
         )
+        # It collects garbage at each call, which takes longer than all else.
+        from statsmodels.stats.multitest import multipletests
+
+        columns = [name for name in ("p", "p_equal") if name in table]
+        table = table.assign(**{n: multipletests(table[n], method="holm")[1] for n in columns})
     if table.empty:
         return points(table.assign(finding=pd.Series(dtype=str)))
-    from statsmodels.stats.multitest import multipletests
-
-    columns = [name for name in ("p", "p_equal") if name in table]
-    table = table.assign(**{name: multipletests(table[name], method="holm")[1] for name in columns})
     finding = np.where(table["p"] < ALPHA, "different", "undecided")
     if "p_equal" in table:
         finding = np.where(table["p_equal"] < ALPHA, "equivalent", finding)

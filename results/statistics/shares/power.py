@@ -28,9 +28,14 @@ class Power(NamedTuple):
 
 
 def power(
-    first: Term, second: Term, total: Array, confidence: float = 0.95, draws: int = DRAWS
+    first: Term,
+    second: Term,
+    total: Array,
+    confidence: float = 0.95,
+    enough: float = ENOUGH,
+    draws: int = DRAWS,
 ) -> Power:
-    """Return the fewest seeds, of those tried, that decide in half of the cases; else the most.
+    """Return the fewest seeds, of those tried, that decide often enough; else the most.
 
     Effects and noise are as measured: a mean effect of the length of the share, in noise of the
     seeds' variance, alike in all directions of the term.
@@ -40,7 +45,7 @@ def power(
     tried = [seeds for seeds in TRIED if seeds > len(total)] or [TRIED[-1]]
     for seeds in tried:
         chance = _chance(parts, seeds, confidence, draws)
-        if chance >= ENOUGH:
+        if chance >= enough:
             break
     return Power(seeds, chance)
 

@@ -1,0 +1,1 @@
+"""``mrsweep claim``, ``verify`` and ``try``: what is said of the world, decided and certified."""

@@ -1,0 +1,1 @@
+"""Claims: statements about the world, decided by designs that were written down beforehand."""

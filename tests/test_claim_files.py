@@ -1,0 +1,215 @@
+"""Claims from the command line: files checked whole, registered, run, certified, verified."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.sweepfile.claim import read_claim
+from orchestrator.sweepfile.model import SweepFileError
+
+from command import Ended, mrsweep
+from conftest import sweep_text
+
+CLAIM = """
+claim: fine-tuning beats none by at least five points
+contrast: {finetuning: [standard, none]}
+metric: finetuned_clean
+where: {criterion: l1}
+margin: 5
+seeds: 3
+assume: {difference: 20, spread: 5}
+sweep: tiny.yaml
+"""
+ROOT = Path(__file__).parents[1]
+
+
+def claim(folder: Path, name: str = "beats", text: str = CLAIM) -> Path:
+    (folder / "tiny.yaml").write_text(sweep_text())
+    file = folder / f"{name}.yaml"
+    file.write_text(text.replace("tiny.yaml", str(folder / "tiny.yaml")))
+    return file
+
+
+def run(file: Path) -> Ended:
+    root = file.parent / "root"
+    return mrsweep(
+        "claim", file, "run", "--storage", root, "--executor", "inline", "--device", "cpu"
+    )
+
+
+@pytest.fixture(scope="module")
+def decided(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a claim that was run, where two of its three seeds were there before."""
+    folder = tmp_path_factory.mktemp("decided")
+    shutil.copytree(undisturbed, folder / "root")
+    ended = run(claim(folder))
+    assert ended.returncode == 0, ended.stderr
+    assert "4 done before" in ended.stdout
+    return folder
+
+
+@pytest.fixture
+def mine(decided: Path, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    shutil.copytree(decided, tmp_path, dirs_exist_ok=True)
+    text = (tmp_path / "beats.yaml").read_text().replace(str(decided), str(tmp_path))
+    (tmp_path / "beats.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_certificate_says_what_was_done(decided: Path) -> None:
+    made = json.loads((decided / "beats.json").read_text())
+    assert made["design"] == {"seeds": [3], "alphas": [pytest.approx(0.05)]}
+    registered = made["registered"]
+    assert (registered["trials_before"], registered["trials_planned"]) == (4, 6)
+    rows = pq.read_table(decided / "root/tables/trials")
+    mask = pc.and_(pc.equal(rows["criterion"], "l1"), pc.less(rows["seed"], 3))
+    assert {row[0] for row in made["trials"]["data"]} == set(
+        rows.filter(mask)["trial_id"].to_pylist()
+    )
+    assert made["outcome"] in made["sentence"].lower()
+    assert set(made["digests"]) == {"claim", "sweep", "data", "results"}
+
+
+def test_only_the_claim_s_cells_are_run(decided: Path) -> None:
+    rows = pq.read_table(decided / "root/tables/trials").to_pandas()
+    assert set(rows.loc[rows["seed"] == 2, "criterion"]) == {"l1"}
+
+
+@pytest.mark.parametrize("tables", ["root", "root/tables"])
+def test_a_certificate_is_verified_from_its_tables(decided: Path, tables: str) -> None:
+    ended = mrsweep("verify", decided / "beats.json", decided / tables)
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.splitlines()[-1].startswith("Verified: ")
+    assert "4 of its 6 trials were there when it was registered" in ended.stdout
+
+
+def test_changed_rows_are_named(mine: Path) -> None:
+    for file in (mine / "root/tables/trials").glob("*.parquet"):
+        rows = pq.read_table(file)
+        place = rows.column_names.index("finetuned_clean")
+        raised = pa.array([value - 0.01 for value in rows["finetuned_clean"].to_pylist()])
+        changed = rows.set_column(place, rows.schema.field(place), raised)
+        if rows["finetuning"][0].as_py() == "none":
+            pq.write_table(changed, file)
+    ended = mrsweep("verify", mine / "beats.json", mine / "root")
+    assert ended.returncode == 1
+    assert "differs: looks.0.intervals.standard" in ended.stdout
+    assert "differs: looks.0.rows" in ended.stdout
+
+
+def test_lost_rows_are_named(mine: Path) -> None:
+    lost = [f for f in (mine / "root/tables/trials").glob("*.parquet")
+            if pq.read_table(f)["criterion"][0].as_py() == "l1"]  # fmt: skip
+    lost[0].unlink()
+    ended = mrsweep("verify", mine / "beats.json", mine / "root")
+    assert ended.returncode == 1
+    assert "1 trials that it was decided on are not there" in ended.stdout
+
+
+def test_a_certificate_that_was_changed_is_caught(mine: Path) -> None:
+    made = json.loads((mine / "beats.json").read_text())
+    made["claim"]["margin"] = 2.0
+    (mine / "beats.json").write_text(json.dumps(made))
+    ended = mrsweep("verify", mine / "beats.json", mine / "root")
+    assert ended.returncode == 1
+    assert "differs: asks" in ended.stdout
+    assert "differs: digests.claim" in ended.stdout
+
+
+def test_what_is_no_certificate_is_refused(tmp_path: Path, undisturbed: Path) -> None:
+    for text in ("", "[]", "{}", '{"certificate": 1}', '{"certificate": 99}'):
+        (tmp_path / "x.json").write_text(text)
+        ended = mrsweep("verify", tmp_path / "x.json", undisturbed)
+        assert ended.returncode == 2, text
+        assert "certificate" in ended.stderr
+
+
+def test_a_registered_claim_is_not_changed(mine: Path) -> None:
+    file = mine / "beats.yaml"
+    file.write_text(file.read_text().replace("margin: 5", "margin: 4"))
+    ended = mrsweep("claim", file, "certificate", "--storage", mine / "root")
+    assert ended.returncode == 2
+    assert "was registered otherwise" in ended.stderr
+    assert "(margin)" in ended.stderr
+
+
+def test_a_claim_is_registered_before_it_is_certified(tmp_path: Path, undisturbed: Path) -> None:
+    file = claim(tmp_path)
+    ended = mrsweep("claim", file, "certificate", "--storage", undisturbed)
+    assert ended.returncode == 2
+    assert "is not registered" in ended.stderr
+    file = claim(tmp_path, text=CLAIM.replace("seeds: 3\n", ""))
+    ended = mrsweep("claim", file, "run", "--storage", undisturbed)
+    assert ended.returncode == 2
+    assert "seeds are not written down yet" in ended.stderr
+
+
+def test_a_plan_says_how_surely_it_decides(tmp_path: Path, undisturbed: Path) -> None:
+    file = claim(tmp_path)
+    planned = mrsweep("claim", file, "--storage", undisturbed)
+    assert planned.returncode == 0, planned.stderr
+    assert "this design finds it supported in" in planned.stdout
+    file = claim(tmp_path, text=CLAIM.replace("assume: {difference: 20, spread: 5}\n", ""))
+    planned = mrsweep("claim", file, "--storage", undisturbed)
+    assert "as at the 2 seeds that are there" in planned.stdout
+
+
+def test_all_faults_are_told_together(tmp_path: Path) -> None:
+    text = """
+claim: x
+contrast: {finetuning: [standard, nonne], allocation: [a]}
+share: {criterion: ">", finetuning}
+metric: finetuned_pgd_20
+where: {criterium: l1}
+margin: -5
+seeds: [5, 3]
+alfa: 1
+expects: less
+sweep: tiny.yaml
+"""
+    with pytest.raises(SweepFileError) as told:
+        read_claim(claim(tmp_path, text=text))
+    said = "\n".join(told.value.faults)
+    for fault in (
+        "allocation needs at least two levels", "no level 'nonne'; did you mean 'none'",
+        "unknown metric 'finetuned_pgd_20'", "unknown factor 'criterium'", "(given: -5)",
+        "growing numbers of seeds", "did you mean 'alpha'", "(given: 'less')",
+        "give one of contrast, share, agreement",
+    ):  # fmt: skip
+        assert fault in said, fault
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("contrast: {finetuning: [standard, none]}", "agreement: allocation", "one level alone"),
+        ("seeds: 3", "seeds: [3, 3]", "growing numbers"),
+        ("seeds: 3", "seeds: 2", "greater than or equal to 3"),
+        ("margin: 5", "expects: equivalent", "give one over 0"),
+        ("margin: 5", "estimand: worst choice", "share"),
+        ("where: {criterion: l1}", "where: {finetuning: none}", "contrasted already"),
+        ("where: {criterion: l1}", "where: {seed: 0}", "seeds are what is independent"),
+        ("sweep: tiny.yaml", "sweep: /no/such.yaml", "cannot be read"),
+        ("sweep: tiny.yaml", "", "missing"),
+    ],
+)  # fmt: skip
+def test_a_claim_that_cannot_be_is_refused(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    assert old in CLAIM
+    with pytest.raises(SweepFileError, match=fault):
+        read_claim(claim(tmp_path, text=CLAIM.replace(old, new)))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "claims").glob("*.yaml")), ids=lambda f: f.stem)
+def test_the_first_claims_can_be_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    registered = read_claim(file)
+    assert registered.claim.design is not None
+    assert registered.cells(3).blocks() == (0, 1, 2)
