@@ -63,7 +63,7 @@ def noticed_by(fault: Fault) -> str | None:
         for path in ROOT.iterdir():
             if path.is_file():
                 shutil.copy(path, folder)
-            elif path.name in (*PACKAGES, "tests", "sweeps", "docs", "benchmarks"):
+            elif path.name in (*PACKAGES, "tests", "sweeps", "claims", "docs", "benchmarks"):
                 shutil.copytree(path, Path(folder, path.name))
         fault.apply(Path(folder))
         done = subprocess.run(
