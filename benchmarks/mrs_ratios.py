@@ -4,9 +4,10 @@
     python benchmarks/mrs_ratios.py cifar10 STORAGE FOLDER   # real images, as Parquet
 
 It runs sweeps/mrs.yaml, by MACs too, and the perturbation form with the spectral norm, into a
-storage root: what is there already is not run again. Then it prints the differences to uniform
-ratios in points, paired by network, sparsity and seed, with 95 % intervals over seeds. `table` for
-the data set prints what a root holds. Hours on two cores for CIFAR-10, most of one for digits.
+storage root: what is there already is not run again. On CIFAR-10 it runs the curve, ERK, size and
+uniform ratios. Then it prints the differences to uniform ratios, and the curve's to ERK and size,
+in points, paired by network, sparsity and seed, with 95 % intervals over seeds. `table` for the
+data set prints what a root holds. Some four hours of one core for CIFAR-10, most of one for digits.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ import results
 from results.report.formats import markdown
 
 SWEEP = Path(__file__).parents[1] / "sweeps" / "mrs.yaml"
+BUDGETS = ("params", "macs")
 CIFAR10 = {
     "seeds": 3,
+    "allocations": ["uniform", "erk", "size", "mrs-curve"],
     "dense": {"objective": "pgd", "epochs": 10, "lr": 0.1, "attack_steps": 3},
     "finetuning": {
         "none": {"epochs": 0},
@@ -46,8 +49,9 @@ def sweeps(data: str, folder: str | None) -> list[dict[str, object]]:
     if data == "cifar10":
         dataset = {"name": "cifar10", "root": folder, "source": "parquet"}
         base |= CIFAR10 | {"dataset": dataset | {"per_class": 1000, "test_per_class": 200}}
+        return [base | {"name": f"mrs-{budget}", "budget": budget} for budget in BUDGETS]
     found = []
-    for budget in ("params", "macs"):
+    for budget in BUDGETS:
         found.append(base | {"name": f"mrs-{budget}", "budget": budget})
         spectral = {"allocations": ["mrs-perturbation"], "sensitivity": {"norm": "spectral"}}
         found.append(base | spectral | {"name": f"mrs-{budget}-spectral", "budget": budget})
@@ -65,18 +69,24 @@ def run(data: str, storage: Path, folder: str | None) -> None:
 
 
 def table(storage: Path, budget: str) -> pd.DataFrame:
-    """Return the mean difference of each rule to uniform ratios, and its interval over seeds."""
+    """Return the mean difference of each rule to another, and its interval over seeds."""
     trials = results.load(str(storage), sweep=f"mrs-{budget}").trials
-    spectral = results.load(str(storage), sweep=f"mrs-{budget}-spectral").trials
-    both = pd.concat([trials, spectral.assign(allocation=SPECTRAL)], ignore_index=True)
-    done = both[(both["status"] == "done") & (both["finetuning"] == "pgd")]
-    uniform = done[done["allocation"] == "uniform"].set_index(CELL)[list(METRICS)]
-    rows = []
+    if (storage / "sweeps" / f"mrs-{budget}-spectral").exists():
+        spectral = results.load(str(storage), sweep=f"mrs-{budget}-spectral").trials
+        trials = pd.concat([trials, spectral.assign(allocation=SPECTRAL)], ignore_index=True)
+    done = trials[(trials["status"] == "done") & (trials["finetuning"] == "pgd")]
+    there = set(done["allocation"])
     rules = [*yaml.safe_load(SWEEP.read_text())["allocations"], SPECTRAL]
-    for rule in rules:
-        of = done[done["allocation"] == rule]
-        points = 100 * (of.set_index(CELL)[list(METRICS)] - uniform).dropna()
-        row: dict[str, object] = {"rule": rule, "cells": len(points)}
+    pairs = [(rule, "uniform") for rule in rules if rule in there and rule != "uniform"]
+    pairs += [("mrs-curve", control) for control in ("erk", "size") if control in there]
+    rows = []
+    for rule, other in pairs:
+        one, base = (
+            done[done["allocation"] == name].set_index(CELL)[list(METRICS)]
+            for name in (rule, other)
+        )
+        points = 100 * (one - base).dropna()
+        row: dict[str, object] = {"rule": rule, "less": other, "cells": len(points)}
         for metric in METRICS:
             by_seed = points[metric].groupby("seed").mean()
             half = stats.t.ppf(0.975, len(by_seed) - 1) * by_seed.std() / np.sqrt(len(by_seed))
@@ -90,7 +100,7 @@ def main() -> None:
     data, storage = sys.argv[1], Path(sys.argv[2])
     if data != "table":
         run(data, storage, sys.argv[3] if len(sys.argv) > 3 else None)
-    for budget in ("params", "macs"):
+    for budget in BUDGETS:
         print(f"### equal {budget}\n\n{markdown(table(storage, budget))}\n")
 
 
