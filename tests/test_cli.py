@@ -290,14 +290,3 @@ def test_list(axis: str) -> None:
 def test_schema() -> None:
     assert json.loads(mrsweep("schema").stdout)["title"] == "Sweep"
     assert "| `finetuned_network` | string |" in mrsweep("schema", "--tables").stdout
-
-
-def test_a_crash_of_our_own_is_told_from_failed_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise KeyError("a fault of ours")
-
-    monkeypatch.setattr("orchestrator.cli.tools.catalogue.list_sweeps", broken)
-    ended = mrsweep("sweeps")
-    assert ended.returncode == 70
-    assert "KeyError: 'a fault of ours'" in ended.stderr
-    assert "fault of mrsweep itself" in ended.stderr

@@ -167,3 +167,14 @@ def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     with (shown := console()).capture() as text:
         shown.print("failed", style="red")
     assert "\x1b[31m" not in text.get()
+
+
+def test_a_crash_of_our_own_is_told_from_failed_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr("orchestrator.cli.tools.catalogue.list_sweeps", broken)
+    ended = mrsweep("sweeps")
+    assert ended.returncode == 70
+    assert "KeyError: 'a fault of ours'" in ended.stderr
+    assert "fault of mrsweep itself" in ended.stderr

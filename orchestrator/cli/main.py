@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.claims import commands as claims
+from orchestrator.cli.exports import commands as exports
 from orchestrator.cli.options import (
     Address,
     Changes,
@@ -21,11 +22,7 @@ from orchestrator.cli.options import (
     Device,
     Executor,
     File,
-    Format,
     Logger,
-    Masks,
-    NetworkFormat,
-    NetworkStage,
     Patience,
     RetryFailed,
     Runner,
@@ -219,65 +216,7 @@ def report(
     write_report(file, storage, _console(), metric, to, others, changes or ())
 
 
-@app.command(
-    epilog=examples(
-        "export demo.yaml --to trials.csv",
-        "export mine.yaml --to out --format apb --key AP_Me2026Title --select criterion=l1,seed=0",
-    )
-)
-def export(
-    file: File,
-    to: Annotated[Path, typer.Option(help="The file to write, or a board's folder.")],
-    storage: StorageRoot = "runs",
-    format: Annotated[  # noqa: A002 - the option's name
-        Format,
-        typer.Option(help="csv, json, or a board's: apb (its benchmark), robustbench."),
-    ] = Format.csv,
-    select: Annotated[
-        str, typer.Option(help="Factor levels, such as criterion=l1,seed=0; else all trials.")
-    ] = "",
-    key: Annotated[
-        str, typer.Option(help="apb: the method's key, such as HYDRA_Sehwag2020Hydra.")
-    ] = "",
-) -> None:
-    """Write a sweep's trials as one CSV or JSON file, or as a submission to a leaderboard."""
-    from orchestrator.cli.reporting import export_trials
-
-    export_trials(file, to, storage, format.value, select, key, _console())
-
-
-@app.command(epilog=examples("network demo.yaml out --select seed=0 --to onnx --verify"))
-def network(
-    file: File,
-    folder: Annotated[Path, typer.Argument(help="Where to write it; it is made.")],
-    select: Annotated[
-        str, typer.Option(help="Factor levels, such as criterion=l1,sparsity=0.5,seed=0.")
-    ] = "",
-    stage: Annotated[
-        NetworkStage, typer.Option(help="Of a trial's networks.")
-    ] = NetworkStage.finetuned,
-    to: Annotated[
-        NetworkFormat, typer.Option(help="hf: a folder that the Hugging Face Hub takes.")
-    ] = NetworkFormat.safetensors,
-    masks: Annotated[
-        Masks, typer.Option(help="kept; merged into weights; filled: removed channels as zeros too")
-    ] = Masks.merged,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read it back; compare it with the row by image.")
-    ] = False,
-    latency: Annotated[
-        bool, typer.Option("--latency", help="Measure it, for batches of 1 and 128.")
-    ] = False,
-    storage: StorageRoot = "runs",
-    device: Device = "auto",
-) -> None:
-    """Write a network of the first trial that matches as a file, for others to load."""
-    from orchestrator.cli.exports.network import How, write_network
-
-    how = How(stage.value, to.value, masks.value, device, verify, latency)
-    write_network(file, folder, select, storage, how, _console())
-
-
+app.add_typer(exports.app)
 app.add_typer(claims.app)
 app.add_typer(commands.app)
 
