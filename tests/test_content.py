@@ -167,7 +167,7 @@ def test_what_classes_are_called_is_kept_beside_the_plan_and_with_each_dense_net
         seeds="1",
     )
     (tmp_path / "sweep.yaml").write_text(sweep)
-    monkeypatch.setattr(running, "write_report", lambda *_: None)
+    monkeypatch.setattr(running, "write_report", lambda *_, **__: None)
     how = running.How(executor="inline", device="cpu")
     for _ in range(2):  # the second does nothing, and forgets nothing
         assert running.run(tmp_path / "sweep.yaml", str(runs), how, Console(quiet=True))

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.driver.launch import Launch
 from orchestrator.state import rows
+from orchestrator.state.patience import Patient
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
@@ -69,16 +70,16 @@ def wait_for_jobs(root: Path, driver: subprocess.Popen[str], count: int) -> None
 
 def signal_within_the_third_job(root: Path, number: int, patch: pytest.MonkeyPatch) -> None:
     """Have this process sent a signal when a job writes its first file after two have ended."""
-    plain, sent = Storage.write, False
+    plain, sent = Patient.write, False
 
-    def signalling(self: Storage, data: bytes, *parts: str) -> None:
+    def signalling(self: Patient, data: bytes, *parts: str) -> None:
         nonlocal sent
         plain(self, data, *parts)
         if parts[0] == "artifacts" and not sent and ended_jobs(root) == 2:
             sent = True
             os.kill(os.getpid(), number)
 
-    patch.setattr(Storage, "write", signalling)
+    patch.setattr(Patient, "write", signalling)
 
 
 def nothing_in_hand(root: Path) -> bool:
