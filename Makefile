@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs bench lock clean
+.PHONY: studies demo test lint docs bench lock clean
 
 demo: .venv/installed
 	$(BIN)/mrsweep run sweeps/demo.yaml
@@ -23,6 +23,13 @@ docs: .venv-docs/installed
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
 	touch $@
+
+# The pages of the committed studies, from their tables alone.
+studies: .venv/installed
+	@for file in studies/*/sweeps/*/sweep.yaml; do \
+	  study=$${file%/sweeps/*}; sweep=$$(basename $$(dirname $$file)); \
+	  $(BIN)/mrsweep report $$file --storage $$study --to build/$$study/$$sweep || exit 1; \
+	done
 
 bench: .venv/installed
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -1,0 +1,45 @@
+"""Studies that are committed: their tables still say what their pages say, without torch."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import results
+
+STUDIES = Path(__file__).parents[1] / "studies"
+SWEEPS = sorted(STUDIES.glob("*/sweeps/*/sweep.yaml"))
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.parent.name)
+def test_every_planned_trial_is_in_the_tables(file: Path) -> None:
+    loaded = results.load(str(file.parents[2]), sweep=file.parent.name)
+    assert loaded.missing == 0
+    assert (loaded.trials["status"] == "done").all()
+    assert "/" not in "".join(map(str, loaded.trials["node"]))
+
+
+def test_the_study_of_cifar10_says_what_its_tables_say() -> None:
+    study = STUDIES / "cifar10-small"
+    page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
+    loaded = results.load(str(study), sweep="cifar10-first")
+    for metric in ("finetuned_pgd_20", "finetuned_clean"):
+        found = results.verdict(loaded.trials, metric, evaluations=loaded.evaluations)
+        assert found.finding in page
+    assert found.conditions in page
+
+
+def test_a_study_s_page_is_made_without_torch(tmp_path: Path) -> None:
+    file = STUDIES / "cifar10-small" / "sweeps" / "cifar10-first" / "sweep.yaml"
+    words = ["report", str(file), "--storage", str(file.parents[2]), "--to", str(tmp_path)]
+    code = (
+        "import sys; from orchestrator.cli.main import app; "
+        f"app({words!r}, standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "index.html").exists()
