@@ -118,7 +118,7 @@ def test_commands_of_pages_are_commands(page: str, line: str) -> None:
     group = typer.main.get_command(app)
     command = group.commands[name]  # type: ignore[attr-defined]  # a group has them
     with group.make_context("mrsweep", [name]) as above:
-        command.make_context(name, words, parent=above)
+        assert command.make_context(name, words, parent=above).info_name == name
 
 
 def anchors(page: str) -> set[str]:

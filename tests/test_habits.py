@@ -82,7 +82,7 @@ def test_faults_of_changes_name_them(file: Path) -> None:
 
 
 TRACEBACK = """Traceback (most recent call last):
-  File "/work/orchestrator/worker/job.py", line 70, in perform
+  File "/home/someone/orchestrator/worker/job.py", line 70, in perform
     _do(job, materializer)
   File "/home/me/mine.py", line 12, in score
     return layer.weight.sum(9)

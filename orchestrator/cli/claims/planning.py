@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 from rich.console import Console
 
@@ -104,5 +106,5 @@ def _of_shares(claim: Claim, trials: pd.DataFrame) -> str:
     )
 
 
-def _numbers(values: object, digits: int = 1) -> str:
-    return listed([number(float(one), digits) for one in values])  # type: ignore[attr-defined]
+def _numbers(values: Iterable[float], digits: int = 1) -> str:
+    return listed([number(float(one), digits) for one in values])
