@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from orchestration import SWEEP
 
 from orchestrator.planning.plan import Job, Plan, make_plan
 from orchestrator.state import rows
@@ -31,19 +32,6 @@ from results.tables.fold import Folder
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-SWEEP = """
-name: many
-dataset: digits
-architectures: [resnet8, vgg8]
-criteria: [random, l1, l2, lamp]
-sparsities: [0.3, 0.5, 0.7, 0.9]
-finetuning: {none: {epochs: 0}, pgd: {objective: pgd, epochs: 4, lr: 0.05}}
-seeds: SEEDS
-dense: {objective: pgd, epochs: 12, lr: 0.05}
-threat: {eps: 0.15}
-evaluation: {attacks: [fgsm, pgd-20], sanity_images: 0}
-"""
-"""64 trials a seed, 98 jobs."""
 TRIALS = 20_000
 TINY = SWEEP.replace("digits", "{name: digits, per_class: 20, test_per_class: 5}").replace(
     "pgd, epochs: 12", "standard, epochs: 1"
