@@ -72,6 +72,24 @@ def test_attacks_of_twins_take_images_of_several_colours(name: str, norm: str) -
     assert "unbounded" in ATTACKS[name].traits or not right(network, found, labels).all()
 
 
+@pytest.mark.parametrize(
+    "name", [n for n in names("attacks") if n not in ("square", "autoattack", "cw")]
+)
+def test_a_twin_is_what_its_network_is_after_any_attack(name: str) -> None:
+    """Torchattacks puts networks back into the mode that they seem to have been in."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Dropout(), nn.Linear(144, 4)
+    ).eval()
+    network[0].running_mean.fill_(0.4)
+    twin, images = Twin(network), torch.rand(5, 3, 8, 8)
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+        attack(network, twin, images, labels, name, Threat(eps=0.01))
+        twin.train()  # as an attack of the user's may do
+        torch.testing.assert_close(twin(images), network(images))
+
+
 def test_an_attack_that_cheats_is_an_error(
     trained: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from conftest import DEMO, THREAT, dense_stage, sweep_text
 # stage's version on purpose, or undo what changed the key.
 GOLDEN = {
     "dense": "66cf8a7d8d0bf6635b9c",
-    "evaluate": "9836c84074feae65114d",
+    "evaluate": "d4f2c3cb67e0734b8c7c",
 }
 
 
@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["ca0152d2fd154e5abbcd", "236debff734dcfe5ac73"]
+GOLDEN_DEMO = ["5c23de78f74b7223c951", "184a87fbee5a98a9a09e"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

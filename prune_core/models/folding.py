@@ -51,8 +51,14 @@ class Twin(nn.Module):
         last = on_cpu or dtype != torch.float32
         self._format = torch.channels_last if last else torch.contiguous_format
         self._dtype = dtype
-        self.twin = twin.to(memory_format=self._format).eval()
+        self.twin = twin.to(memory_format=self._format)
+        self.eval()
         self.refresh(network)
+
+    def train(self, mode: bool = True) -> Twin:
+        """Stay in eval mode: code of attacks sets modes, and puts them back as it sees fit."""
+        del mode
+        return super().train(mode=False)
 
     @torch.no_grad()
     def refresh(self, network: nn.Module) -> None:
