@@ -4,10 +4,9 @@
     python benchmarks/mrs_ratios.py cifar10 STORAGE FOLDER   # real images, as Parquet
 
 It runs sweeps/mrs.yaml, by MACs too, and the perturbation form with the spectral norm, into a
-storage root: what is there already is not run again. On CIFAR-10 it runs the curve, ERK, size and
-uniform ratios. Then it prints the differences to uniform ratios, and the curve's to ERK and size,
-in points, paired by network, sparsity and seed, with 95 % intervals over seeds. `table` for the
-data set prints what a root holds. Some four hours of one core for CIFAR-10, most of one for digits.
+storage root: what is there already is not run again. Then it prints the differences to uniform
+ratios, and the curve's to ERK and size, in points, paired by network, sparsity and seed, with 95 %
+intervals over seeds. `table` for the data set prints what a root holds.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ SWEEP = Path(__file__).parents[1] / "sweeps" / "mrs.yaml"
 BUDGETS = ("params", "macs")
 CIFAR10 = {
     "seeds": 3,
-    "allocations": ["uniform", "erk", "size", "mrs-curve"],
     "dense": {"objective": "pgd", "epochs": 10, "lr": 0.1, "attack_steps": 3},
     "finetuning": {
         "none": {"epochs": 0},
@@ -49,7 +47,6 @@ def sweeps(data: str, folder: str | None) -> list[dict[str, object]]:
     if data == "cifar10":
         dataset = {"name": "cifar10", "root": folder, "source": "parquet"}
         base |= CIFAR10 | {"dataset": dataset | {"per_class": 1000, "test_per_class": 200}}
-        return [base | {"name": f"mrs-{budget}", "budget": budget} for budget in BUDGETS]
     found = []
     for budget in BUDGETS:
         found.append(base | {"name": f"mrs-{budget}", "budget": budget})

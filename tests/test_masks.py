@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from prune_core.pruning.prunable.masks import Weights, attach
-from prune_core.pruning.prune import digest
+from prune_core.pruning.prune import DRAWN, digest, kept_bitmaps
 
 
 @pytest.mark.parametrize("pattern", [None, (2, 4)])
@@ -35,3 +36,30 @@ def test_a_digest_tells_which_units_are_left_and_nothing_else() -> None:
     assert digest(masked(1, 8), {}) != digest(masked(1, 7), {})
     network = nn.Sequential(nn.Conv2d(1, 2, 1))
     assert digest(network, {"0": [0, 1]}) != digest(network, {"0": [0, 2]})
+
+
+def test_a_bitmap_tells_of_all_channels_and_of_a_fixed_draw_of_weights() -> None:
+    def bits(network: nn.Module, structure: dict[str, list[int]], units: int) -> np.ndarray:
+        found = kept_bitmaps(network, structure, {"0": units})["0"]
+        return np.unpackbits(np.frombuffer(found, dtype=np.uint8))
+
+    network = nn.Sequential(nn.Linear(40, 50))
+    assert bits(network, {"0": [0, 3, 8]}, 9).nonzero()[0].tolist() == [0, 3, 8]
+    ones, twos = (torch.rand(50, 40) < share for share in (0.5, 0.5))
+    found = []
+    for mask in (ones, twos, ~ones):
+        attach(network[0], mask)
+        found.append(bits(network, {"0": []}, 2000))
+        assert len(found[-1]) == DRAWN
+        assert found[-1].mean() == pytest.approx(float(mask.float().mean()), abs=0.05)
+    assert (found[0] == 1 - found[2]).all()  # the same weights each time
+    both = float((ones & twos).sum() / (ones | twos).sum())
+    assert (found[0] & found[1]).sum() / (found[0] | found[1]).sum() == pytest.approx(
+        both, abs=0.06
+    )
+    small = nn.Sequential(nn.Linear(3, 3))
+    attach(small[0], torch.eye(3, dtype=torch.bool))
+    assert bits(small, {"0": []}, 9).tolist()[:9] == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    # Of masks with a pattern a regular draw would see one place alone.
+    attach(network[0], (torch.arange(2000) % 4 < 2).view(50, 40))
+    assert bits(network, {"0": []}, 2000).mean() == pytest.approx(0.5, abs=0.05)

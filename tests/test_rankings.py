@@ -81,3 +81,15 @@ def test_units_agree_by_their_intersection_over_union(trials: pd.DataFrame) -> N
     assert found["iou"].mean() == pytest.approx(found["by_chance"].mean(), abs=0.02)
     with pytest.raises(AnalysisError, match="which units were kept"):
         results.unit_agreement(tables.trials, tables.modules.drop(columns="kept"))
+
+
+def test_units_of_two_seeds_are_compared_where_they_share_a_dense_network() -> None:
+    tables = simulated(seeds=2)
+    with pytest.raises(AnalysisError, match="a dense network of its own"):
+        results.unit_agreement(tables.trials, tables.modules, of="seed")
+    shared = tables.trials.assign(checkpoint="one file")
+    found = results.unit_agreement(shared, tables.modules, of="seed")
+    assert found[["first", "second"]].drop_duplicates().to_numpy().tolist() == [[0, 1]]
+    assert found["iou"].mean() == pytest.approx(found["by_chance"].mean(), abs=0.02)
+    same = results.unit_agreement(shared, tables.modules.assign(kept=b"\xf0\x00"), of="seed")
+    assert (same["iou"] == 1).all()

@@ -137,35 +137,24 @@ def epoch_rows(network: Dense | Finetuned | Scores, history: Iterable[Row]) -> l
     return [{**named, **epoch} for epoch in history]
 
 
-def module_rows(
-    network: Pruned, modules: Iterable[Row], structure: Mapping[str, Sequence[int]]
-) -> list[Row]:
+def module_rows(network: Pruned, modules: Iterable[Row], kept: Mapping[str, bytes]) -> list[Row]:
     """Return the rows of a pruning.
 
     Args:
         network: the pruned network's stage.
         modules: its reports, in the network's order.
-        structure: by module, the units of the dense network that it keeps; none under masks.
+        kept: by module, which units of the dense network it keeps.
     """
     return [
         {
             "network": network.key,
             "position": position,
             "ratio": 1 - module["width_after"] / module["width_before"],
-            "kept": _bitmap(structure.get(module["module"], ()), module["width_before"]),
+            "kept": kept[module["module"]],
             **module,
         }
         for position, module in enumerate(modules)
     ]
-
-
-def _bitmap(kept: Sequence[int], units: int) -> bytes | None:
-    """Return which units are kept, highest bit first; None where no unit is told apart."""
-    if not kept:
-        return None
-    bits = np.zeros(units, dtype=bool)
-    bits[list(kept)] = True
-    return np.packbits(bits).tobytes()
 
 
 def job_row(order: Order, start: datetime, **measured: Any) -> Row:

@@ -158,7 +158,9 @@ class Materializer:
         if past:
             structure = pruning.compose(self.pruning_facts(past)["structure"], structure)
         facts = {**asdict(report), "kept_units": pruning.digest(network, structure)}
-        self.tables.write("modules", rows.module_rows(stage, facts["modules"], structure))
+        units = {module.module: module.width_before for module in report.modules}
+        kept = pruning.kept_bitmaps(network, structure, units)
+        self.tables.write("modules", rows.module_rows(stage, facts["modules"], kept))
         self._save(stage, network, structure, report=facts)
         return network
 

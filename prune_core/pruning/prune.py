@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_core.pruning.prunable import masks
@@ -18,6 +19,10 @@ from prune_core.pruning.ratios.solver import Solution
 from prune_core.pruning.reports import Report, make_report
 from prune_core.specs.keys import KEY_DIGITS, canonical
 from prune_core.specs.stages import Pruned
+
+Bitmaps = dict[str, bytes]
+DRAWN = 1024
+"""Weights of a layer whose fate is written down; the error of a share is 1.6 points at most."""
 
 
 def prune(
@@ -91,6 +96,36 @@ def digest(network: nn.Module, structure: Structure) -> str:
     for layer in masks.maskable(network).values():
         kept.update(np.packbits(masks.mask_of(layer).cpu().numpy()).tobytes())
     return kept.hexdigest()[:KEY_DIGITS]
+
+
+def kept_bitmaps(network: nn.Module, structure: Structure, units: Mapping[str, int]) -> Bitmaps:
+    """Return which units of the dense network a pruned one keeps, by module.
+
+    Args:
+        network: The pruned network.
+        structure: By module, the units kept; none under masks.
+        units: By module, how many the dense network has.
+
+    Returns:
+        Bitmaps, highest bit first: of all channels; of a layer's weights, or of `DRAWN` of them if
+        it has more, drawn alike in all networks, so that two bitmaps can be laid side by side.
+    """
+    layers = masks.maskable(network)
+    bits = {name: np.isin(np.arange(units[name]), kept) for name, kept in structure.items() if kept}
+    bits |= {
+        name: masks.mask_of(layers[name]).flatten().cpu().numpy()[_drawn(units[name])]
+        for name, kept in structure.items()
+        if not kept
+    }
+    return {name: np.packbits(kept).tobytes() for name, kept in bits.items()}
+
+
+def _drawn(units: int) -> NDArray[np.intp]:
+    """Return the weights that a bitmap tells of; not every n-th one, for n:m masks repeat."""
+    if units <= DRAWN:
+        return np.arange(units)
+    legacy = np.random.RandomState(0)  # numpy keeps its numbers the same in all versions
+    return np.sort(legacy.permutation(units)[:DRAWN])
 
 
 def _check(after: tuple[int, int], view: PrunableView, solution: Solution) -> None:

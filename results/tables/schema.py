@@ -189,8 +189,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("ratio", REAL, "share", "share of the module's units removed"),
         Column("width_before", INT, "units", "channels, heads or weights in the dense network"),
         Column("width_after", INT, "units", "channels, heads or weights kept"),
-        Column("kept", pa.binary(), "bitmap", "units of the dense network kept, highest bit first; "
-               "null under masks"),
+        Column("kept", pa.binary(), "bitmap", "units of the dense network kept, highest bit first: "
+               "all channels, or 1,024 weights of a larger layer, the same in all networks"),
         Column("params_before", INT, "parameters", "parameters of those layers, dense"),
         Column("params_after", INT, "parameters", "parameters of those layers, pruned"),
     ),
