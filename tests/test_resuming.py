@@ -48,7 +48,7 @@ def test_an_interrupted_training_ends_bit_for_bit_the_same(
     assert [e.loss for e in later] == [e.loss for e in history]
     assert [e.reported for e in later] == [e.reported for e in history]
     assert sum(e.reported for e in later) == 1
-    unmarked = [dataclasses.replace(e, reported=False, collapsed=False) for e in later[:stop_after]]
+    unmarked = [dataclasses.replace(e, reported=None, collapsed=False) for e in later[:stop_after]]
     assert unmarked == kept[-1].history
 
 

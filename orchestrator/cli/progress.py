@@ -215,10 +215,9 @@ class Display:
 def doing(job: Job, beat: Beat) -> str:
     """Return what a job that runs is at, in words: epoch, loss and time left."""
     parts = [f"{job.architecture} {job.kind} {beat.doing}".rstrip()]
-    if beat.loss is not None:
-        parts.append(f"loss {beat.loss:.3f}")
-    if beat.accuracy is not None:
-        parts.append(f"validation {100 * beat.accuracy:.1f} %")
+    if beat.epoch is not None:
+        parts.append(f"loss {beat.epoch['loss']:.3f}")
+        parts.append(f"validation {100 * beat.epoch['validation_accuracy']:.1f} %")
     if beat.seconds_left:
         parts.append(f"about {_clock(beat.seconds_left)} left")
     return ", ".join(parts)

@@ -166,7 +166,7 @@ def _device(how: How) -> str:
 @contextlib.contextmanager
 def _followers(sweep: str, root: Storage, how: How) -> Iterator[list[Progress]]:
     """Give what follows a run beside the display: a log, a tracker."""
-    from orchestrator.cli.trackers import Tracking
+    from orchestrator.cli.tracking import Tracking
 
     with contextlib.ExitStack() as stack:
         followers: list[Progress] = []

@@ -200,15 +200,17 @@ class Launch:
         """Take in what a job that runs says of itself; of an attempt that is over, nothing."""
         order, _ = self._running.get(beat.key, (None, None))
         if order is not None and order.attempt == beat.attempt:
-            self._heard[beat.key] = beat
+            before, self._heard[beat.key] = self._heard.get(beat.key), beat
             self.progress.heard(order.job, beat)
+            if beat.epoch and beat.epoch != (before and before.epoch):
+                self.upkeep.when_due(more=1)
 
     def lose(self, key: str, error: str, cause: Cause = "lost") -> None:
         """Take in that a job's worker died; what it left no row of is written here."""
         order, start = self._running[key]
         beat = self._heard.get(key)
-        rows = self.tables.find("jobs", key) or []
-        rows = [row for row in rows if row["attempt"] == order.attempt]
+        found = self.tables.find("jobs", key) or []
+        rows = [row for row in found if row["attempt"] == order.attempt]
         if not rows:
             said: dict[str, Any] = {"status": "failed", "error": error, "cause": cause}
             if beat is not None:
@@ -270,10 +272,8 @@ class Launch:
 
     def _done_meanwhile(self, job: Job) -> bool:
         """Note a job as ended that another driver did since this one looked."""
-        if self.scheduler.tries(job.key) > 1:
-            return False  # an attempt of ours; what it left unfinished is ours to finish
-        if self.leases.alone(RECENT):
-            return False
+        if self.scheduler.tries(job.key) > 1 or self.leases.alone(RECENT):
+            return False  # what an earlier attempt of ours left unfinished is ours to finish
         ended = ended_meanwhile(job, self.storage, self.tables)
         if ended is None or (ended.status == "failed" and self.retry_failed):
             return False

@@ -87,10 +87,8 @@ class Beat:
     """Epochs that were behind it when it began."""
     doing: str = ""
     """What it is at, such as ``epoch 3/40`` or ``fgsm``."""
-    loss: float | None = None
-    """The mean of the last epoch."""
-    accuracy: float | None = None
-    """On validation images, after the last epoch; a share in [0,1]."""
+    epoch: Mapping[str, Any] | None = None
+    """The row of ``epochs`` of the last one that ended."""
     seconds_left: float | None = None
     """Of its training, at the pace so far."""
 

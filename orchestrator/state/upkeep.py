@@ -43,8 +43,9 @@ class Upkeep:
         self._waiting += len(names)
         return self._folder.take_in(names)
 
-    def when_due(self) -> None:
-        """Fold if many rows wait, or have waited for long."""
+    def when_due(self, more: int = 0) -> None:
+        """Fold if many rows wait, or have waited for long; so many ``more`` may have come."""
+        self._waiting += more
         now = time.monotonic()
         due = now > self._next or self._waiting >= MANY
         if self._waiting and due and now > self._next - EVERY + self._took / SHARE:

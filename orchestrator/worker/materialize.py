@@ -42,8 +42,9 @@ from prune_core.specs.stages import (
 from prune_core.training import loop as training
 from prune_core.training.growth import Rule
 from prune_core.training.harp import learner_of
-from prune_core.training.history import Checkpoint
+from prune_core.training.history import Checkpoint, Epoch, so_far
 from prune_core.training.policies import Start
+from results.tables.rows import gives_way
 from results.tables.store import Tables
 
 Network = Dense | Rewound | Pruned | Finetuned
@@ -207,22 +208,27 @@ class Materializer:
         stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
         checkpoint = Checkpoint.of(*stored) if stored else None
 
+        def write(epochs: Sequence[Epoch]) -> list[rows.Row]:
+            written = rows.epoch_rows(stage, map(asdict, epochs))
+            self.tables.write("epochs", written)
+            return written
+
         def keep(after: Checkpoint) -> None:
             after_epoch(len(after.history))
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
-            epochs, last = after.history, after.history[-1]
+            epochs = so_far(after.history)
             pace = sum(epoch.seconds for epoch in epochs) / len(epochs)
-            how = (last.loss, last.validation_accuracy, pace)
-            self.telling.epoch(len(epochs), recipe.epochs, *how)
+            self.telling.epoch(write(epochs[-1:])[0], recipe.epochs, pace)
 
+        if checkpoint:
+            write(so_far(checkpoint.history))  # a worker that died may have taken some with it
         settings = (stage.threat, stage.key, checkpoint, keep, stage.compute, teacher, rule)
-        history = training.fit(network, self.data(stage), recipe, *settings, penalty=penalty)
-        self.tables.write("epochs", rows.epoch_rows(stage, map(asdict, history)))
+        write(training.fit(network, self.data(stage), recipe, *settings, penalty=penalty))
 
     def epochs(self, stage: Finetuned) -> list[rows.Row]:
         """Return the rows of a fine-tuning's epochs; trained again where they are gone."""
         epochs = self.tables.find("epochs", stage.key)
-        if epochs is None:
+        if epochs is None or any(gives_way("epochs", epoch) for epoch in epochs):
             self._finetuned(stage)
             epochs = self.tables.find("epochs", stage.key)
         return epochs or []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +34,13 @@ class Telling:
         self._beat = replace(self._beat, **changes)
         self._tell(self._beat)
 
-    def epoch(self, done: int, of: int, loss: float, accuracy: float, seconds: float) -> None:
-        """Tell that an epoch of a training has ended, the last of ``done`` in ``seconds`` each."""
-        self.say(
-            doing=f"epoch {done}/{of}",
-            loss=loss,
-            accuracy=accuracy,
-            seconds_left=(of - done) * seconds,
-        )
+    def epoch(self, row: Mapping[str, Any], of: int, pace: float) -> None:
+        """Tell that an epoch of a training has ended.
+
+        Args:
+            row: Its row of ``epochs``.
+            of: The epochs of the whole training.
+            pace: Seconds that an epoch has taken so far, on average.
+        """
+        done = row["epoch"]
+        self.say(doing=f"epoch {done}/{of}", epoch=row, seconds_left=(of - done) * pace)

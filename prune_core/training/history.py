@@ -28,7 +28,8 @@ class Epoch:
         lr: The learning rate at the end of the epoch.
         seconds: How long the epoch took, without validation.
         images_per_second: Training images per second.
-        reported: Whether the training ends with the weights after this epoch.
+        reported: Whether the training ends with the weights after this epoch; None while it goes
+            on.
         collapsed: Whether the network overfitted to its one-step attack (see `collapses`).
     """
 
@@ -41,7 +42,7 @@ class Epoch:
     lr: float
     seconds: float
     images_per_second: float
-    reported: bool = False
+    reported: bool | None = None
     collapsed: bool = False
 
     @property
@@ -114,9 +115,12 @@ def collapses(history: Sequence[Epoch]) -> list[bool]:
 
 
 def judged(history: Sequence[Epoch], training: Training) -> list[Epoch]:
-    """Return the epochs with ``reported`` and ``collapsed`` set."""
+    """Return the epochs of a training that has ended, with ``reported`` and ``collapsed`` set."""
     chosen = best_epoch(history, training) if history else -1
-    return [
-        replace(epoch, reported=index == chosen, collapsed=collapsed)
-        for index, (epoch, collapsed) in enumerate(zip(history, collapses(history), strict=True))
-    ]
+    return [replace(e, reported=index == chosen) for index, e in enumerate(so_far(history))]
+
+
+def so_far(history: Sequence[Epoch]) -> list[Epoch]:
+    """Return the epochs of a training that goes on, with ``collapsed`` set."""
+    marked = zip(history, collapses(history), strict=True)
+    return [replace(epoch, collapsed=collapsed, reported=None) for epoch, collapsed in marked]

@@ -19,21 +19,43 @@ NUMBERED, LOOSE, LOGGED = range(3)
 """Where rows lie: in a file of many, in one of an older mrsweep, in the log."""
 
 
+PROVISIONAL = {"trials": "status", "epochs": "reported"}
+"""By table whose rows may be replaced by later ones of their key: the column that tells which."""
+
+
 def gives_way(table: str, row: Mapping[str, Any]) -> bool:
-    """Say whether a row is replaced by a later one of its key: that of a trial that failed."""
-    return table == "trials" and row.get("status") == "failed"
+    """Say whether a row is replaced by a later one of its key.
+
+    That is the row of a trial that failed, and of an epoch whose training has not ended.
+    """
+    if table not in PROVISIONAL:
+        return False
+    told = row.get(PROVISIONAL[table])
+    return told == "failed" if table == "trials" else told is None
+
+
+def giving_way(rows: pa.Table, table: str) -> pa.Array | pa.ChunkedArray:
+    """Return for each row whether it `gives_way`."""
+    if table not in PROVISIONAL:
+        return pa.repeat(pa.scalar(False), len(rows))
+    told = rows[PROVISIONAL[table]]
+    return pc.fill_null(pc.equal(told, "failed"), False) if table == "trials" else pc.is_null(told)
+
+
+def telling_columns(table: str) -> list[str]:
+    """Return the columns that must be read to keep each row once."""
+    return [*KEY[table], *([PROVISIONAL[table]] if table in PROVISIONAL else [])]
 
 
 def ordered(rows: pa.Table, table: str, source: int) -> pa.Table:
     """Return rows with a column whose lowest value is that of the row that stays, of one key's.
 
-    A trial that is done goes before one that failed; of two that are done the older goes first, of
-    two that failed the newer one.
+    One that stays goes before one that `gives_way`; of two that stay the older goes first, of two
+    that give way the newer one.
     """
     order: Any = pa.repeat(pa.scalar(source, pa.int8()), len(rows))
-    if table == "trials":
-        failed = pc.fill_null(pc.equal(rows["status"], "failed"), False)
-        order = pc.if_else(failed, pa.scalar(9 - source, pa.int8()), order)
+    if table in PROVISIONAL:
+        order = pc.if_else(giving_way(rows, table), pa.scalar(9 - source, pa.int8()), order)
     return rows.append_column(ORDER, order)
 
 

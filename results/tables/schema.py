@@ -162,7 +162,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("validation_robust", REAL, "share", "under PGD-10; null where nothing asks for it"),
         Column("validation_one_step", REAL, "share", "under the only step that it trains on"),
         Column("collapsed", BOOL, "", "it withstands the one step of its training, PGD-10 not"),
-        Column("reported", BOOL, "", "whether the training ends with this epoch's weights"),
+        Column("reported", BOOL, "", "whether the training ends with this epoch's weights; "
+               "null while it goes on"),
         Column("lr", REAL, "", "learning rate at the end of the epoch"),
         Column("seconds", REAL, "s", "time of the epoch"),
         Column("images_per_second", REAL, "images/s", "rate of the epoch"),

@@ -18,7 +18,15 @@ import pyarrow.compute as pc
 from results.errors import DamagedError, TableError
 from results.tables.file import is_todays, opened, packed, parse, salvaged
 from results.tables.files import MERGING, Files, Stamps, is_numbered
-from results.tables.rows import LOGGED, NUMBERED, each_once, ordered, parts_of
+from results.tables.rows import (
+    LOGGED,
+    NUMBERED,
+    each_once,
+    giving_way,
+    ordered,
+    parts_of,
+    telling_columns,
+)
 from results.tables.schema import KEY, arrow_schema, is_metric
 
 log = logging.getLogger(__name__)
@@ -42,7 +50,7 @@ class Known:
     current: bool
     """Whether it is as this version writes it."""
     keys: pa.Table
-    """The columns of its keys; of ``trials`` their status too."""
+    """The columns of its keys, and that which tells what gives way."""
 
 
 class Shelf:
@@ -83,10 +91,9 @@ class Shelf:
 
     def _place(self, new: pa.Table) -> None:
         """Decide which file each row goes to; one whose key is there already goes to none."""
-        if self._table == "trials":
-            new = self._replace_failed(new)
+        new = self._replace(new)
         for known in self._known.values():
-            new = _without(new, known.keys, KEY[self._table])
+            new = new.filter(pc.invert(_among(new, known.keys, KEY[self._table])))
         if len(new) == 0:
             return
         last = max(self._known, default=_numbered(0))
@@ -96,11 +103,11 @@ class Shelf:
         whole = pa.concat_tables(parts, promote_options="default")
         self._changed[name] = whole.sort_by([(key, "ascending") for key in KEY[self._table]])
 
-    def _replace_failed(self, new: pa.Table) -> pa.Table:
-        """Put rows in the place of failed trials' rows; return the others."""
+    def _replace(self, new: pa.Table) -> pa.Table:
+        """Put rows in the place of those that give way to them; return the others."""
         for name, known in self._known.items():
-            failed = known.keys.filter(pc.equal(known.keys["status"], "failed"))["trial_id"]
-            again = pc.is_in(new["trial_id"], failed)
+            old = known.keys.filter(giving_way(known.keys, self._table))
+            again = _among(new, old, KEY[self._table])
             if pc.any(again).as_py():
                 parts = [ordered(self._rows(name), self._table, NUMBERED)]
                 parts += [ordered(new.filter(again), self._table, LOGGED)]
@@ -184,12 +191,9 @@ class Shelf:
     def _learnt(self, name: str, stamp: tuple[int, str]) -> Known:
         with self._files.open(name, stamp[0]) as file:
             written = opened(file, self._path(name)).schema_arrow
-            keys = parse(file, self._table, self._path(name), self._key_columns())
+            keys = parse(file, self._table, self._path(name), telling_columns(self._table))
         current = is_todays(written, self._columns(written.names))
         return Known(stamp, tuple(written.names), current, keys)
-
-    def _key_columns(self) -> list[str]:
-        return [*KEY[self._table], *(["status"] if self._table == "trials" else [])]
 
     def _mend(self, name: str, stamp: tuple[int, str], damage: DamagedError) -> None:
         """Set a damaged file aside, and write anew what of it is whole."""
@@ -202,7 +206,7 @@ class Shelf:
         self._known.pop(name, None)
         if rest is not None and len(rest):
             self._changed[name] = rest
-            keys = rest.select(self._key_columns())
+            keys = rest.select(telling_columns(self._table))
             self._known[name] = Known(stamp, tuple(rest.column_names), False, keys)
 
     def _at(self, name: str) -> tuple[str, ...]:
@@ -216,14 +220,15 @@ def _numbered(number: int) -> str:
     return f"{number:06d}.parquet"
 
 
-def _without(rows: pa.Table, there: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Leave out rows whose keys are there."""
-    if not pc.any(pc.is_in(rows[keys[0]], there[keys[0]])).as_py():
-        return rows
+def _among(rows: pa.Table, there: pa.Table, keys: Sequence[str]) -> pa.Array | pa.ChunkedArray:
+    """Return for each row whether its key is there."""
+    first = pc.is_in(rows[keys[0]], there[keys[0]])
+    if len(keys) == 1 or not pc.any(first).as_py():
+        return first
     at = pa.array(range(len(rows)))
     numbered = rows.select(keys).append_column("at", at)
     both = numbered.join(there.select(keys), list(keys), join_type="inner")["at"]
-    return rows.filter(pc.invert(pc.is_in(at, both.combine_chunks())))
+    return pc.is_in(at, both.combine_chunks())
 
 
 def _with_columns(rows: pa.Table, table: str, wanted: Sequence[str]) -> pa.Table:

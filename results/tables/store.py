@@ -1,7 +1,8 @@
 """The tables of a storage root: rows written through a log, read from files and log together.
 
-A key has one row. The first that was written stays, but for the row of a failed trial, which any
-later one replaces. A damaged file reads as absent and is named.
+A key has one row. The first that was written stays, but for the row of a failed trial and that of
+an epoch whose training goes on, which any later one replaces. A damaged file reads as absent and
+is named.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from results.errors import DamagedError, StorageIOError, TableError
 from results.tables.file import parse
 from results.tables.files import MERGING, Files, Stamps, is_numbered
 from results.tables.log import Entries, Log, Row, Rows, arrow
-from results.tables.rows import LOGGED, each_once, gives_way, ordered, parts_of
+from results.tables.rows import (
+    LOGGED,
+    PROVISIONAL,
+    each_once,
+    gives_way,
+    ordered,
+    parts_of,
+    telling_columns,
+)
 from results.tables.schema import KEY, arrow_schema, is_metric
 from results.tables.storage import Storage
 
@@ -59,8 +68,8 @@ class Tables:
         """Return the rows under some keys, by key; without those that have none."""
         wanted = set(keys)
         own = [dict(row) for row in self._log.written(table, wanted)]
-        # A trial's row may have been replaced by now; of other tables the first row stays.
-        left = wanted - {row[KEY[table][0]] for row in own if table != "trials"}
+        # Some rows may have been replaced by now; of other tables the first row stays.
+        left = wanted - {row[KEY[table][0]] for row in own if table not in PROVISIONAL}
         found: list[dict[str, Any]] = []
         if left:
             found = self._steady(table, lambda files, new: self._find(table, left, files, new))
@@ -101,8 +110,7 @@ class Tables:
         """Return a whole table: each row once, in the order of its keys."""
         wanted = None
         if columns is not None:
-            status = ["status"] if table == "trials" else []
-            wanted = [*dict.fromkeys((*KEY[table], *status, *columns))]
+            wanted = [*dict.fromkeys((*telling_columns(table), *columns))]
         whole = self._steady(table, lambda files, logged: self._parts(table, wanted, files, logged))
         if not whole:
             empty = arrow_schema(table, filter(is_metric, columns or ())).empty_table()

@@ -27,17 +27,19 @@ ANSWER = 5.0
 
 
 class Pulse:
-    """Keeps the last heartbeat of every job until the driver looks."""
+    """Keeps the last heartbeat of every job, and of every epoch, until the driver looks."""
 
     def __init__(self) -> None:
-        self._beats: dict[str, dict[str, Any]] = {}
+        self._beats: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def tell(self, beat: dict[str, Any]) -> None:
         """Take in a heartbeat."""
-        self._beats[beat["key"]] = beat
+        epoch = beat["epoch"] or {}
+        about = (beat["key"], beat["attempt"], epoch.get("network"), epoch.get("epoch"))
+        self._beats[about] = beat
 
     def heard(self) -> list[dict[str, Any]]:
-        """Return what was heard since the last look."""
+        """Return what was heard since the last look, in its order."""
         beats, self._beats = list(self._beats.values()), {}
         return beats
 
