@@ -117,6 +117,16 @@ def test_of_two_that_wrote_a_key_one_is_kept(storage: Storage) -> None:
     assert [row["epoch"] for row in plain(storage, "epochs")["polars"]] == [1, 2, 3]
 
 
+def test_the_first_row_of_a_trial_that_is_done_stays(storage: Storage) -> None:
+    put(storage, "trials", [trial("a", lr=0.1)])
+    put(storage, "trials", [trial("a", lr=0.2)], fold=False)
+    tables = Tables(storage)
+    assert tables.read("trials")["lr"].tolist() == [0.1]
+    assert [row["lr"] for row in tables.find("trials", "a") or []] == [0.1]
+    Folder(storage).fold()
+    assert tables.read("trials")["lr"].tolist() == [0.1]
+
+
 def test_every_table_is_folded_and_so_are_an_older_mrsweep_s_files(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,7 @@ class Beat:
     doing: str = ""
     """What it is at, such as ``epoch 3/40`` or ``fgsm``."""
     epoch: Mapping[str, Any] | None = None
-    """The row of ``epochs`` of the last one that ended."""
+    """What the last one that ended has come to, as in ``epochs``."""
     seconds_left: float | None = None
     """Of its training, at the pace so far."""
 

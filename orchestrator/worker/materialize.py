@@ -208,17 +208,14 @@ class Materializer:
         stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
         checkpoint = Checkpoint.of(*stored) if stored else None
 
-        def write(epochs: Sequence[Epoch]) -> list[rows.Row]:
-            written = rows.epoch_rows(stage, map(asdict, epochs))
-            self.tables.write("epochs", written)
-            return written
+        def write(epochs: Sequence[Epoch]) -> None:
+            self.tables.write("epochs", rows.epoch_rows(stage, map(asdict, epochs)))
 
         def keep(after: Checkpoint) -> None:
             after_epoch(len(after.history))
             self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
-            epochs = so_far(after.history)
-            pace = sum(epoch.seconds for epoch in epochs) / len(epochs)
-            self.telling.epoch(write(epochs[-1:])[0], recipe.epochs, pace)
+            write(so_far(after.history)[-1:])
+            self.telling.epoch(after.facts()["history"], recipe.epochs, stage.key)
 
         if checkpoint:
             write(so_far(checkpoint.history))  # a worker that died may have taken some with it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,13 +34,14 @@ class Telling:
         self._beat = replace(self._beat, **changes)
         self._tell(self._beat)
 
-    def epoch(self, row: Mapping[str, Any], of: int, pace: float) -> None:
+    def epoch(self, history: Sequence[Mapping[str, Any]], of: int, network: str) -> None:
         """Tell that an epoch of a training has ended.
 
         Args:
-            row: Its row of ``epochs``.
+            history: What each epoch so far has come to.
             of: The epochs of the whole training.
-            pace: Seconds that an epoch has taken so far, on average.
+            network: The key of what is trained.
         """
-        done = row["epoch"]
-        self.say(doing=f"epoch {done}/{of}", epoch=row, seconds_left=(of - done) * pace)
+        done, pace = len(history), sum(epoch["seconds"] for epoch in history) / len(history)
+        last = {"network": network, **history[-1]}
+        self.say(doing=f"epoch {done}/{of}", epoch=last, seconds_left=(of - done) * pace)
