@@ -23,6 +23,7 @@ from authors.harp import harp
 from authors.hydra import hydra
 from authors.loops import attacks, averages
 from authors.mad import mad
+from authors.nearest import fmn, ho_fmn
 from authors.objectives import ard, awp, mart, trades
 from authors.scores import filters, grasp, groups, snip, synflow, taylor
 
@@ -33,6 +34,7 @@ COMPARISONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "synflow": synflow,
     "lamp": lamp, "erk": erk, "autoattack": autoattack, "autoattack-parts": parts,
     "simple-attacks": simple, "carlini-wagner": carlini_wagner,
+    "fmn": fmn, "ho-fmn": ho_fmn,
     "rigl": rigl, "flying-bird": flying_bird,
 }  # fmt: skip
 

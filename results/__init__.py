@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from results.statistics.verdict.sentences import Verdict
     from results.statistics.verdict.subfactors import parts
     from results.statistics.verdict.verdict import verdict
+    from results.tables.distances import security_curves
     from results.tables.load import Loaded, load
     from results.tables.outcomes import outcomes
 
@@ -60,6 +61,7 @@ _MODULES = {
     "published": "report.published",
     "rank_agreement": "statistics.levels.ranks",
     "rank_flow": "statistics.levels.ranks",
+    "security_curves": "tables.distances",
     "shapley_shares": "statistics.shares.estimands",
     "unit_agreement": "statistics.levels.unit_agreement",
     "verdict": "statistics.verdict.verdict",
@@ -90,6 +92,7 @@ __all__ = [
     "published",
     "rank_agreement",
     "rank_flow",
+    "security_curves",
     "shapley_shares",
     "unit_agreement",
     "verdict",

@@ -85,6 +85,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "apgd-ce": {}, "apgd-dlr": {}, "fab": {}, "square": {},
         "square-<k>": {"name": "square-50"},
         "autoattack": {},
+        "fmn-<k>": {"name": "fmn-20"}, "ho-fmn-<k>": {"name": "ho-fmn-2"},
         "<attack>+<then>": {"name": "fgsm+pgd-5"},
         "corruption-<corruption>-<severity>": {"name": "corruption-fog-3"},
         "corruptions-<severity>": {"name": "corruptions-3"},

@@ -10,7 +10,7 @@ import torchattacks
 from torch import nn
 from torch.nn import functional as F
 
-from prune_core.attacks import attacks, square
+from prune_core.attacks import attacks, nearest, square
 from prune_core.attacks import pgd as adversary
 from prune_core.attacks.evaluation import accuracy, attack, evaluate, right
 from prune_core.data import datasets
@@ -62,7 +62,16 @@ def test_the_optimum_on_a_linear_network(name: str, norm: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-ITERATED = ["pgd-20", "pgd-20-2", "fgsm+pgd-20", "cw-100", "apgd-ce", "fab"]
+ITERATED = [
+    "pgd-20",
+    "pgd-20-2",
+    "fgsm+pgd-20",
+    "cw-100",
+    "apgd-ce",
+    "fab",
+    "fmn-100",
+    "fgsm+fmn-100",
+]
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -87,7 +96,15 @@ def test_on_a_linear_network_attacks_lose_what_can_be_lost(name: str, norm: str)
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", names("attacks"))
-def test_invariants(name: str, norm: str, trained: nn.Module, digits: datasets.Dataset) -> None:
+def test_invariants(
+    name: str,
+    norm: str,
+    trained: nn.Module,
+    digits: datasets.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for steps in ("STEPS", "TRIAL_STEPS"):
+        monkeypatch.setattr(nearest, steps, 20)
     if norm == "l2" and name in ("square", "autoattack", "cw"):
         pytest.skip("square-50 and cw-20 stand for their thousands of passes, of 15 s under l2")
     threat = THREAT if norm == "linf" else Threat(norm="l2", eps=0.8)

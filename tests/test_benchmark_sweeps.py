@@ -10,7 +10,7 @@ from orchestrator.state.rows import levels_row
 from orchestrator.sweepfile.model import read_sweep
 from orchestrator.sweepfile.shipped import shipped_sweeps
 from prune_core.specs.stages import Trial
-from results.report.boards import pruning_submission
+from results.report.boards import HO_FMN, pruning_submission
 
 
 @pytest.mark.parametrize("name", ["benchmark", "benchmark-svhn"])
@@ -25,9 +25,15 @@ def test_every_method_of_theirs_would_be_a_submission(name: str) -> None:
                 "flags": None, "shortfall": None, "params_removed": 0.9}  # fmt: skip
     trials = pd.DataFrame(rows).assign(**measured)
     nets = trials["finetuned_network"]
-    evaluations = pd.DataFrame({"network": nets, "attack": "autoattack", "count": 10_000})
+    evaluations = pd.DataFrame(
+        {"network": nets, "attack": "autoattack", "count": 10_000, "distances": None}
+    )
     checks = pd.DataFrame({"network": nets})
     for _, method in trials.groupby(["dense", "criterion", "allocation", "finetuning", "seed"]):
         models = pruning_submission(method, evaluations, checks, "AP_Me2026Title")
         assert models["model_key"].is_unique
     assert trials["seed"].nunique() == 3
+    assert set(trials["architecture"]) == {"apb-resnet18", "apb-vgg16"}
+    by = trials.groupby("granularity")["sparsity"].agg(set).to_dict()
+    assert by == {"weight": {0.9, 0.95, 0.99}, "channel": {0.5, 0.75, 0.9}}
+    assert HO_FMN in plan.sweep.evaluation.attacks

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -43,7 +46,9 @@ def tables(**changes: object) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     ]  # fmt: skip
     trials = pd.DataFrame(rows).assign(**changes)
     nets = trials["finetuned_network"]
-    evaluations = pd.DataFrame({"network": nets, "attack": "autoattack", "count": 10_000})
+    evaluations = pd.DataFrame(
+        {"network": nets, "attack": "autoattack", "count": 10_000, "distances": None}
+    )
     return trials, evaluations, pd.DataFrame({"network": nets, "check": "iterated"})
 
 
@@ -123,6 +128,18 @@ def test_the_base_models_names_are_theirs() -> None:
             assert set(some) <= set(network.state_dict())
 
 
+def test_distances_of_ho_fmn_go_along_where_they_were_measured() -> None:
+    trials, evaluations, checks = tables()
+    near, far = np.float32(0.03), np.float32(math.inf)
+    measured = pd.DataFrame({
+        "network": trials["finetuned_network"][:1], "attack": "ho-fmn-32", "count": 4,
+        "distances": [np.array([0, near, 0.05, far], "<f4").tobytes()],
+    })  # fmt: skip
+    models = pruning_submission(trials, pd.concat([evaluations, measured]), checks, KEY)
+    assert models["hofmn"].tolist() == pytest.approx([50.0, math.nan, math.nan], nan_ok=True)
+    assert [each is None for each in models["distances"]] == [False, True, True]
+
+
 def test_a_network_is_written_in_its_dense_shape(undisturbed: Path, tmp_path: Path) -> None:
     storage = Storage(str(undisturbed))
     trials = Tables(storage).read("trials")
@@ -144,7 +161,8 @@ def test_a_submission_is_a_folder(
 ) -> None:
     """Of a sweep that is none: what the benchmark asks for is left out of the way."""
     models = pd.DataFrame({"model_key": [f"{KEY}_R18_CIFAR10_S_50"], "clean": [81.23],
-                           "autoattack": [45.0], "removed": [50.01]})  # fmt: skip
+                           "autoattack": [45.0], "removed": [50.01], "hofmn": [43.21],
+                           "distances": [np.float32([0, 0.25, math.inf]).tobytes()]})  # fmt: skip
 
     def taken(trials: pd.DataFrame, *_: object) -> pd.DataFrame:
         return models.assign(trial_id=list(trials["trial_id"])[:1])
@@ -157,7 +175,10 @@ def test_a_submission_is_a_folder(
     done = mrsweep(*words, "--format", "apb", "--key", KEY)
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [f"{KEY}_R18_CIFAR10_S_50.pt", "entry.json", "issue.md"]
+    name = f"{KEY}_R18_CIFAR10_S_50"
+    assert names == [f"{name}.pickle", f"{name}.pt", "entry.json", "issue.md"]
+    with (tmp_path / "out" / f"{name}.pickle").open("rb") as file:
+        assert pickle.load(file) == [0, 0.25, math.inf]  # noqa: S301 - as the benchmark reads it
     entry = json.loads((tmp_path / "out" / "entry.json").read_text())[0]
     assert entry["ap_key"] == KEY
     assert entry["A: Finetuning"] == "Natural Training (NT)"
@@ -165,13 +186,43 @@ def test_a_submission_is_a_folder(
     assert entry["link_to_paper"].startswith("OPEN")
     issue = (tmp_path / "out" / "issue.md").read_text()
     assert "_Robust Accuracy (AA):_ 45.00" in issue
-    assert "_Robust Accuracy (HO-FMN):_ OPEN" in issue
+    assert "_Robust Accuracy (HO-FMN):_ 43.21" in issue
     assert "All models need normalization" in issue
+    models = models.assign(distances=None, hofmn=None)
+    assert mrsweep(*words, "--format", "apb", "--key", KEY).returncode == 0
+    issue = (tmp_path / "out" / "issue.md").read_text()
+    assert "_Robust Accuracy (HO-FMN):_ OPEN: to be filled in; evaluate ho-fmn-32" in issue
     bad = mrsweep(*words, "--format", "apb", "--key", "mine")
     assert "keys are NAME_AuthorYearWord" in bad.stderr
     bad = mrsweep(*words, "--format", "robustbench")
     assert bad.returncode == 2
     assert "no entry of RobustBench: every network needs autoattack" in bad.stderr
+
+
+def test_a_full_disk_leaves_no_half_of_a_submission(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last file does not fit: those that were written before it are gone, too."""
+
+    def taken(trials: pd.DataFrame, *_: object) -> list[dict[str, object]]:
+        return [{"eps": 0.1, "architecture": "r", "clean_acc": 1, "autoattack_acc": 1}] * len(
+            trials
+        )
+
+    def full(file: Path, text: str) -> None:
+        if file.name == "issue.md":
+            raise OSError(28, "No space left on device")
+        file.write_text(text)
+
+    monkeypatch.setattr("orchestrator.cli.exports.boards.robustbench_entries", taken)
+    monkeypatch.setattr("orchestrator.cli.exports.boards._write", full)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(sweep_text())
+    ended = mrsweep("export", file, "--storage", undisturbed, "--to", tmp_path / "out",
+                    "--format", "robustbench")  # fmt: skip
+    assert ended.returncode == 2
+    assert "No space left on device" in ended.stderr
+    assert not list((tmp_path / "out").iterdir())
 
 
 # What is published.

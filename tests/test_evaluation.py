@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from prune_core.attacks import nearest
 from prune_core.attacks.evaluation import attack, evaluate, right
 from prune_core.data import datasets
 from prune_core.models.folding import Twin
@@ -59,8 +60,11 @@ def test_an_attack_may_not_leave_the_range_of_images(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     "name", [n for n in names("attacks") if n not in ("square", "autoattack", "cw", "clean")]
 )
-def test_attacks_of_twins_take_images_of_several_colours(name: str, norm: str) -> None:
+def test_attacks_of_twins_take_images_of_several_colours(
+    name: str, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A twin works channels-last on CPUs, and so come its gradients."""
+    monkeypatch.setattr(nearest, "TRIAL_STEPS", 10)
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)

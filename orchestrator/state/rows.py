@@ -92,7 +92,11 @@ def failed_row(trial: Trial, labels: Mapping[str, Any], error: str) -> Row:
 
 
 def evaluation_row(
-    stage: Evaluation, correct: Sequence[bool], accuracy: float, seconds: float
+    stage: Evaluation,
+    correct: Sequence[bool],
+    accuracy: float,
+    seconds: float,
+    distances: Sequence[float] | None = None,
 ) -> Row:
     """Return the row of one attack on one network."""
     return {
@@ -107,6 +111,7 @@ def evaluation_row(
         "accuracy": accuracy,
         "count": len(correct),
         "outcomes": np.packbits(np.array(correct, dtype=bool)).tobytes(),
+        "distances": np.array(distances, "<f4").tobytes() if distances else None,
         "seconds": seconds,
     }
 

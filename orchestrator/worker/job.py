@@ -188,7 +188,7 @@ def _evaluate(
     materializer.telling.say(doing=evaluation.attack)
     data, spec = materializer.data(evaluation), dense_of(evaluation).dataset
     seen = evaluate(network, test_images(data, spec, evaluation.attack), evaluation, twin)
-    row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds)
+    row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds, seen.distances)
     materializer.tables.write("evaluations", [row])
     return row
 

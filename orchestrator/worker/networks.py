@@ -20,7 +20,7 @@ from orchestrator.sweepfile.model import parse_sweep
 from orchestrator.worker.beginning import blank
 from orchestrator.worker.device import prepare_process, resolve_device
 from orchestrator.worker.materialize import Materializer
-from prune_core.exports import files, formats
+from prune_core.exports import files
 from prune_core.exports.description import Description, describe
 from prune_core.exports.filled import filled
 from prune_core.exports.formats import FORMATS
@@ -159,8 +159,7 @@ def export_for_benchmark(storage: Storage, trial: Trial, file: Path) -> None:
     """
     network = found(storage, trial, "finetuned", "cpu", {}, "filled").network
     held = {"state_dict": files.weights_of(network)}
-    with formats.staged(file.parent) as stage:
-        torch.save(held, stage / file.name)
+    torch.save(held, file)
 
 
 def differing(

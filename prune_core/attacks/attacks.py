@@ -4,8 +4,9 @@ An attack is a function ``(network, images, labels, threat) -> images``. The net
 mode, and the attack gets only images [n, c, h, w] that the network classifies correctly. Values of
 placeholders are further arguments (``pgd-20``: ``k=20``). Random starts draw from torch's global
 generator, which `prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` may
-leave the ball of the threat; it gets every image and counts in no worst case. One that works with
-so many classes or more says so (``needs=("threat", "classes:4")``).
+leave the ball of the threat; it gets every image and counts in no worst case. One with the trait
+``nearest`` may too: it returns each image's nearest misclassified one, and the evaluation keeps the
+distances. One that works with so many classes or more says so (``needs=("threat", "classes:4")``).
 
 Attacks stop attacking an image once it is misclassified. For this PGD is our own
 (`prune_core.attacks.pgd`), and APGD sees the network through `Dropping`; tests compare both with
@@ -20,11 +21,12 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from prune_core.attacks import carlini_wagner
+from prune_core.attacks import carlini_wagner, nearest
 from prune_core.attacks.early_exit import Dropping
-from prune_core.attacks.evaluation import right
+from prune_core.attacks.evaluation import right, within
 from prune_core.attacks.pgd import ascend, margin, pursue, step_size
 from prune_core.attacks.square import search as random_search
+from prune_core.attacks.targeted import TargetedApgd
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ATTACKS, CORRUPTIONS, method
 from prune_core.specs.settings import Threat
@@ -158,26 +160,27 @@ def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threa
     return attacked
 
 
-class TargetedApgd(torchattacks.APGD):  # type: ignore[misc]  # torchattacks has no types
-    """APGD on the targeted difference of logits ratio; each restart aims at the next best class.
+@method(
+    "fmn-<k>",
+    source="Pintor et al., 2021 (arXiv 2102.12827)",
+    needs=("threat",),
+    traits=("nearest",),
+)
+def fmn(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
+    """The fast minimum-norm attack, k steps: each image's distance is kept too."""
+    return nearest.fmn(network, images, labels, threat.norm, k)
 
-    The APGDT of torchattacks steps every image by the first image's step under l2.
-    """
 
-    _rank = 1
-
-    def attack_single_run(self, x_in: Tensor, y_in: Tensor) -> tuple[Tensor, ...]:
-        """Attack images that are still classified correctly; the name is torchattacks'."""
-        self._rank += 1
-        self._targets = self.get_logits(x_in).argsort(1)[:, -self._rank].unsqueeze(1)
-        found: tuple[Tensor, ...] = super().attack_single_run(x_in, y_in)
-        return found
-
-    def dlr_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the loss [n] of logits [n, classes] and labels [n]; the name is torchattacks'."""
-        ordered = x.sort(1).values
-        spread = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2 + 1e-12
-        return (x.gather(1, self._targets) - x.gather(1, y.unsqueeze(1))).squeeze(1) / spread
+@method(
+    "ho-fmn-<k>",
+    source="Mura et al., 2024 (arXiv 2407.08806)",
+    needs=("threat", "classes:3"),
+    traits=("nearest",),
+)
+def ho_fmn(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
+    """The same of 200 steps by settings that are the best of k; 32 in the pruning benchmark."""
+    _enough_classes(network, images, "ho-fmn", 3)
+    return nearest.ho_fmn(network, images, labels, threat.norm, k)
 
 
 @method("<attack>+<then>", source="a worst case over attacks")
@@ -185,11 +188,16 @@ def cascade(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str, then: str
 ) -> Tensor:
     """One attack after another, each on the images that are still classified correctly."""
-    attacked: Tensor = ATTACKS.load(attack)(network, images, labels, threat).clone()
+    attacked = _part(network, images, labels, threat, attack).clone()
     left = right(network, attacked, labels)
     if left.any():
-        attacked[left] = ATTACKS.load(then)(network, images[left], labels[left], threat)
+        attacked[left] = _part(network, images[left], labels[left], threat, then)
     return attacked
+
+
+def _part(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, name: str) -> Tensor:
+    attacked: Tensor = ATTACKS.load(name)(network, images, labels, threat)
+    return within(attacked, images, threat) if "nearest" in ATTACKS[name].traits else attacked
 
 
 @method(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prune_core.attacks.norms import NORMS
+from prune_core.attacks.norms import NORMS, each
 from prune_core.data.splits import Split
 from prune_core.errors import CheckpointError
 from prune_core.models.folding import Twin
@@ -37,10 +37,13 @@ class Outcome:
     Attributes:
         correct: For each test image, in their order, whether it is classified correctly.
         seconds: How long it took.
+        distances: Of an attack with the trait ``nearest``, to each image's nearest misclassified
+            one: 0 where it is misclassified itself, infinite where none was found.
     """
 
     correct: tuple[bool, ...]
     seconds: float
+    distances: tuple[float, ...] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -62,12 +65,19 @@ def evaluate(
     start = time.perf_counter()
     seed = derive_seed(stage.key, "attack")
     correct: list[bool] = []
+    distances: list[float] = []
     with evaluating(network), seeded(seed, test.labels.device):
         twin = Twin(network) if twin is None else twin
         for images, labels in test.batches(BATCH):
-            attacked = attack(network, twin, images, labels, stage.attack, stage.threat)
-            correct += right(network, attacked, labels).tolist()
-    return Outcome(tuple(correct), time.perf_counter() - start)
+            attacked = _attacked(network, twin, images, labels, stage.attack, stage.threat)
+            hits = right(network, attacked, labels)
+            if stage.threat and _is_nearest(stage.attack):
+                lengths = NORMS[stage.threat.norm].length(attacked - images)
+                distances += torch.where(hits, torch.inf, lengths).tolist()
+                hits |= lengths > stage.threat.eps
+            correct += hits.tolist()
+    seconds = time.perf_counter() - start
+    return Outcome(tuple(correct), seconds, tuple(distances) or None)
 
 
 def attack(
@@ -90,6 +100,29 @@ def attack(
     Raises:
         RuntimeError: If the attack leaves the ball of the threat or [0,1]. Every attack is checked.
     """
+    attacked = _attacked(network, twin, images, labels, name, threat)
+    return within(attacked, images, threat) if threat and _is_nearest(name) else attacked
+
+
+def within(attacked: Tensor, images: Tensor, threat: Threat) -> Tensor:
+    """Return attacked images, but the original of each that is outside the ball."""
+    near = NORMS[threat.norm].length(attacked - images) <= threat.eps
+    return torch.where(each(near), attacked, images)
+
+
+def _is_nearest(name: str) -> bool:
+    """Say whether an attack looks for the nearest misclassified image, in the ball or not.
+
+    One among several (``A+B``) keeps to the ball.
+    """
+    return "nearest" in ATTACKS[name].traits and "then" not in ATTACKS.arguments(name)
+
+
+def _attacked(
+    network: nn.Module, twin: nn.Module, images: Tensor, labels: Tensor, name: str,
+    threat: Threat | None,
+) -> Tensor:  # fmt: skip
+    """Return what an attack makes of a batch, checked; an attack with ``nearest`` has no ball."""
     method = ATTACKS.load(name)
     if "unbounded" in ATTACKS[name].traits:
         attacked: Tensor = method(twin, images, labels, threat)
@@ -142,7 +175,7 @@ def _check(attacked: Tensor, images: Tensor, name: str, threat: Threat | None) -
             f"attack {name!r} must return finite images of shape {tuple(images.shape)}; "
             f"it returned shape {tuple(attacked.shape)}"
         )
-    bounded = "unbounded" not in ATTACKS[name].traits
+    bounded = "unbounded" not in ATTACKS[name].traits and not _is_nearest(name)
     radius = threat.eps if threat else 0.0
     length = NORMS[threat.norm if threat else "linf"].length(attacked - images).max()
     if bounded and length > radius * (1 + 1e-5) + slack:

@@ -24,8 +24,8 @@ class Norm(Protocol):
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the perturbations of length 1 along which a linear loss rises most."""
 
-    def project(self, perturbation: Tensor, radius: float) -> Tensor:
-        """Return the nearest perturbations within ``radius``."""
+    def project(self, perturbation: Tensor, radius: float | Tensor) -> Tensor:
+        """Return the nearest perturbations within ``radius``, one for all or each its own [n]."""
 
     def length(self, perturbation: Tensor) -> Tensor:
         """Return every perturbation's norm [n]."""
@@ -42,8 +42,10 @@ class Linf:
         """Return the sign of the gradient."""
         return gradient.sign()
 
-    def project(self, perturbation: Tensor, radius: float) -> Tensor:
+    def project(self, perturbation: Tensor, radius: float | Tensor) -> Tensor:
         """Clip every pixel's change."""
+        if isinstance(radius, Tensor):
+            return torch.minimum(torch.maximum(perturbation, -each(radius)), each(radius))
         return perturbation.clamp(-radius, radius)
 
     def length(self, perturbation: Tensor) -> Tensor:
@@ -59,15 +61,15 @@ class L2:
         device = like.device
         noise = torch.randn(like.shape, generator=generator, device=device)
         share = torch.rand(len(like), generator=generator, device=device)
-        return noise * _each(share / (self.length(noise) + TINY))
+        return noise * each(share / (self.length(noise) + TINY))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the gradient, normalised."""
-        return gradient / _each(self.length(gradient) + TINY)
+        return gradient / each(self.length(gradient) + TINY)
 
-    def project(self, perturbation: Tensor, radius: float) -> Tensor:
+    def project(self, perturbation: Tensor, radius: float | Tensor) -> Tensor:
         """Shorten what is longer than the radius."""
-        return perturbation * _each((radius / (self.length(perturbation) + TINY)).clamp(max=1))
+        return perturbation * each((radius / (self.length(perturbation) + TINY)).clamp(max=1))
 
     def length(self, perturbation: Tensor) -> Tensor:
         """Return every perturbation's Euclidean length [n]."""
@@ -78,5 +80,6 @@ class L2:
 NORMS: dict[str, Norm] = {"linf": Linf(), "l2": L2()}
 
 
-def _each(values: Tensor) -> Tensor:
+def each(values: Tensor) -> Tensor:
+    """Return one value an image [n] in a shape that fits images, [n, 1, 1, 1]."""
     return values.view(-1, 1, 1, 1)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 
-from prune_core.errors import ExportError
 from prune_core.exports import files, graphs, hub
 from prune_core.exports.description import Description
 from prune_core.exports.graphs import Predictor
+from prune_core.exports.staging import staged
 from prune_core.models.classifier import Classifier
 
 
@@ -61,22 +58,3 @@ def write(network: Classifier, description: Description, name: str, folder: Path
     with staged(folder) as stage:
         chosen.write(network, description, stage if chosen.whole else stage / chosen.file)
     return folder / chosen.file
-
-
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into; its files appear in ``folder`` whole, or not at all.
-
-    Raises:
-        ExportError: The folder cannot be written to.
-    """
-    stage = folder / f".{uuid.uuid4().hex}.tmp"
-    try:
-        stage.mkdir(parents=True)
-        yield stage
-        for file in stage.iterdir():
-            file.replace(folder / file.name)
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be written to: {error.strerror or error}") from error
-    finally:
-        rmtree(stage, ignore_errors=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from results.errors import AnalysisError
+from results.tables.distances import unpacked
 
 ARCHITECTURES = {"apb-resnet18": "R18", "apb-vgg16": "V16"}
 DATASETS = {"cifar10": "CIFAR10", "svhn": "SVHN"}
@@ -21,6 +22,9 @@ SPARSITIES = {"weight": (0.9, 0.95, 0.99), "channel": (0.5, 0.75, 0.9)}
 EPS = 0.031
 IMAGES = 10_000
 """The test images that both boards attack."""
+HO_FMN = "ho-fmn-32"
+"""The attack whose distances the benchmark draws, and of which its figure is at another radius."""
+HO_FMN_EPS = 8 / 255
 METHOD = ("dense", "criterion", "allocation", "finetuning", "seed")
 """What is one in a submission: a method, and a single run of it."""
 THREATS = {("cifar10", "linf"): 8 / 255, ("cifar100", "linf"): 8 / 255, ("cifar10", "l2"): 0.5}
@@ -36,6 +40,9 @@ def pruning_submission(
     trials: pd.DataFrame, evaluations: pd.DataFrame, checks: pd.DataFrame, method: str
 ) -> pd.DataFrame:
     """Return the models of a submission to the adversarial pruning benchmark, a row each.
+
+    Where ``ho-fmn-32`` was evaluated, ``hofmn`` is the share of test images farther than 8/255, in
+    per cent, and ``distances`` are those of ``evaluations``.
 
     Args:
         trials: rows of ``trials``: of one method and seed.
@@ -58,6 +65,8 @@ def pruning_submission(
     ]
     if faults:
         raise AnalysisError(f"no submission to the benchmark: {'; '.join(faults)}")
+    found = evaluations[evaluations["attack"] == HO_FMN].set_index("network")
+    distances = [found["distances"].get(network) for network in trials["finetuned_network"]]
     return pd.DataFrame(
         {
             "model_key": [
@@ -68,9 +77,18 @@ def pruning_submission(
             "trial_id": list(trials["trial_id"]),
             "clean": [round(100 * value, 2) for value in trials["finetuned_clean"]],
             "autoattack": [round(100 * value, 2) for value in trials["finetuned_autoattack"]],
+            "hofmn": [_farther(packed) for packed in distances],
+            "distances": distances,
             "removed": [round(100 * value, 2) for value in trials["params_removed"]],
         }
     )  # fmt: skip
+
+
+def _farther(distances: bytes | None) -> float | None:
+    """Return the per cent of images whose nearest misclassified one is outside the ball."""
+    if distances is None:
+        return None
+    return round(100 * float((unpacked(distances) > HO_FMN_EPS).mean()), 2)
 
 
 def robustbench_entries(

@@ -30,16 +30,7 @@ def outcomes(tables: Loaded, stage: str = "finetuned", attack: str | None = None
     Raises:
         AnalysisError: There is no such stage or attack.
     """
-    if stage not in STAGES:
-        raise AnalysisError(f"no stage {stage!r}; {allowed(stage, STAGES)}")
-    evaluated = tables.read("evaluations", COLUMNS)
-    known = sorted(evaluated["attack"].unique())
-    if attack is not None and attack not in known:
-        raise AnalysisError(f"no attack {attack!r}; {allowed(attack, known)}")
-    if attack is not None:
-        evaluated = evaluated[evaluated["attack"] == attack]
-    networks = tables.read("trials", ["trial_id", f"{stage}_network"])
-    joined = networks.merge(evaluated, left_on=f"{stage}_network", right_on="network")
+    joined = evaluated(tables, stage, attack, COLUMNS)
     counts = joined["count"].to_numpy()
     bits = [
         np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count)
@@ -53,3 +44,21 @@ def outcomes(tables: Loaded, stage: str = "finetuned", attack: str | None = None
             "correct": np.concatenate(bits or [np.zeros(0, dtype=np.uint8)]).astype(bool),
         }
     )
+
+
+def evaluated(tables: Loaded, stage: str, attack: str | None, columns: list[str]) -> pd.DataFrame:
+    """Return columns of every trial's evaluations at a stage, of one attack or of all.
+
+    Raises:
+        AnalysisError: There is no such stage or attack.
+    """
+    if stage not in STAGES:
+        raise AnalysisError(f"no stage {stage!r}; {allowed(stage, STAGES)}")
+    rows = tables.read("evaluations", columns)
+    known = sorted(rows["attack"].unique())
+    if attack is not None and attack not in known:
+        raise AnalysisError(f"no attack {attack!r}; {allowed(attack, known)}")
+    if attack is not None:
+        rows = rows[rows["attack"] == attack]
+    networks = tables.read("trials", ["trial_id", f"{stage}_network"])
+    return networks.merge(rows, left_on=f"{stage}_network", right_on="network")

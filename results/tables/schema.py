@@ -150,6 +150,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("accuracy", REAL, "share", "share of images classified rightly"),
         Column("count", INT, "images", "number of images"),
         Column("outcomes", pa.binary(), "bitmap", "right or wrong by image, highest bit first"),
+        Column("distances", pa.binary(), "of norm", "attacks that look for it: to each image's "
+               "nearest misclassified one, 32-bit floats; infinite where none was found"),
         Column("seconds", REAL, "s", "time it took"),
     ),
     "epochs": (

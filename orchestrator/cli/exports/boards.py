@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from rich.console import Console
 import results
 from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Job, Plan
+from prune_core.exports.staging import staged
 from prune_core.specs.recipes import Training
 from prune_core.specs.stages import Dense, Trial, dense_of
-from results.report.boards import pruning_submission, robustbench_entries
+from results.report.boards import HO_FMN, pruning_submission, robustbench_entries
+from results.tables.distances import unpacked
 from results.tables.load import Loaded
 from results.tables.storage import Storage
 
@@ -47,14 +50,19 @@ def export_pruning(
     trials = _rows(loaded, jobs)
     models = pruning_submission(trials, loaded.evaluations, loaded.checks, method)
     of = {job.key: job.stage for job in jobs}
-    for model in models.to_dict("records"):
-        trial = of[model["trial_id"]]
-        if isinstance(trial, Trial):
-            with console.status(f"the network of {model['model_key']}"):
-                export_for_benchmark(root, trial, to / f"{model['model_key']}.pt")
-    first = of[models["trial_id"].iloc[0]]
-    _write(to / "entry.json", json.dumps([_entry(first, trials, method)], indent=2))
-    _write(to / "issue.md", _issue(models, dense_of(first)))
+    with staged(to) as folder:
+        for model in models.to_dict("records"):
+            trial, key = of[model["trial_id"]], model["model_key"]
+            if isinstance(trial, Trial):
+                with console.status(f"the network of {key}"):
+                    export_for_benchmark(root, trial, folder / f"{key}.pt")
+            if model["distances"] is not None:
+                # Their form asks for a pickled list; nothing of ours reads one.
+                distances = unpacked(model["distances"]).tolist()
+                (folder / f"{key}.pickle").write_bytes(pickle.dumps(distances))
+        first = of[models["trial_id"].iloc[0]]
+        _write(folder / "entry.json", json.dumps([_entry(first, trials, method)], indent=2))
+        _write(folder / "issue.md", _issue(models, dense_of(first)))
     console.print(f"Submission of {len(models)} models written to {to}", highlight=False)
 
 
@@ -69,9 +77,10 @@ def export_robustbench(
     loaded = results.load(root.root, plan.sweep.name)
     trials = _rows(loaded, jobs)
     entries = robustbench_entries(trials, loaded.evaluations, loaded.checks)
-    for trial, entry in zip(trials["trial_id"], entries, strict=True):
-        _write(to / f"{trial}.json", json.dumps(entry, indent=2))
-    _write(to / "issue.md", _claims(trials, entries))
+    with staged(to) as folder:
+        for trial, entry in zip(trials["trial_id"], entries, strict=True):
+            _write(folder / f"{trial}.json", json.dumps(entry, indent=2))
+        _write(folder / "issue.md", _claims(trials, entries))
     console.print(f"Entries written to {to}: {len(entries)}", highlight=False)
 
 
@@ -81,11 +90,7 @@ def _rows(loaded: Loaded, jobs: Sequence[Job]) -> pd.DataFrame:
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"{file} cannot be written: {error.strerror}") from error
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def _trained(training: Training, known: bool = True) -> str:
@@ -125,18 +130,24 @@ def _issue(models: pd.DataFrame, dense: Dense) -> str:
         "# Loading Section", "", "## JSON Entry",
         "The form mails it; entry.json has what it asks for.", "",
     ]  # fmt: skip
-    theirs = "their `utils/test.py`, `benchmark(...)`, measures it and writes the distances"
+    theirs = f"{OPEN}; evaluate {HO_FMN}, or let their `utils/test.py` measure it"
     for number, model in enumerate(models.to_dict("records"), start=1):
+        measured = model["distances"] is not None
         parts += [
             f"## Evaluation Results of Model n°{number}", "",
             f'_Model GDrive:_ "{model["model_key"]}" : ["{OPEN}", ".pt"]',
             f'_Distances GDrive:_ "{model["model_key"]}" : ["{OPEN}", ".pickle"]', "",
             f"_Clean Accuracy:_ {model['clean']:.2f}",
             f"_Robust Accuracy (AA):_ {model['autoattack']:.2f}",
-            f"_Robust Accuracy (HO-FMN):_ {OPEN}; {theirs}", "",
+            f"_Robust Accuracy (HO-FMN):_ {format(model['hofmn'], '.2f') if measured else theirs}",
+            "",
         ]  # fmt: skip
     parts += ["## Architecture details and normalization", _normalised(dense)]
     parts.append("All checkpoints load strictly into the base models, under `state_dict`.")
+    parts.append(
+        "HO-FMN is mrsweep's: of all test images, at 8/255 as in `utils/test.py`, tuned on the "
+        "first 64 of every 512."
+    )
     return "\n".join(parts)
 
 
