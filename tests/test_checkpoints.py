@@ -16,7 +16,9 @@ from prune_core.data import datasets
 from prune_core.errors import CheckpointError
 from prune_core.models import checkpoints
 from prune_core.models.classifier import Classifier
-from prune_core.specs.checkpoints import located
+from prune_core.specs.checkpoints import Checkpoint
+from prune_core.specs.keys import file_digest
+from prune_core.specs.published import located
 from prune_core.specs.stages import Dense
 from results.tables.storage import Storage
 from results.tables.store import Tables
@@ -127,6 +129,7 @@ def test_a_key_is_of_the_file_s_bytes_and_not_of_its_place(weights: Path) -> Non
     assert moved.key == first.key
     assert dense_of(**{**given, "normalise": "none"})[0].key != first.key
     assert dense_of(**given, epochs=1)[0].key != first.key
+    assert dense_of(**given, fresh="[classifier]")[0].key != first.key
     save_file({"a": torch.zeros(1)}, elsewhere)
     assert dense_of(**{**given, "checkpoint": elsewhere})[0].key != first.key
 
@@ -149,6 +152,7 @@ def test_a_file_for_each_seed_and_architecture(weights: Path) -> None:
         ({"checkpoint": "/none/f.pt", "normalise": "none"}, "no file /none/f.pt"),
         ({"checkpoint": '"/none/{sed}.pt"', "normalise": "none"}, "unknown {sed}"),
         ({"epochs": 1, "expect": "{clean: .8}"}, "expect is of a checkpoint"),
+        ({"epochs": 1, "fresh": "[fc]"}, "fresh is of a checkpoint"),
         ({"objective": "standard"}, "epochs: missing"),
         ({"epochs": 1, "normalise": "{mean: [0.1], std: [1, 1]}"}, "1 means and 2 stds"),
     ],
@@ -170,7 +174,60 @@ def test_the_hub_s_files_are_fetched_by_repository_file_and_revision(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert located("hf-hub:me/net") == tmp_path
     located("hf-hub:me/net@v1/best/weights.pt")
-    assert asked == [("me/net", "model.safetensors", None), ("me/net", "best/weights.pt", "v1")]
+    located("timm:resnet18.a1_in1k")
+    assert asked == [
+        ("me/net", "model.safetensors", None),
+        ("me/net", "best/weights.pt", "v1"),
+        ("timm/resnet18.a1_in1k", "model.safetensors", None),
+    ]
+
+
+def test_torchvision_s_weights_are_where_torchvision_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    fetched: list[str] = []
+
+    def download(url: str, file: str, hash_prefix: str, progress: bool) -> None:
+        fetched.append(f"{url} {hash_prefix} {progress}")
+        save_file({"a": torch.ones(1)}, file)
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    name = "torchvision:MNASNet0_5_Weights.IMAGENET1K_V1"
+    assert located(name) == located(name)
+    assert located(name).parent == tmp_path / "hub" / "checkpoints"
+    url = "https://download.pytorch.org/models/mnasnet0.5_top1_67.823-3ffadce67e.pth"
+    assert fetched == [f"{url} 3ffadce67e False"]
+
+    def offline(*_: object, **__: object) -> None:
+        raise RuntimeError("invalid hash value")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    with pytest.raises(OSError, match=r"resnet18-f37072fd.pth: invalid hash"):
+        located("torchvision:ResNet18_Weights.IMAGENET1K_V1")
+    for wrong in ("ResNet18", "ResNet18_Weights.NONE", "resnet18"):
+        with pytest.raises(OSError, match="torchvision has no weights"):
+            located(f"torchvision:{wrong}")
+
+
+def test_a_classifier_of_other_classes_stays_as_it_was(
+    digits: datasets.Dataset, tmp_path: Path
+) -> None:
+    """Whatever the file has under its name, or has not."""
+    source, target = blank(digits, seed=1), blank(digits, seed=2)
+    was = {name: tensor.clone() for name, tensor in tensors(target).items()}
+    held = {**tensors(source), "classifier.weight": torch.zeros(1000, 64)}
+    file = tmp_path / "weights.safetensors"
+    save_file(held, file)
+    given = {"file": str(file), "content": file_digest(file)}
+    with pytest.raises(CheckpointError, match=r"shapes differ classifier\.weight \[1000, 64\]"):
+        checkpoints.start(target, Checkpoint(**given))
+    checkpoints.start(target, Checkpoint(**given, fresh=("classifier",)))
+    now = tensors(target)
+    assert torch.equal(now["classifier.weight"], was["classifier.weight"])
+    assert torch.equal(now["conv.weight"], held["conv.weight"])
+    with pytest.raises(CheckpointError, match="fresh fc: the network has no such layers"):
+        checkpoints.start(target, Checkpoint(**given, fresh=("classifier", "fc")))
 
 
 def test_a_sweep_starts_from_the_file_and_trains_on_where_epochs_say_so(

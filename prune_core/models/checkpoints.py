@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from prune_core.errors import CheckpointError
 from prune_core.models.classifier import Classifier
-from prune_core.specs.checkpoints import Checkpoint, located
+from prune_core.specs.checkpoints import Checkpoint
 from prune_core.specs.keys import file_digest
+from prune_core.specs.published import located
 
 HOLDERS = ("state_dict", "model_state_dict", "net", "model", "network", "params", "weights")
 """Where a training's file holds the weights, beside its optimizer and epoch."""
@@ -64,22 +65,28 @@ def start(network: Classifier, checkpoint: Checkpoint) -> None:
             f"{checkpoint.file} is {found or 'not there'}, and the plan is for "
             f"{checkpoint.content}: give every machine the same file"
         )
-    load_weights(network.network, read_weights(file), checkpoint.file)
+    load_weights(network.network, read_weights(file), checkpoint.file, checkpoint.fresh or ())
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
+def load_weights(
+    network: nn.Module, tensors: Mapping[str, Tensor], file: str, fresh: Sequence[str] = ()
+) -> None:
     """Load weights into a network, in place: every one of both sides, and none besides.
 
     Args:
         network: Without the normalisation before it.
         tensors: The weights by name; prefixes that all names share are taken off.
         file: Where they are from, for errors.
+        fresh: Layers, or parts of the network, that stay as they are; the file may have others.
 
     Raises:
         CheckpointError: Names or shapes differ; it names the first on both sides.
     """
-    wanted = network.state_dict()
-    given = _unwrapped(tensors, wanted)
+    whole = network.state_dict()
+    if unknown := [part for part in fresh if len(_without(whole, (part,))) == len(whole)]:
+        raise CheckpointError(f"fresh {', '.join(unknown)}: the network has no such layers")
+    given = _unwrapped(tensors, whole)
+    wanted, given = _without(whole, fresh), _without(given, fresh)
     # Files from before BatchNorm counted its batches have none of these.
     counted = {name for name in wanted if name.endswith(".num_batches_tracked")}
     faults = [
@@ -96,7 +103,7 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], file: str) -
     ]
     if found := [fault for fault in faults if fault]:
         raise CheckpointError(f"{file} is of another network: {'; '.join(found)}")
-    network.load_state_dict({name: given.get(name, wanted[name]) for name in wanted})
+    network.load_state_dict({name: given.get(name, whole[name]) for name in whole})
 
 
 def _held(held: Any) -> dict[str, Tensor]:
@@ -119,6 +126,12 @@ def _unwrapped(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> d
             break
         given = {name.removeprefix(shared): tensor for name, tensor in given.items()}
     return given
+
+
+def _without(tensors: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:
+    """Return what is in no one of some parts of a network."""
+    inside = tuple(f"{part}." for part in parts)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(inside)}
 
 
 def _side(what: str, names: list[str]) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import string
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from prune_core.specs.fields import Number, Share, Spec, absolute
 from prune_core.specs.keys import KEY_DIGITS, file_digest
+from prune_core.specs.published import REMOTE, located
 from prune_core.specs.recipes import Training
 
-HUB = "hf-hub:"
 PLACEHOLDERS = ("architecture", "seed")
 """What a file's name may hold in braces: each network then has a file of its own."""
 
@@ -45,9 +44,11 @@ class Checkpoint(Spec):
     """A file of weights that a dense network starts from."""
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"file", "expect"})
+    later: ClassVar[frozenset[str]] = frozenset({"fresh"})
     file: str = Field(description="where it is: a path or hf-hub:...; not part of any key")
     content: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{KEY_DIGITS}}}$")]
     expect: Expected | None = Field(None, description="checked before; not part of any key")
+    fresh: tuple[str, ...] | None = Field(None, description="layers that it is not taken for")
 
 
 def _located(name: Any) -> Any:
@@ -61,7 +62,7 @@ def _located(name: Any) -> Any:
     if unknown := [field for field in fields if field not in PLACEHOLDERS]:
         allowed = " and ".join(f"{{{known}}}" for known in PLACEHOLDERS)
         raise ValueError(f"{name!r}: unknown {{{unknown[0]}}}; a name may hold {allowed}")
-    return name if name.startswith(HUB) else absolute(name)
+    return name if name.startswith(REMOTE) else absolute(name)
 
 
 class DenseLevel(Training):
@@ -69,8 +70,14 @@ class DenseLevel(Training):
 
     checkpoint: Annotated[str, BeforeValidator(_located)] | None = Field(
         None,
-        description="file of weights to start from (safetensors, or PyTorch without code), or "
-        "hf-hub:OWNER/NAME[/FILE]; {seed} and {architecture} in it are filled in",
+        description="file of weights to start from (safetensors, or PyTorch without code), "
+        "hf-hub:OWNER/NAME[/FILE], torchvision:WEIGHTS or timm:NAME; {seed} and {architecture} in "
+        "it are filled in",
+    )
+    fresh: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        None,
+        description="layers that start from random weights all the same, such as [fc], the "
+        "classifier of other classes",
     )
     normalise: Normalisation = Field(
         "dataset",
@@ -94,8 +101,8 @@ class DenseLevel(Training):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.checkpoint is None:
-            if self.expect is not None:
-                raise ValueError("expect is of a checkpoint; there is none")
+            if given := [name for name in ("expect", "fresh") if getattr(self, name) is not None]:
+                raise ValueError(f"{given[0]} is of a checkpoint; there is none")
         elif "normalise" not in self.model_fields_set:
             raise ValueError(
                 "checkpoint needs normalise, which its file does not say: dataset, none (it "
@@ -126,27 +133,4 @@ class DenseLevel(Training):
         content = file_digest(located(name))
         if content is None:
             raise FileNotFoundError(f"no file {name}")
-        return Checkpoint(file=name, content=content, expect=self.expect)
-
-
-def located(name: str) -> Path:
-    """Return where a checkpoint's file lies on this machine; one of the Hub is fetched once.
-
-    Raises:
-        OSError: The Hub has no such file, or cannot be reached.
-    """
-    if not name.startswith(HUB):
-        return Path(name)
-    from huggingface_hub import hf_hub_download
-
-    owner, _, rest = name.removeprefix(HUB).partition("/")
-    repository, _, file = rest.partition("/")
-    repository, _, revision = repository.partition("@")
-    try:
-        return Path(
-            hf_hub_download(
-                f"{owner}/{repository}", file or "model.safetensors", revision=revision or None
-            )
-        )
-    except ValueError as error:  # the Hub's errors are its own kinds of these two
-        raise OSError(f"{name}: {error}") from error
+        return Checkpoint(file=name, content=content, expect=self.expect, fresh=self.fresh)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,9 +56,8 @@ def export_pruning(
                 with console.status(f"the network of {key}"):
                     export_for_benchmark(root, trial, folder / f"{key}.pt")
             if model["distances"] is not None:
-                # Their form asks for a pickled list; nothing of ours reads one.
                 distances = unpacked(model["distances"]).tolist()
-                (folder / f"{key}.pickle").write_bytes(pickle.dumps(distances))
+                _write(folder / f"{key}.pickle", _pickled(distances))
         first = of[models["trial_id"].iloc[0]]
         _write(folder / "entry.json", json.dumps([_entry(first, trials, method)], indent=2))
         _write(folder / "issue.md", _issue(models, dense_of(first)))
@@ -91,6 +89,11 @@ def _rows(loaded: Loaded, jobs: Sequence[Job]) -> pd.DataFrame:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text + "\n", encoding="utf-8")
+
+
+def _pickled(values: Sequence[float]) -> str:
+    """Return a list as pickle's protocol of text has it: their form asks for one."""
+    return "(l" + "".join(f"F{value!r}\na" for value in values) + "."
 
 
 def _trained(training: Training, known: bool = True) -> str:
