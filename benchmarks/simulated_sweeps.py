@@ -196,4 +196,8 @@ def pictured(
         tuple(range(seeds)), right.mean(axis=-1), (),
     )  # fmt: skip
     true = base.mean(axis=(0, 2)).var() / base.var(), base.mean(axis=(0, 1)).var() / base.var()
-    return design, true, Pictures(Outcomes(names, packed, images), rows)
+    return (
+        design,
+        true,
+        Pictures((Outcomes(names, packed, images),), rows, np.where(rows < 0, -1, 0)),
+    )

@@ -27,7 +27,7 @@ def pictured(right: np.ndarray) -> tuple[Design, Pictures]:
     outcomes = Outcomes(pd.Index([str(row) for row in range(len(packed))]), packed, images)
     levels = tuple(tuple(range(size)) for size in sizes)
     design = Design(PAIR[::-1], levels, tuple(range(seeds)), right.mean(axis=-1), ())
-    return design, Pictures(outcomes, rows)
+    return design, Pictures((outcomes,), rows, np.where(rows < 0, -1, 0))
 
 
 def test_the_variance_of_images_is_that_of_products_of_different_seeds() -> None:

@@ -85,7 +85,6 @@ def confounded(trials: pd.DataFrame) -> pd.DataFrame:
         (lambda t: t[t["seed"] < 2], "with 2 of at least 3 seeds"),
         (lambda t: t[t["criterion"] == "l1"], "criterion has one level alone"),
         (lambda t: pd.concat([t, t]), "agree in"),
-        (lambda t: pd.concat([t, t.assign(dataset="other")]), "several data sets"),
     ],
 )
 def test_data_that_carry_no_verdict_say_why(change, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ from rich.console import Console
 
 from orchestrator.errors import RequestError
 from orchestrator.planning.outsiders import outsiders
-from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import Job, Plan
 from orchestrator.sweepfile.model import Sweep
 from prune_core.errors import CheckpointError, DatasetError
 from prune_core.specs.registry import ATTACKS
+from prune_core.specs.settings import Dataset as DatasetSpec
 from prune_core.specs.stages import Dense, Pruned, Trial
 
 if TYPE_CHECKING:
@@ -22,90 +24,130 @@ Outline = tuple[tuple[int, int, int], int]
 """The shape of images, and the number of classes."""
 
 
-def check_methods(plan: Plan, address: str | None, console: Console) -> tuple[str, ...]:
+def check_methods(plan: Plan, address: str | None, console: Console) -> dict[str, tuple[str, ...]]:
     """Check that methods load, images can be read and networks built and pruned.
 
     Images that are read here are decoded for the workers too. A cluster's lie on its nodes: what
     they are like is seen if they lie here as well, or if all copies of the data set are alike.
 
     Returns:
-        What the classes 0, 1, ... are called; empty where images were not read, or nothing says so.
+        What the classes 0, 1, ... are called, by data set; nothing of one whose images were not
+        read, or say nothing of it.
 
     Raises:
         RequestError: It names all faults.
     """
-    # These import torch, which other commands do without.
-    from prune_core.data import corrupted
+    # It imports torch, which other commands do without.
     from prune_core.models.library import check_name
 
     sweep = plan.sweep
     faults = [fault for name in sweep.architectures if (fault := check_name(name))]
     faults += _load_faults(sweep)
-    outline: Outline | None = None
-    data: Dataset | None = None
-    names: tuple[str, ...] = ()
-    try:
-        with console.status(f"reading {sweep.dataset.name}"):
-            if address is None:
-                data = _images(sweep)
-                outline, names = (data.shape, data.classes), data.names
-                faults += corrupted.faults(data, sweep.dataset, sweep.evaluation.attacks)
-            else:
-                outline = _outline_elsewhere(sweep)
-                faults += _corrupted_faults(sweep) + _unknown_images(sweep)
-    except DatasetError as error:
-        faults.append(str(error))
-    if outline is not None:
-        faults += _too_few_classes(sweep, outline[1])
-        faults = faults or _network_faults(plan, outline, console)
-        faults = faults or _beginning_faults(plan, outline, data, console)
-    elif address is not None and not faults:
-        console.print(
-            f"Note: {sweep.dataset.name} is not on this machine, so no network was tried on it.",
-            highlight=False,
-        )
+    named: dict[str, tuple[str, ...]] = {}
+    for name in sweep.datasets:
+        of = _OneSet.of(plan, name)
+        try:
+            with console.status(f"reading {name}"):
+                outline, data, wrong = _looked_at(of, address)
+        except DatasetError as error:
+            faults.append(str(error))
+            continue
+        faults += wrong
+        if data is not None and data.names:
+            named[name] = data.names
+        if outline is not None:
+            faults += _too_few_classes(of, outline[1])
+            faults = faults or _network_faults(of, outline, console)
+            faults = faults or _beginning_faults(of, outline, data, console)
+        elif not faults:
+            console.print(
+                f"Note: {name} is not on this machine, so no network was tried on it.",
+                highlight=False,
+            )
     if faults:
-        raise RequestError("\n".join(faults))
-    return names
+        raise RequestError("\n".join(dict.fromkeys(faults)))
+    return named
 
 
-def _images(sweep: Sweep) -> Dataset:
+@dataclass(frozen=True)
+class _OneSet:
+    """What a plan does with one of its data sets."""
+
+    name: str
+    key: str
+    """Where it stands in the sweep file."""
+    spec: DatasetSpec
+    trials: tuple[Job, ...]
+    dense: tuple[Dense, ...]
+    several_allocations: bool
+
+    @classmethod
+    def of(cls, plan: Plan, name: str) -> _OneSet:
+        spec = plan.sweep.datasets[name]
+        stages = (job.stage for job in plan.jobs.values())
+        return cls(
+            name,
+            plan.sweep.images_key(name),
+            spec,
+            tuple(job for job in plan.trials.values() if (job.labels or {}).get("dataset") == name),
+            tuple(one for one in stages if isinstance(one, Dense) and one.dataset == spec),
+            len(plan.sweep.allocations) > 1,
+        )
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for job in self.trials for name in job.attacks))
+
+
+def _looked_at(
+    of: _OneSet, address: str | None
+) -> tuple[Outline | None, Dataset | None, list[str]]:
+    """Return what the images are like, the images where they are here, and what is wrong."""
+    from prune_core.data import corrupted
+
+    if address is not None:
+        return _outline_elsewhere(of.spec), None, _corrupted_faults(of) + _unknown_images(of)
+    data = _images(of)
+    return (data.shape, data.classes), data, corrupted.faults(data, of.spec, of.attacks)
+
+
+def _images(of: _OneSet) -> Dataset:
     import torch
 
     from prune_core.data import datasets
 
-    folder = sweep.dataset.root
-    if folder is not None and not Path(folder).is_dir():
-        raise DatasetError(f"dataset.root {folder!r} is not a folder; give the one with the images")
+    root = of.spec.root
+    if root is not None and not Path(root).is_dir():
+        raise DatasetError(f"{of.key}.root {root!r} is not a folder; give the one with the images")
     try:
-        return datasets.load(sweep.dataset, torch.device("cpu"))
+        return datasets.load(of.spec, torch.device("cpu"))
     except DatasetError as error:
-        raise DatasetError(f"dataset: {error}") from error
+        raise DatasetError(f"{of.key}: {error}") from error
 
 
-def _outline_elsewhere(sweep: Sweep) -> Outline | None:
+def _outline_elsewhere(spec: DatasetSpec) -> Outline | None:
     """Return what the images on a cluster's nodes are like, as far as it is known here."""
     from prune_core.data.outline import outline
 
     try:
-        return outline(sweep.dataset)
+        return outline(spec)
     except (DatasetError, OSError):  # they need not be here
         return None
 
 
-def _unknown_images(sweep: Sweep) -> list[str]:
-    folder = sweep.dataset.root
-    if not sweep.dataset.has_content or sweep.dataset.content or Path(str(folder)).is_dir():
+def _unknown_images(of: _OneSet) -> list[str]:
+    root = of.spec.root
+    if not of.spec.has_content or of.spec.content or Path(str(root)).is_dir():
         return []
-    away = f"dataset.root {folder!r} is not on this machine, and what its images are is in all keys"
+    away = f"{of.key}.root {root!r} is not on this machine, and what its images are is in all keys"
     return [f"{away}: write the dataset's content, which `mrsweep data` tells where they lie"]
 
 
-def _corrupted_faults(sweep: Sweep) -> list[str]:
-    files = filter(None, map(sweep.dataset.corrupted_file, sweep.evaluation.attacks))
+def _corrupted_faults(of: _OneSet) -> list[str]:
+    files = filter(None, map(of.spec.corrupted_file, of.attacks))
     return [
         f"no {file} on this machine, and its bytes are in the keys of evaluations; set "
-        "dataset.corrupted to a folder that this machine and the nodes share"
+        f"{of.key}.corrupted to a folder that this machine and the nodes share"
         for file in files
         if not file.is_file()
     ]
@@ -127,7 +169,7 @@ def _load_faults(sweep: Sweep) -> list[str]:
     return faults
 
 
-def _network_faults(plan: Plan, outline: Outline, console: Console) -> list[str]:
+def _network_faults(of: _OneSet, outline: Outline, console: Console) -> list[str]:
     """Build every network and cut it: what cannot work is said before anything is trained.
 
     Budgets that are reached in one way alone are shown, where the sweep has several allocations.
@@ -135,7 +177,7 @@ def _network_faults(plan: Plan, outline: Outline, console: Console) -> list[str]
     from prune_core.pruning.rehearsal import rehearse
 
     wanted: dict[str, list[Pruned]] = {}
-    for job in plan.trials.values():
+    for job in of.trials:
         if isinstance(job.stage, Trial):
             wanted.setdefault(job.architecture, []).append(job.stage.pruned)
     faults: list[str] = []
@@ -143,22 +185,21 @@ def _network_faults(plan: Plan, outline: Outline, console: Console) -> list[str]
         with console.status(f"checking {architecture}"):
             rehearsal = rehearse(architecture, *outline, prunings)
         faults += rehearsal.faults
-        if len(plan.sweep.allocations) > 1:
+        if of.several_allocations:
             for note in rehearsal.notes:
                 console.print(f"Note: {note}.", markup=False, highlight=False)
     return faults
 
 
 def _beginning_faults(
-    plan: Plan, outline: Outline, data: Dataset | None, console: Console
+    of: _OneSet, outline: Outline, data: Dataset | None, console: Console
 ) -> list[str]:
     """Load every checkpoint, and look how accurate it is where the images are here."""
     from orchestrator.worker.beginning import first, fits
 
     faults: list[str] = []
-    for job in plan.jobs.values():
-        dense = job.stage
-        if isinstance(dense, Dense) and (dense.checkpoint or dense.normalise):
+    for dense in of.dense:
+        if dense.checkpoint or dense.normalise:
             named = f"dense network of {dense.architecture} at seed {dense.seed}"
             try:
                 with console.status(f"checking the {named}"):
@@ -168,10 +209,10 @@ def _beginning_faults(
     return faults
 
 
-def _too_few_classes(sweep: Sweep, classes: int) -> list[str]:
+def _too_few_classes(of: _OneSet, classes: int) -> list[str]:
     return [
-        f"attack {name!r} needs at least {least} classes; {sweep.dataset.name} has {classes}"
-        for name in sweep.evaluation.attacks
+        f"attack {name!r} needs at least {least} classes; {of.name} has {classes}"
+        for name in of.attacks
         for need in ATTACKS[name].needs
         if need.startswith("classes:") and classes < (least := int(need.partition(":")[2]))
     ]

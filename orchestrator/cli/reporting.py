@@ -95,6 +95,11 @@ def _said(summary: Summary) -> Lines:
         lines += [(verdict.sentence, "bold"), (verdict.robustness, None)]
         if verdict.doubts:
             lines.append((verdict.doubts, None))
+    lines += [
+        (f"On {name} alone: {verdicts[0].finding}", None)
+        for name, verdicts in summary.evidence.by_dataset.items()
+        if verdicts
+    ]
     lines += [(part.sentence, "bold") for part in summary.parts[:1]]
     return lines + [(f"Note: {caveat}", None) for caveat in summary.caveats]
 

@@ -42,18 +42,19 @@ def open_sweep(file: Path, storage: str, changes: Sequence[str] = ()) -> tuple[P
         faults.append(str(error))
     if faults:
         raise SweepFileError(faults)
-    if sweep.dataset.has_content:
-        sweep = told_content(sweep, root)
+    sweep = told_content(sweep, root)
     return make_plan(sweep, planned_seeds(sweep, root)), root
 
 
 def told_content(sweep: Sweep, root: Storage) -> Sweep:
     """Return a sweep that says what its images are, and show how far they are read."""
+    if not any(data.has_content for data in sweep.datasets.values()):
+        return sweep
     with Console(stderr=True).status("looking at the images") as shown:
 
-        def tell(done: int, total: int) -> None:
+        def tell(name: str, done: int, total: int) -> None:
             if not done % 100:
-                shown.update(f"reading {sweep.dataset.name}: {done:,} of {total:,} files")
+                shown.update(f"reading {name}: {done:,} of {total:,} files")
 
         return with_content(sweep, root, tell)
 
@@ -65,10 +66,16 @@ def tell_content(file: Path, console: Console) -> None:
         RequestError: They are not here.
     """
     sweep = read_sweep(file)
-    if not sweep.dataset.has_content:
-        console.print(f"{sweep.dataset.name} is known by its name; its content need not be given")
-        return
-    if not Path(str(sweep.dataset.root)).is_dir():
-        raise RequestError(f"dataset.root {sweep.dataset.root!r} is not a folder on this machine")
-    told = told_content(sweep, Storage("."))
-    console.print(f"content: '{told.dataset.content}'", highlight=False)
+    away = [
+        f"{sweep.images_key(name)}.root {data.root!r} is not a folder on this machine"
+        for name, data in sweep.datasets.items()
+        if data.has_content and not Path(str(data.root)).is_dir()
+    ]
+    if away:
+        raise RequestError("\n".join(away))
+    for name, data in told_content(sweep, Storage(".")).datasets.items():
+        of = "" if sweep.dataset else f"{name}: "
+        if data.has_content:
+            console.print(f"{of}content: '{data.content}'", highlight=False)
+        else:
+            console.print(f"{name} is known by its name; its content need not be given")

@@ -118,7 +118,7 @@ def run_plan(plan: Plan, text: str, root: Storage, how: How, console: Console) -
     """
     state = survey(plan, root, how.retry_failed)
     with _followers(plan.sweep.name, root, how) as followers:
-        device, classes = how.device, tuple[str, ...]()
+        device, classes = how.device, dict[str, tuple[str, ...]]()
         if state.needed:
             classes = check_methods(plan, how.address, console)
             show_cautions(plan, console)

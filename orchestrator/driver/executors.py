@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Plan
-from orchestrator.state.content import record_images
+from orchestrator.state.content import Classes, record_images
 from orchestrator.state.patience import give_up
 from results.tables.load import STAGES_FILE
 from results.tables.storage import Storage
@@ -51,7 +51,7 @@ class Executor(Protocol):
         """Do every job of a launch, as long as it hands any out."""
 
 
-def record_plan(plan: Plan, storage: Storage, text: str, classes: tuple[str, ...] = ()) -> None:
+def record_plan(plan: Plan, storage: Storage, text: str, classes: Classes | None = None) -> None:
     """Write the sweep's folder: the file as run, what its images are, the plan's trial ids."""
     name = plan.sweep.name
     storage.write(text.encode(), "sweeps", name, "sweep.yaml")

@@ -22,12 +22,13 @@ def cautions(plan: Plan) -> list[str]:
 
 
 def _unknown_images(plan: Plan) -> Iterator[str]:
-    data = plan.sweep.dataset
-    if data.has_content and data.content is None:
-        yield (
-            f"{data.root} is not on this machine, so what its images are is not known, and neither "
-            "is what of the sweep is done: `mrsweep data`, where they lie, tells what to write here"
-        )
+    for data in plan.sweep.datasets.values():
+        if data.has_content and data.content is None:
+            yield (
+                f"{data.root} is not on this machine, so what its images are is not known, and "
+                "neither is what of the sweep is done: `mrsweep data`, where they lie, tells what "
+                "to write here"
+            )
 
 
 def _scales(allocations: Allocations) -> Iterator[str]:

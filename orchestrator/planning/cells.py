@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.sweepfile.evaluation import EvaluationRules
 from orchestrator.sweepfile.model import Override, Sweep
 from orchestrator.sweepfile.rules import Value, as_levels
 from prune_core.specs.checkpoints import DenseLevel
 from prune_core.specs.recipes import FinetuningLevel, Training
-from prune_core.specs.settings import Estimation, PruningRules
+from prune_core.specs.settings import Dataset, Estimation, PruningRules, Threat
 
 Labels = Mapping[str, Value]
 """A cell at one seed: the levels as the sweep names them, by factor."""
@@ -22,10 +23,13 @@ Labels = Mapping[str, Value]
 class Settings:
     """What one cell asks for, overrides applied."""
 
+    dataset: Dataset
     dense: DenseLevel
     finetuning: FinetuningLevel
     sensitivity: Estimation
     pruning: PruningRules
+    threat: Threat
+    evaluation: EvaluationRules
 
     @cached_property
     def dense_training(self) -> Training:
@@ -59,7 +63,7 @@ class Cells:
         """Return the settings of one cell by section, the matching overrides applied in order."""
         overrides = self.sweep.overrides
         fitting = tuple(i for i, rule in enumerate(overrides) if matches(rule.where, labels))
-        key = (labels["dense"], labels["finetuning"], fitting)
+        key = (labels["dataset"], labels["dense"], labels["finetuning"], fitting)
         if key not in self._settings:
             chosen = [overrides[index] for index in fitting]
             self._settings[key] = _overridden(self.sweep, labels, chosen)
@@ -72,6 +76,8 @@ def _overridden(sweep: Sweep, labels: Labels, overrides: list[Override]) -> Sett
         "finetuning": sweep.finetuning[str(labels["finetuning"])],
         "sensitivity": sweep.sensitivity,
         "pruning": sweep.pruning,
+        "threat": sweep.threat,
+        "evaluation": sweep.evaluation,
     }
     for override in overrides:
         for name, value in override.set.items():
@@ -79,7 +85,7 @@ def _overridden(sweep: Sweep, labels: Labels, overrides: list[Override]) -> Sett
             current = sections[section]
             data = {**current.model_dump(exclude_unset=True), field: value}
             sections[section] = type(current).model_validate(data)
-    return Settings(**sections)
+    return Settings(dataset=sweep.datasets[str(labels["dataset"])], **sections)
 
 
 def matches(rule: Mapping[str, Any], labels: Labels) -> bool:

@@ -9,7 +9,6 @@ from orchestrator.planning.cells import Cells, Labels, Settings
 from prune_core.pruning.ratios.solver import TOLERANCE
 from prune_core.specs.recipes import rewinds_rate
 from prune_core.specs.registry import ALLOCATIONS, ATTACKS, CRITERIA, GRANULARITIES
-from prune_core.specs.settings import Dataset
 
 ROUNDING = 1e-9
 """What floating-point numbers may be apart that are equal by hand."""
@@ -21,34 +20,38 @@ IMAGES = frozenset({"gradients", "maps", "inputs", "learned"})
 def contradictions(cells: Cells) -> list[str]:
     """Return a sentence on every combination that cannot work and that no rule excludes."""
     # Each check reads these factors alone, so one cell of every combination is enough.
-    pruned = itemgetter("architecture", "criterion", "sparsity", "allocation", "granularity")
-    trained = itemgetter("architecture", "dense", "finetuning")
-    grown = itemgetter("granularity", "finetuning")
-    started = itemgetter("architecture", "dense", "seed")
+    # What overrides set for a data set may be read by each.
+    pruned = itemgetter(
+        "dataset", "architecture", "criterion", "sparsity", "allocation", "granularity"
+    )
+    trained = itemgetter("dataset", "architecture", "dense", "finetuning")
+    grown = itemgetter("dataset", "granularity", "finetuning")
+    measured = itemgetter("dataset")
+    started = itemgetter("dataset", "architecture", "dense", "seed")
     faults: list[str] = []
     for levels, say in (
         (pruned, _of_pruning),
         (trained, _of_training),
         (grown, _of_growth),
         (started, _of_checkpoint),
+        (measured, _of_attacks),
     ):
         distinct: dict[object, Labels] = {levels(labels): labels for labels in cells}
         for labels in distinct.values():
             faults += say(labels, cells.settings(labels))
-    faults += _of_attacks(cells.sweep.evaluation.attacks, cells.sweep.dataset)
     return list(dict.fromkeys(faults))
 
 
-def _of_attacks(attacks: tuple[str, ...], dataset: Dataset) -> Iterator[str]:
-    for name in attacks:
+def _of_attacks(labels: Labels, settings: Settings) -> Iterator[str]:
+    for name in settings.evaluation.attacks:
         if "files" not in ATTACKS[name].needs:
             continue
         if "file" not in ATTACKS.arguments(name):
             yield f"attack {name!r}: images of files take no other attack before or after them"
-        elif dataset.corrupted is None:
+        elif settings.dataset.corrupted is None:
             yield (
                 f"attack {name!r} needs dataset.corrupted: a folder with corrupted copies of the "
-                "test images, such as CIFAR-10-C"
+                f"test images of {labels['dataset']}, such as CIFAR-10-C"
             )
 
 

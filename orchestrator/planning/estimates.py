@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from orchestrator.planning.plan import Job, Plan
+from prune_core.specs.stages import dense_of
 from results.tables.store import Tables
 
 COLUMNS = [
@@ -36,9 +37,10 @@ def device_seconds(jobs: pd.DataFrame) -> pd.Series:
 def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
     """Return what a job takes, from the most similar jobs that ran before.
 
-    Jobs of this plan come first: seconds in proportion to their work. Without any, it is the mean
-    over jobs of other plans. In both, jobs of the same kind and architecture count, and those of
-    the same kind alone where there are none.
+    Jobs of this plan come first: seconds in proportion to their work, of the same kind,
+    architecture and data set where there are any. Without, it is the mean over jobs of other plans.
+    In both, jobs of the same kind and architecture count, and those of the same kind alone where
+    there are none.
     """
     done = jobs[(jobs["status"] == "done") & (jobs["resumed_epoch"].fillna(0) == 0)]
     spent: defaultdict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -46,19 +48,27 @@ def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
         job = plan.jobs.get(row["key"])
         weights = [("weighed", job.weight)] if job is not None else []
         for how, weight in [*weights, ("mean", 1.0)]:
-            for like in ((how, row["kind"], row["architecture"]), (how, row["kind"])):
+            images = [dense_of(job.stage).dataset] if job is not None else []
+            for like in _likes(how, row["kind"], row["architecture"], *images):
                 spent[like][0] += row["seconds"]
                 spent[like][1] += weight
 
     def rate(job: Job) -> float | None:
         for how, weight in (("weighed", job.weight), ("mean", 1.0)):
-            for like in ((how, job.kind, job.architecture), (how, job.kind)):
+            images = dense_of(job.stage).dataset
+            for like in _likes(how, job.kind, job.architecture, images):
                 if like in spent:
                     seconds, total = spent[like]
                     return seconds / total * weight
         return None
 
     return rate
+
+
+def _likes(*facts: object) -> Iterator[tuple[object, ...]]:
+    """Go through what jobs have in common that are alike, the closest first."""
+    for known in range(len(facts), 1, -1):
+        yield facts[:known]
 
 
 def seconds_left(rate: Rate, plan: Plan, keys: Iterable[str]) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from orchestrator.planning.cells import Cells, Labels, Settings
 from orchestrator.planning.compatibility import IMAGES
-from prune_core.specs.recipes import FinetuningLevel, Training
+from prune_core.specs.recipes import Training
 from prune_core.specs.registry import (
     ALLOCATIONS,
     CRITERIA,
@@ -17,7 +17,7 @@ from prune_core.specs.registry import (
     SENSITIVITIES,
     digests,
 )
-from prune_core.specs.settings import PruningRules
+from prune_core.specs.settings import Dataset
 from prune_core.specs.stage import Stage
 from prune_core.specs.stages import (
     Dense,
@@ -46,23 +46,19 @@ class Paths:
         self._sweep = cells.sweep
         self._made: dict[tuple[object, ...], Stage] = {}
         self._digests = cache(digests)
-        self._attack_digests = {
-            name: digest
-            for name in cells.sweep.evaluation.attacks
-            if (digest := cells.sweep.dataset.attack_digest(name))
-        }
+        self._attack_digests = cache(_attack_digests)
 
     def trial(self, labels: Labels) -> Trial:
         """Return the trial of one cell at one seed."""
         settings = self._cells.settings(labels)
-        evaluation = self._sweep.evaluation
+        evaluation = settings.evaluation
         return Trial(
             network=self._network(self._dense(settings, labels), settings, labels),
             attacks=evaluation.attacks,
-            threat=self._sweep.threat,
+            threat=settings.threat,
             sanity_images=evaluation.sanity_images,
             measure=evaluation.measure or None,
-            outside=self._attack_digests,
+            outside=self._attack_digests(settings.dataset, evaluation.attacks),
         )
 
     def _once(self, key: tuple[object, ...], make: Callable[[], S]) -> S:
@@ -77,23 +73,24 @@ class Paths:
         def make() -> Dense:
             training, normalise = settings.dense_training, settings.dense.normalise
             return Dense(
-                dataset=self._sweep.dataset,
+                dataset=settings.dataset,
                 architecture=architecture,
                 training=training,
                 compute=self._sweep.compute,
-                threat=self._sweep.threat if training.adversarial else None,
+                threat=settings.threat if training.adversarial else None,
                 seed=seed,
                 checkpoint=settings.dense.start(architecture, seed),
                 normalise=None if normalise == "dataset" else normalise,
                 outside=self._digests(
-                    datasets=self._sweep.dataset.name,
+                    datasets=settings.dataset.name,
                     architectures=architecture,
                     objectives=training.objective,
                     schedules=training.schedule,
                 ),
             )
 
-        return self._once(("dense", architecture, settings.dense, seed), make)
+        images = (labels["dataset"], settings.threat)
+        return self._once(("dense", architecture, settings.dense, seed, *images), make)
 
     def _network(self, dense: Dense, settings: Settings, labels: Labels) -> Pruned | Finetuned:
         """Return the last network of a path; pruned once, or in rounds of geometric steps."""
@@ -108,7 +105,7 @@ class Paths:
             last = number == level.rounds
             reached = sparsity if last else 1 - (1 - sparsity) ** (number / level.rounds)
             pruned = self._pruned(network, reached, settings, labels)
-            network = self._finetuned(pruned, rewound, training, level)
+            network = self._finetuned(pruned, rewound, training, settings)
         if isinstance(network, Dense):
             raise ValueError(f"a fine-tuning of {level.rounds} rounds prunes nothing")
         return network
@@ -118,8 +115,9 @@ class Paths:
         pruned: Pruned,
         rewound: Rewound | None,
         training: Training,
-        level: FinetuningLevel,
+        settings: Settings,
     ) -> Finetuned:
+        level = settings.finetuning
         return Finetuned(
             pruned=pruned,
             policy=level.policy,
@@ -127,7 +125,7 @@ class Paths:
             rewound=rewound,
             training=training,
             compute=self._sweep.compute,
-            threat=self._sweep.threat if training.adversarial else None,
+            threat=settings.threat if training.adversarial else None,
             outside=self._digests(
                 policies=level.policy, objectives=training.objective, schedules=training.schedule
             ),
@@ -146,7 +144,7 @@ class Paths:
             unit: Unit = "weight" if weights else "channel"
 
             def scores(of: str) -> Scores:
-                return self._scores(network, of or criterion, unit, sparsity, rules)
+                return self._scores(network, of or criterion, unit, sparsity, settings)
 
             ranked, estimator = _named(needs, "scores"), _named(needs, "sensitivity")
             removed = _named(SENSITIVITIES[estimator].needs, "scores") if estimator else None
@@ -180,7 +178,7 @@ class Paths:
             )
 
         # Settings that differ in the fine-tuning alone may still share the pruning.
-        chosen = (id(rules), settings.sensitivity)
+        chosen = (id(rules), settings.sensitivity, settings.threat)
         key = ("prune", network.key, criterion, sparsity, allocation, granularity, *chosen)
         return self._once(key, make)
 
@@ -190,8 +188,9 @@ class Paths:
         criterion: str,
         unit: Unit,
         sparsity: float,
-        rules: PruningRules,
+        settings: Settings,
     ) -> Scores:
+        rules, threat = settings.pruning, settings.threat
         needs = CRITERIA[criterion].needs
         at = sparsity if "sparsity" in needs else None
         calibration = rules.calibration if IMAGES.intersection(needs) else None
@@ -209,12 +208,12 @@ class Paths:
                 unit=unit,
                 calibration=calibration,
                 training=training,
-                threat=self._sweep.threat if attacked else None,
+                threat=threat if attacked else None,
                 sparsity=at,
                 outside=self._digests(criteria=criterion, **trained_by),
             )
 
-        key = ("scores", network.key, criterion, unit, at, calibration, training)
+        key = ("scores", network.key, criterion, unit, at, calibration, training, threat)
         return self._once(key, make)
 
     def _sensitivity(
@@ -232,12 +231,18 @@ class Paths:
                 scores=scores,
                 granularity=granularity if scores else None,
                 estimation=settings.sensitivity,
-                threat=self._sweep.threat,
+                threat=settings.threat,
                 outside=self._digests(sensitivities=estimator),
             )
 
         of = (scores.key, granularity) if scores else ()
-        return self._once(("sensitivity", network.key, estimator, settings.sensitivity, *of), make)
+        how = (settings.sensitivity, settings.threat)
+        return self._once(("sensitivity", network.key, estimator, *how, *of), make)
+
+
+def _attack_digests(dataset: Dataset, attacks: tuple[str, ...]) -> dict[str, str]:
+    """Return what keys say of attacks besides their names, where that is anything."""
+    return {name: digest for name in attacks if (digest := dataset.attack_digest(name))}
 
 
 def _named(needs: Iterable[str], kind: str) -> str | None:

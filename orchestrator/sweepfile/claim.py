@@ -11,9 +11,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from orchestrator.sweepfile.errors import allowed
-from orchestrator.sweepfile.model import NAME, Sweep, parse_sweep
+from orchestrator.sweepfile.levels import NAME
+from orchestrator.sweepfile.model import Sweep, parse_sweep
 from orchestrator.sweepfile.reading import SweepFileError, parse, read_text
-from orchestrator.sweepfile.rules import FACTOR_FIELDS, Levels, Value, as_levels, known_levels
+from orchestrator.sweepfile.rules import (
+    FACTOR_FIELDS,
+    Levels,
+    Value,
+    as_levels,
+    fields_of,
+    known_levels,
+)
 from prune_core.specs.fields import Count, Number, OneOf, Share, Spec
 from prune_core.specs.plain_yaml import Document, YamlError, read_yaml
 from results.claims.design import LEAST_SEEDS, SPENDING, Design
@@ -210,7 +218,7 @@ def read_claim(path: Path) -> Registered:
         faults.append(f"{path}: a claim is called as its file: letters, digits, _, . and -")
     if faults:
         raise SweepFileError(faults)
-    data = _factors_of(sweep)
+    data = fields_of(sweep)
     levels = {name: known_levels(getattr(claim, name), data)[0]
               for name in ("where", "contrast") if getattr(claim, name)}  # fmt: skip
     return Registered(path.stem, claim.model_copy(update=levels), sweep, sweep_text)
@@ -224,15 +232,11 @@ def _written(text: str) -> Document:
         return Document()
 
 
-def _factors_of(sweep: Sweep) -> dict[str, Any]:
-    return {field: getattr(sweep, field) for field in FACTOR_FIELDS.values()}
-
-
 def _level_faults(written: Mapping[str, Any], sweep: Sweep) -> Iterator[tuple[str, str]]:
     """Check the names of a claim, as it is written, against its sweep; go through faults by key."""
     where, contrast = _rule(written.get("where")), _rule(written.get("contrast"))
     for key, rule in (("where", where), ("contrast", contrast)):
-        for fault in known_levels(rule, _factors_of(sweep))[1]:
+        for fault in known_levels(rule, fields_of(sweep))[1]:
             yield key, fault
     if "seed" in where:
         yield "where", "seeds are what is independent: a claim is of them all"
@@ -258,7 +262,7 @@ def _rule(written: Any) -> dict[str, tuple[Any, ...]]:
 
 def _metrics(sweep: Sweep) -> list[str]:
     """Return the columns of accuracies that a sweep's trials have."""
-    several = ["worst"] if len(sweep.evaluation.attacks) > 1 else []
-    attacks = ["clean", *sweep.evaluation.attacks, *several]
+    several = ["worst"] if len(sweep.attacks) > 1 else []
+    attacks = ["clean", *sweep.attacks, *several]
     metrics = [metric_name(stage, attack) for stage in STAGES for attack in attacks]
     return [*metrics, *(GAIN + metric_name("", attack)[1:] for attack in attacks)]

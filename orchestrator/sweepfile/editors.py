@@ -14,6 +14,9 @@ def json_schema() -> Json:
     schema = Sweep.model_json_schema()
     fields, parts = schema["properties"], schema["$defs"]
     _also(fields["dataset"], {"type": "string"})
+    one = {"anyOf": [{"$ref": "#/$defs/Dataset"}, {"type": "string"}]}
+    fields["datasets"]["additionalProperties"] = one
+    _also(fields["datasets"], {"type": "array", "items": one})
     _also(fields["seeds"], {"type": "integer", "minimum": 1})
     _also(fields["dense"], {"$ref": "#/$defs/DenseLevel"})
     _also(parts["PruningRules"]["properties"]["ratios"], {"type": "string"})

@@ -6,10 +6,9 @@ All faults are reported together, each with its line, what was given and what is
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,14 +23,17 @@ from pydantic import (
 
 from orchestrator.sweepfile import short_forms
 from orchestrator.sweepfile.changes import with_changes
+from orchestrator.sweepfile.evaluation import EvaluationRules
+from orchestrator.sweepfile.levels import Name, distinct, distinct_contents
 from orchestrator.sweepfile.reading import SweepFileError as SweepFileError
 from orchestrator.sweepfile.reading import parse, read_text
 from orchestrator.sweepfile.resources import Replication, Resources
 from orchestrator.sweepfile.rules import (
-    FACTOR_FIELDS,
     Levels,
     Value,
+    as_levels,
     factor_levels,
+    fields_of,
     known_levels,
     setting_faults,
 )
@@ -39,11 +41,9 @@ from prune_core.specs.checkpoints import DenseLevel
 from prune_core.specs.fields import (
     AllocationName,
     ArchitectureName,
-    AttackName,
     Count,
     CriterionName,
     GranularityName,
-    Images,
     OneOf,
     Share,
     Spec,
@@ -54,47 +54,7 @@ from prune_core.specs.stages import JOB_KINDS, KEEPABLE
 
 MOST_TRIALS = 1_000_000
 """Before any is excluded; a plan holds them all in memory."""
-T = TypeVar("T")
-
-
-def _distinct(levels: tuple[T, ...]) -> tuple[T, ...]:
-    if again := sorted(str(level) for level, times in Counter(levels).items() if times > 1):
-        raise ValueError(f"repeated: {', '.join(again)}; give every level once")
-    return levels
-
-
-def _distinct_contents(levels: dict[str, Any]) -> dict[str, Any]:
-    names = list(levels)
-    for index, name in enumerate(names):
-        for other in names[:index]:
-            if levels[name] == levels[other]:
-                raise ValueError(f"{name!r} and {other!r} say the same; give every level once")
-    return levels
-
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME)]
 Kept = Annotated[str, OneOf(KEEPABLE)]
-
-
-class EvaluationRules(Spec):
-    """What every network is measured by, besides clean accuracy."""
-
-    attacks: Annotated[tuple[AttackName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
-        Field(description="attacks on the test images, each a column of its own, at the threat")
-    )
-    sanity_images: Images = Field(
-        64,
-        ge=0,
-        description="test images that every final network is checked on for false robustness; "
-        "0 makes no check",
-    )
-    measure: Annotated[tuple[Literal["latency"], ...], AfterValidator(_distinct)] = Field(
-        (),
-        description="what else is measured of every final network: latency, in batches of 1 and "
-        "128 on the job's device, and how many times as fast as the dense network that is; jobs "
-        "beside it on the machine disturb it",
-    )
 
 
 class Override(Spec):
@@ -103,9 +63,10 @@ class Override(Spec):
     where: dict[str, Levels] = Field(
         min_length=1, description="factors with one level each, or a list of levels; all must match"
     )
-    set: dict[str, Value] = Field(
+    set: dict[str, Levels] = Field(
         min_length=1,
-        description="settings of finetuning, dense, sensitivity and pruning, as section.key",
+        description="settings of finetuning, dense, sensitivity and pruning, as section.key; of "
+        "threat and evaluation too, where rules name data sets alone",
     )
 
 
@@ -113,32 +74,42 @@ class Sweep(Spec):
     """A sweep: the cross product of its factors, at every seed."""
 
     name: Name = Field(description="what the sweep's folder in storage is called")
-    dataset: Annotated[Dataset, BeforeValidator(short_forms.named)] = Field(
-        description="images; a bare name stands for {name: ...}"
+    dataset: Annotated[Dataset, BeforeValidator(short_forms.named)] | None = Field(
+        None, description="images; a bare name stands for {name: ...}"
+    )
+    datasets: Annotated[
+        dict[Annotated[str, Field(min_length=1)], Dataset],
+        BeforeValidator(short_forms.data_sets),
+        AfterValidator(distinct_contents),
+    ] = Field(
+        {},
+        validate_default=True,
+        description="factor, in place of dataset: several sets of images, as a list, or by names "
+        "of yours",
     )
     architectures: Annotated[
-        tuple[ArchitectureName, ...], Field(min_length=1), AfterValidator(_distinct)
+        tuple[ArchitectureName, ...], Field(min_length=1), AfterValidator(distinct)
     ] = Field(description="factor: networks")
     criteria: Annotated[
-        tuple[CriterionName, ...], Field(min_length=1), AfterValidator(_distinct)
+        tuple[CriterionName, ...], Field(min_length=1), AfterValidator(distinct)
     ] = Field(description="factor: which units of a module go first")
-    sparsities: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_distinct)] = (
-        Field(description="factor: share of the budget that is removed")
+    sparsities: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(distinct)] = Field(
+        description="factor: share of the budget that is removed"
     )
     budget: Literal["params", "macs"] = Field(
         "params", description="what sparsities are of: parameters, or multiply-accumulates"
     )
     allocations: Annotated[
-        tuple[AllocationName, ...], Field(min_length=1), AfterValidator(_distinct)
+        tuple[AllocationName, ...], Field(min_length=1), AfterValidator(distinct)
     ] = Field(("uniform",), description="factor: how the budget is spread over modules")
     granularities: Annotated[
-        tuple[GranularityName, ...], Field(min_length=1), AfterValidator(_distinct)
+        tuple[GranularityName, ...], Field(min_length=1), AfterValidator(distinct)
     ] = Field(("channel",), description="factor: what is removed, as a whole")
     finetuning: Annotated[
         dict[Name, FinetuningLevel],
         Field(min_length=1),
         BeforeValidator(short_forms.grids),
-        AfterValidator(_distinct_contents),
+        AfterValidator(distinct_contents),
     ] = Field(
         description="factor: trainings after pruning, by names of yours; a list as a setting "
         "stands for a level of each of its values"
@@ -147,7 +118,7 @@ class Sweep(Spec):
         dict[Name, DenseLevel],
         Field(min_length=1),
         BeforeValidator(short_forms.recipes),
-        AfterValidator(_distinct_contents),
+        AfterValidator(distinct_contents),
     ] = Field(
         description="factor: trainings of the networks that are pruned, by names of yours; one "
         "recipe alone needs no name"
@@ -156,7 +127,7 @@ class Sweep(Spec):
         Annotated[
             tuple[Annotated[Count, Field(ge=0)], ...],
             Field(min_length=1),
-            AfterValidator(_distinct),
+            AfterValidator(distinct),
             Tag("(list)"),
         ]
         | Annotated[Replication, Tag("(rule)")],
@@ -181,6 +152,20 @@ class Sweep(Spec):
     overrides: tuple[Override, ...] = Field(
         (), description="other settings for some cells, the later rule over the earlier"
     )
+
+    @field_validator("datasets")
+    @classmethod
+    def _one_or_several(
+        cls, several: dict[str, Dataset], info: ValidationInfo
+    ) -> dict[str, Dataset]:
+        if "dataset" not in info.data:  # it is faulty, which is told
+            return several
+        one: Dataset | None = info.data["dataset"]
+        if one is not None and several not in ({}, {one.name: one}):
+            raise ValueError("give dataset for one, or datasets for several, not both")
+        if one is None and not several:
+            raise ValueError("missing: give dataset for one, or datasets for several")
+        return several if one is None else {one.name: one}
 
     @field_validator("exclude")
     @classmethod
@@ -226,9 +211,21 @@ class Sweep(Spec):
             return tuple(range(max(count or 0, self.seeds.min)))
         return self.seeds
 
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """All attacks that networks of any data set are measured by."""
+        others = [rule.set["evaluation.attacks"] for rule in self.overrides
+                  if "evaluation.attacks" in rule.set]  # fmt: skip
+        named = [str(name) for levels in others for name in as_levels(levels)]
+        return tuple(dict.fromkeys([*self.evaluation.attacks, *named]))
+
+    def images_key(self, name: str) -> str:
+        """Return under which key of the file a data set stands."""
+        return "dataset" if self.dataset else f"datasets.{name}"
+
     def factors(self) -> dict[str, tuple[Value, ...]]:
         """Return the levels of every factor; the seed is a block, not a factor."""
-        return factor_levels({field: getattr(self, field) for field in FACTOR_FIELDS.values()})
+        return factor_levels(fields_of(self))
 
 
 def _raise_all(faults: Iterator[str] | list[str]) -> None:

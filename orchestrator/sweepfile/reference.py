@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.sweepfile.model import EvaluationRules, Override, Sweep
+from orchestrator.sweepfile.evaluation import EvaluationRules
+from orchestrator.sweepfile.model import Override, Sweep
 from orchestrator.sweepfile.resources import Replication, Resources, Takes, Until
 from prune_core.specs.checkpoints import Constants, DenseLevel, Expected
 from prune_core.specs.fields import QUOTIENT, Spec

@@ -13,6 +13,7 @@ from prune_core.specs.recipes import RATE, FinetuningLevel, Training, rewinds_ra
 def resolved_text(sweep: Sweep) -> str:
     """Return a sweep as YAML: every default written out, those of methods and short forms too."""
     data = sweep.model_dump(mode="json", exclude_none=True)
+    data.pop("datasets" if sweep.dataset else "dataset", None)
     for name, level in sweep.finetuning.items():
         data["finetuning"][name] = _finetuning(level)
     for name, dense in sweep.dense.items():

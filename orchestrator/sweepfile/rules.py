@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from orchestrator.sweepfile.errors import allowed, clean
+from orchestrator.sweepfile.evaluation import EvaluationRules
 from orchestrator.sweepfile.resources import Replication
 from prune_core.specs.checkpoints import DenseLevel
 from prune_core.specs.fields import Spec, parse_number
 from prune_core.specs.recipes import FinetuningLevel
-from prune_core.specs.settings import Estimation, PruningRules
+from prune_core.specs.settings import Estimation, PruningRules, Threat
+
+if TYPE_CHECKING:
+    from orchestrator.sweepfile.model import Sweep
 
 Value = bool | str | int | float
 Levels = Value | tuple[Value, ...]
 """One level, or several: a rule matches any of them."""
 FACTOR_FIELDS = {
+    "dataset": "datasets",
     "architecture": "architectures",
     "dense": "dense",
     "criterion": "criteria",
@@ -32,13 +37,22 @@ SECTIONS: dict[str, type[Spec]] = {
     "dense": DenseLevel,
     "sensitivity": Estimation,
     "pruning": PruningRules,
+    "threat": Threat,
+    "evaluation": EvaluationRules,
 }
 """What an override may set, as ``section.field``."""
+BY_DATASET = ("threat", "evaluation")
+"""Sections that differ between data sets alone: all networks of one are measured alike."""
 
 
 def as_levels(given: Levels) -> tuple[Value, ...]:
     """Return one level, or several, as several."""
     return given if isinstance(given, tuple) else (given,)
+
+
+def fields_of(sweep: Sweep) -> dict[str, Any]:
+    """Return the fields of a sweep that hold the levels of its factors, by name."""
+    return {field: getattr(sweep, field) for field in FACTOR_FIELDS.values()}
 
 
 def factor_levels(data: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
@@ -81,13 +95,15 @@ def known_levels(
 
 
 def setting_faults(
-    key: str, value: Value, where: Mapping[str, Levels], data: Mapping[str, Any]
+    key: str, value: Levels, where: Mapping[str, Levels], data: Mapping[str, Any]
 ) -> list[str]:
     """Say what is wrong with setting ``section.field`` to a value for the matching levels."""
     section, _, field = key.partition(".")
     known = [f"{name}.{field}" for name, model in SECTIONS.items() for field in model.model_fields]
     if key not in known:
         return [f"cannot set {key!r}; {allowed(key, known)}"]
+    if section in BY_DATASET and set(where) != {"dataset"}:
+        return [f"{key} may differ between data sets alone; where: {{dataset: ...}}"]
     current = data.get(section)
     levels = current.values() if isinstance(current, dict) else [current]
     if section in where and isinstance(current, dict):

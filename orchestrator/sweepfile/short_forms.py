@@ -20,6 +20,25 @@ def named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def data_sets(value: Any) -> Any:
+    """Read a list of data sets as a mapping by their names, each as `named` reads it."""
+    if isinstance(value, list):
+        sets = [named(one) for one in value]
+        names = [str(one["name"]) if isinstance(one, dict) and "name" in one else str(one)
+                 for one in sets]  # fmt: skip
+        if again := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"repeated: {', '.join(again)}; to have one in several forms, give each a name of "
+                f"yours: {{small: {{name: {again[0]}, ...}}, large: ...}}"
+            )
+        return dict(zip(names, sets, strict=True))
+    if isinstance(value, dict):
+        if isinstance(value.get("name"), str):
+            raise ValueError("it is a list, or a mapping of names of yours; for one, give dataset")
+        return {name: named(one) for name, one in value.items()}
+    return value
+
+
 def seeds(value: Any) -> Any:
     """Read a number as that many seeds, counted from 0."""
     if isinstance(no_truth(value), int):

@@ -74,7 +74,8 @@ def rows_digest(rows: Rows, question: Question) -> str:
     attack = question.metric.removeprefix(GAIN).partition("_")[2] or question.metric
     attack = question.metric.removeprefix(GAIN) if question.metric.startswith(GAIN) else attack
     metrics = {question.metric, f"pruned_{attack}", f"finetuned_{attack}"}
-    names = [name for name in (*READ, *FACTORS, "seed", *sorted(metrics)) if name in rows]
+    wanted = dict.fromkeys((*READ, *FACTORS, "seed", *sorted(metrics)))
+    names = [name for name in wanted if name in rows]
     lines = sorted(
         json.dumps([_plain(value) for value in row], ensure_ascii=False)
         for row in rows[names].itertuples(index=False)

@@ -13,7 +13,7 @@ from results.claims.outcome import OUTCOMES, REFUTED, SAME, SUPPORTED, UNDECIDED
 from results.claims.question import AGREEMENT, CONTRAST, Part, Question, asked, measured
 from results.errors import AnalysisError
 from results.statistics.design.design import make_design, too_few
-from results.statistics.design.failures import chance, counted, diverged, unexplained
+from results.statistics.design.failures import chance, counted, diverged, unexplained, worst
 from results.statistics.design.words import listed, number
 from results.statistics.verdict.confounds import BUDGET, confounded
 from results.statistics.verdict.strikes import few, strikes
@@ -121,8 +121,8 @@ def failures_read(rows: Rows, metric: str) -> Iterator[tuple[str, Rows]]:
         return
     bad, odd = diverged(rows), unexplained(rows)
     if bad.any():
-        worst = rows.loc[rows["status"] == "done", metric].min()
-        yield "diverged counted as the worst seen", counted(rows, metric, bad, worst)
+        seen = worst(rows, metric)
+        yield "diverged counted as the worst seen", counted(rows, metric, bad, seen)
         yield "diverged left out", rows[~bad]
     if odd.any():
         least = chance(rows, metric)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from results.report import columns
+from results.report.finding import by_metric, verdict_row
 from results.report.summary import Summary
-from results.statistics.design.words import metric_label, term_name
+from results.statistics.design.words import term_name
 from results.statistics.shares.comparison import PAIR
 
 CAPTION = "Main-effect shares, and fine-tuning less criterion, sweep by sweep."
@@ -30,26 +31,10 @@ def compared_verdicts(sweeps: Sequence[tuple[str, Summary]]) -> pd.DataFrame:
     ``sweep``, ``dataset``, ``metric``, ``winner``, ``difference`` with ``low`` and ``high``, the
     shares ``finetuning`` and ``criterion``, ``interaction``, ``cells``, ``seeds``.
     """
-    rows = [
-        {
-            "sweep": title,
-            "dataset": summary.dataset,
-            "metric": metric_label(verdict.metric),
-            "winner": verdict.winner,
-            "difference": verdict.difference,
-            "low": verdict.low,
-            "high": verdict.high,
-            **{name: verdict.shares[name].value for name in PAIR},
-            "interaction": verdict.interaction,
-            "cells": verdict.cells,
-            "seeds": verdict.seeds,
-        }
-        for title, summary in sweeps
-        for verdict in summary.verdicts
-    ]
-    order = ["sweep", "dataset", "metric", "winner", "difference", "low", "high", *PAIR,
-             "interaction", "cells", "seeds"]  # fmt: skip
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    return pd.DataFrame(rows, columns=order).sort_values(
-        "metric", key=lambda column: column.map(metrics.index), kind="stable", ignore_index=True
+    return by_metric(
+        [
+            {"sweep": title, "dataset": summary.dataset, **verdict_row(verdict)}
+            for title, summary in sweeps
+            for verdict in summary.verdicts
+        ]
     )

@@ -5,8 +5,8 @@ The page, the figures and every table's files follow from the records of `result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from results.report.columns import Column
 from results.statistics.design.design import varying_factors
 from results.statistics.design.words import metric_label
+from results.statistics.shares.comparison import PAIR
 from results.statistics.verdict.sentences import Verdict
 from results.statistics.verdict.subfactors import Parts
 from results.tables.load import Loaded
@@ -34,6 +35,8 @@ class Evidence:
     verdicts: tuple[Verdict, ...]
     parts: tuple[Parts, ...]
     """What the parts of fine-tuning explain, by metric; empty where they are not crossed."""
+    by_dataset: Mapping[str, tuple[Verdict, ...]] = field(default_factory=dict)
+    """Verdicts as above on each data set alone; empty where there is one."""
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -106,6 +109,28 @@ def worded(caption: str, evidence: Evidence) -> str:
     """Return a caption about this evidence."""
     label = metric_label(evidence.metric)
     return caption.format(label=label, Label=label[:1].upper() + label[1:], parts=evidence.crossed)
+
+
+def verdict_row(verdict: Verdict) -> dict[str, object]:
+    """Return a verdict as a row of a table."""
+    return {
+        "metric": metric_label(verdict.metric),
+        "winner": verdict.winner,
+        "difference": verdict.difference,
+        "low": verdict.low,
+        "high": verdict.high,
+        **{name: verdict.shares[name].value for name in PAIR},
+        "interaction": verdict.interaction,
+        "cells": verdict.cells,
+        "seeds": verdict.seeds,
+    }
+
+
+def by_metric(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    """Return rows as a table: metric by metric, in the order in which each comes first."""
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    ordered = sorted(rows, key=lambda row: metrics.index(row["metric"]))
+    return pd.DataFrame(ordered)
 
 
 def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -56,6 +56,12 @@ def answer(verdict: Verdict) -> str:
     )
 
 
+def alone(by_dataset: Mapping[str, tuple[Verdict, ...]]) -> list[str]:
+    """Return the answer on each data set alone, as a sentence each."""
+    return [f"On {name} alone: {answer(verdicts[0])}" for name, verdicts in by_dataset.items()
+            if verdicts]  # fmt: skip
+
+
 def bars(verdict: Verdict, shares: pd.DataFrame | None) -> list[Bar]:
     """Return both shares after fine-tuning and the criterion's before it, as far as known.
 
@@ -106,7 +112,7 @@ def what_was_run(trials: pd.DataFrame, metric: str, images: int | None) -> list[
     """Return what a reader must know of a sweep, in the order of a paper's section on it.
 
     Args:
-        trials: rows of ``trials``, of one data set.
+        trials: rows of ``trials``.
         metric: the metric that leads.
         images: how many test images there are; None where it is not known.
     """
@@ -114,8 +120,8 @@ def what_was_run(trials: pd.DataFrame, metric: str, images: int | None) -> list[
     attacks = [metric_label(m).removesuffix(" accuracy") for m in metrics_of(done)
                if m.startswith("finetuned_") and not m.endswith("_worst")]  # fmt: skip
     rows = [
-        ("data set", ", ".join([*_levels(trials, "dataset"),
-                                *([f"{images} test images"] if images else [])])),
+        ("data set" if len(sets := _levels(trials, "dataset")) == 1 else "data sets",
+         ", ".join([*sets, *([f"{images} test images"] if images else [])])),
         ("networks", "; ".join(_networks(done, metric))),
         ("threat", _threats(trials)),
         ("attacks", listed(list(dict.fromkeys(attacks))) if attacks else ""),
@@ -140,7 +146,9 @@ def _networks(done: pd.DataFrame, metric: str) -> Iterator[str]:
     """Yield each architecture with the mean accuracies of its dense networks."""
     wanted = {"dense_clean": "", stage_metrics(metric)["pruned"].replace("pruned", "dense", 1): ""}
     known = [name for name in wanted if name in done]
-    for name, part in done.groupby("architecture", sort=True):
+    alike = "dataset" not in done or done["dataset"].nunique() == 1
+    which = done["architecture"] if alike else done["architecture"] + " on " + done["dataset"]
+    for name, part in done.groupby(which, sort=True):
         dense = part.drop_duplicates("dense_network")
         said = [f"{metric_label(one).removesuffix(' accuracy')} {percent(dense[one].mean(), 1)}"
                 for one in known if dense[one].notna().any()]  # fmt: skip
@@ -151,7 +159,12 @@ def _threats(trials: pd.DataFrame) -> str:
     if not {"norm", "eps"} <= set(trials):
         return ""
     pairs = trials[["norm", "eps"]].dropna().drop_duplicates().sort_values(["norm", "eps"])
-    return "; ".join(f"{norm}, eps {radius(eps)}" for norm, eps in pairs.to_numpy())
+    said = []
+    for norm, eps in pairs.to_numpy():
+        mine = trials[(trials["norm"] == norm) & (trials["eps"] == eps)]
+        on = f" on {', '.join(_levels(mine, 'dataset'))}" if len(pairs) > 1 else ""
+        said.append(f"{norm}, eps {radius(eps)}{on}")
+    return "; ".join(said)
 
 
 def _removed(trials: pd.DataFrame) -> str:

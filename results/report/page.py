@@ -138,6 +138,7 @@ def _page(
         title=title,
         summary=summary,
         answer=front.answer(verdicts[0]) if verdicts else None,
+        alone=front.alone(summary.evidence.by_dataset),
         bars=front.bars(verdicts[0], tables.get("variance_shares")) if verdicts else [],
         run=front.what_was_run(summary.evidence.trials, summary.evidence.metric, images),
         by_metric=Shown(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -24,7 +25,7 @@ PRUNING = ("criterion", "sparsity", "allocation", "granularity")
 
 @dataclass(frozen=True)
 class Summary:
-    """What one data set of a sweep says."""
+    """What a sweep says."""
 
     evidence: Evidence
     tables: dict[str, pd.DataFrame]
@@ -43,8 +44,8 @@ class Summary:
 
     @property
     def dataset(self) -> str:
-        """The data set's name."""
-        return str(self.evidence.trials["dataset"].iloc[0])
+        """The data set's name, or those of all."""
+        return ", ".join(sorted(self.evidence.trials["dataset"].unique()))
 
     @property
     def missing(self) -> int:
@@ -89,9 +90,6 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
             f"no trial is done ({len(trials)} failed, {loaded.missing} not run yet): "
             "there is nothing to report"
         )
-    if done["dataset"].nunique() > 1:
-        names = ", ".join(sorted(done["dataset"].unique()))
-        raise AnalysisError(f"several data sets ({names}): report one sweep at a time")
     lead = leading_metric(done, metric)
     after = [name for name in metrics_of(done) if name.startswith("finetuned_")]
     metrics = (lead, *(name for name in after if name != lead))
@@ -100,7 +98,7 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
         *kinds_of_machines(trials),
         *stopping_rule(loaded.replication),
     ]
-    verdicts, missed = _carried(lambda name: _verdict(loaded, name), metrics)
+    verdicts, missed = _carried(lambda name: _verdict(trials, loaded, name), metrics)
     caveats += [f"No verdict on {metric_label(name)}: {error}." for name, error in missed.items()]
     parts_by_metric, _ = _carried(lambda name: parts(trials, name), metrics)
     notes = {note for of_metric in verdicts for note in of_metric.notes}
@@ -108,7 +106,12 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
     caveats += sorted(f"{note}." for note in notes)
     if not loaded.checks["network"].isin(trials["finetuned_network"]).any():
         caveats.append("No network was checked for false robustness (sanity_images: 0).")
-    evidence = Evidence(loaded, lead, metrics, verdicts, parts_by_metric)
+    by_dataset = {}
+    for dataset, of_one in trials.groupby("dataset") if trials["dataset"].nunique() > 1 else ():
+        by_dataset[str(dataset)], why = _carried(partial(_verdict, of_one, loaded), metrics)
+        caveats += [f"No verdict on {metric_label(name)} on {dataset} alone: {error}."
+                    for name, error in why.items()]  # fmt: skip
+    evidence = Evidence(loaded, lead, metrics, verdicts, parts_by_metric, by_dataset)
     tables: dict[str, pd.DataFrame] = {}
     for finding in (finding for section in SECTIONS for finding in section.findings):
         for name, of_metric in finding.instances(evidence):
@@ -123,12 +126,12 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
     return Summary(evidence, tables, caveats)
 
 
-def _verdict(loaded: Loaded, metric: str) -> Verdict:
+def _verdict(trials: pd.DataFrame, loaded: Loaded, metric: str) -> Verdict:
     """Return the verdict for other images too where there are outcomes by image."""
     try:
-        return verdict(loaded.trials, metric, evaluations=loaded.evaluations)
+        return verdict(trials, metric, evaluations=loaded.evaluations)
     except AnalysisError:
-        return verdict(loaded.trials, metric)
+        return verdict(trials, metric)
 
 
 T = TypeVar("T")

@@ -23,7 +23,8 @@ A column that is merely new needs none: files from before it read with nulls.
 VERSION = 1 + len(MIGRATIONS)
 STAGES = ("dense", "pruned", "finetuned")
 FACTORS = (
-    "architecture", "dense", "criterion", "sparsity", "allocation", "granularity", "finetuning",
+    "dataset", "architecture", "dense", "criterion", "sparsity", "allocation", "granularity",
+    "finetuning",
 )  # fmt: skip
 
 
@@ -47,7 +48,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("trial_id", TEXT, "", "key of the trial's last stage"),
         Column("status", TEXT, "", "done, failed or skipped"),
         Column("error", TEXT, "", "why it failed; null otherwise"),
-        Column("dataset", TEXT, "", "name of the data set"),
+        Column("dataset", TEXT, "", "factor: data set"),
         Column("classes", INT, "classes", "that images are told apart into; null where it failed"),
         Column("architecture", TEXT, "", "factor: architecture"),
         Column("dense", TEXT, "", "factor: name of the dense network's training"),
@@ -275,10 +276,13 @@ def _arrow_schema(table: str, metrics: tuple[str, ...], version: int) -> pa.Sche
 
 
 def file_schema(schema: pa.Schema) -> pa.Schema:
-    """Return a schema as files have it: the levels of factors by dictionary."""
+    """Return a schema as files have it: the levels of factors by dictionary.
+
+    The data set is no dictionary: it was no factor when there were files already.
+    """
     coded = pa.dictionary(pa.int32(), TEXT)
     for at, field in enumerate(schema):
-        if field.name in FACTORS and field.type == TEXT:
+        if field.name in FACTORS[1:] and field.type == TEXT:
             schema = schema.set(at, field.with_type(coded))
     return schema
 

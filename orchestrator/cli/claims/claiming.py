@@ -18,6 +18,7 @@ from orchestrator.errors import RequestError
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.state.survey import survey
 from orchestrator.sweepfile.claim import Registered, read_claim
+from orchestrator.sweepfile.model import Sweep
 from prune_core import __version__
 from results.claims.certificate import (
     FORMAT,
@@ -104,8 +105,7 @@ def _design(registered: Registered) -> Design:
 
 
 def _plan(registered: Registered, root: Storage, seeds: int) -> Plan:
-    sweep = registered.cells(seeds)
-    return make_plan(told_content(sweep, root) if sweep.dataset.has_content else sweep)
+    return make_plan(told_content(registered.cells(seeds), root))
 
 
 def _planned(plan: Plan) -> pd.DataFrame:
@@ -151,6 +151,13 @@ def _registration(registered: Registered, root: Storage) -> dict[str, Any]:
     return record
 
 
+def _data_digest(sweep: Sweep) -> str:
+    """Return a digest of what the images are; where they lie does not matter."""
+    sets = {name: of.model_dump(mode="json", exclude={"root"})
+            for name, of in sweep.datasets.items()}  # fmt: skip
+    return digest(sets if sweep.dataset is None else sets[sweep.dataset.name])
+
+
 def _certificate(registered: Registered, root: Storage) -> Certificate:
     claim, design = registered.claim, _design(registered)
     record = _registration(registered, root)
@@ -171,7 +178,7 @@ def _certificate(registered: Registered, root: Storage) -> Certificate:
         "digests": {
             "claim": digest(said),
             "sweep": digest(registered.text),
-            "data": digest(plan.sweep.dataset.model_dump(mode="json", exclude={"root"})),
+            "data": _data_digest(plan.sweep),
             "results": code_digest(),
         },
         "computed": {

@@ -81,9 +81,7 @@ def device(name: str) -> str:
 
 def data(sweep: Sweep | None) -> str:
     """Read a sweep's images; without a sweep, look whether decoded images can be kept."""
-    import torch
-
-    from prune_core.data import cache, datasets
+    from prune_core.data import cache
 
     if sweep is None:
         folder = cache.folder()
@@ -94,14 +92,24 @@ def data(sweep: Sweep | None) -> str:
                 f"no folder for decoded images: {error}", "set MRSWEEP_CACHE to a folder of yours"
             ) from error
         return f"decoded images are kept in {folder}; give a sweep file to read its images"
-    root = sweep.dataset.root
-    if root is not None and not Path(root).is_dir():
-        raise ProbeError(f"dataset.root {root!r} is no folder here", "give the one with the images")
-    found = datasets.load(sweep.dataset, torch.device("cpu"))
+    return "; ".join(_images(sweep, name) for name in sweep.datasets)
+
+
+def _images(sweep: Sweep, name: str) -> str:
+    """Read one data set of a sweep, and say how many images it has."""
+    import torch
+
+    from prune_core.data import datasets
+
+    spec = sweep.datasets[name]
+    if spec.root is not None and not Path(spec.root).is_dir():
+        wrong = f"{sweep.images_key(name)}.root {spec.root!r} is no folder here"
+        raise ProbeError(wrong, "give the one with the images")
+    found = datasets.load(spec, torch.device("cpu"))
     parts = (found.train, found.validation, found.test)
     sizes = "/".join(f"{len(part.labels):,}" for part in parts)
     shape = " x ".join(map(str, found.shape))
-    return f"{sweep.dataset.name}: {sizes} images (train/validation/test), {shape}"
+    return f"{name}: {sizes} images (train/validation/test), {shape}"
 
 
 def storage(root: str) -> str:

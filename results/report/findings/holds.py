@@ -11,7 +11,7 @@ from results.errors import AnalysisError
 from results.report import columns
 from results.report.figures.forest import forest_figure
 from results.report.figures.seeds import seed_figure
-from results.report.finding import Evidence, Finding, Section, stacked
+from results.report.finding import Evidence, Finding, Section, by_metric, stacked, verdict_row
 from results.statistics.design.design import gain_of, make_design, stage_metrics
 from results.statistics.design.words import metric_label, term_name
 from results.statistics.shares.comparison import PAIR, compare_main_effects, subsets
@@ -21,6 +21,13 @@ from results.statistics.shares.decomposition import (
     interaction_share,
     shares_of,
 )
+
+
+def _by_dataset(evidence: Evidence) -> pd.DataFrame:
+    """Return the verdicts on each data set alone, errors of images counted where they are known."""
+    rows = [{"dataset": name, **verdict_row(verdict)}
+            for name, verdicts in evidence.by_dataset.items() for verdict in verdicts]  # fmt: skip
+    return by_metric(rows)
 
 
 def _by_subset(evidence: Evidence) -> pd.DataFrame:
@@ -95,6 +102,23 @@ SECTION = Section(
             caption=(
                 "The difference that the verdict is on, the main-effect share of fine-tuning less "
                 "that of the criterion for {label}, with each level left out in turn."
+            ),
+        ),
+        Finding(
+            name="verdict_by_dataset",
+            compute=_by_dataset,
+            table_caption=(
+                "The verdict on each data set alone: main-effect shares, and fine-tuning less "
+                "criterion."
+            ),
+            columns=(
+                columns.text("metric", "metric"),
+                columns.text("data set", "dataset"),
+                *(columns.share(term_name(name), name) for name in PAIR),
+                *columns.estimate("difference", "difference", columns.gap_of_percent),
+                columns.text("larger", "winner"),
+                columns.count("cells"),
+                columns.count("seeds"),
             ),
         ),
         Finding(

@@ -50,9 +50,11 @@ def _pairs_by_image(evidence: Evidence) -> pd.DataFrame:
     if done["seed"].nunique() < 2:
         return pd.DataFrame()
     factors = [factor for factor in PAIR[::-1] if done[factor].nunique() > 1]
-    return stacked(
-        [compare_outcomes(trials, outcomes, evidence.metric, factor) for factor in factors]
-    )
+    return stacked([
+        compare_outcomes(of_one, outcomes, evidence.metric, factor).assign(dataset=name)
+        for factor in factors
+        for name, of_one in trials.groupby("dataset")
+    ])  # fmt: skip
 
 
 SECTION = Section(
@@ -159,6 +161,7 @@ SECTION = Section(
             ),
             folded=True,
             columns=(
+                columns.text("data set", "dataset"),
                 *PAIRED,
                 columns.Column("disagree", lambda row: percent(row["disagree"], 1)),
                 columns.text("finding", "finding"),

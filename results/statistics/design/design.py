@@ -23,6 +23,8 @@ MOST_HOLES = 0.5
 """Levels are left out until no larger share of the cells is missing at every seed."""
 FEWEST = 2
 """Trials a cell, on average, with fewer of which intervals cover too seldom."""
+STRATUM = "dataset"
+"""The factor whose main effect is no finding: images of one data set are harder than another's."""
 GAIN = "gain_"
 """What a derived metric begins with: fine-tuned less pruned, as in ``gain_pgd_20``."""
 
@@ -66,6 +68,14 @@ class Design:
         levels = list(self.levels)
         levels[axis] = tuple(self.levels[axis][i] for i in keep)
         return replace(self, levels=tuple(levels), values=np.take(self.values, keep, axis))
+
+
+def strata(design: Design) -> list[NDArray[np.intp]]:
+    """Return the cells of each data set, of those that were run in their order; all of one."""
+    if STRATUM not in design.factors:
+        return [np.arange(design.cells)]
+    place = np.nonzero(design.there)[design.factors.index(STRATUM)]
+    return [np.flatnonzero(place == at) for at in np.unique(place)]
 
 
 def too_few(design: Design) -> str:
@@ -126,9 +136,6 @@ def make_design(
     trials = with_metric(trials, metric)
     if metric not in trials:
         raise AnalysisError(f"no metric {metric!r}; {allowed(metric, metrics_of(trials))}")
-    if "dataset" in trials and trials["dataset"].nunique() > 1:
-        names = ", ".join(sorted(trials["dataset"].unique()))
-        raise AnalysisError(f"several data sets ({names}): analyse one at a time")
     chosen = tuple(varying_factors(trials) if factors is None else factors)
     if unknown := [name for name in (*chosen, block) if name not in trials]:
         near = allowed(unknown[0], varying_factors(trials))

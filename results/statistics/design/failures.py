@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -33,9 +34,9 @@ def unexplained(trials: pd.DataFrame) -> pd.Series[bool]:
 
 
 def counted(
-    trials: pd.DataFrame, metric: str, which: pd.Series[bool], value: float
+    trials: pd.DataFrame, metric: str, which: pd.Series[bool], value: pd.Series[float]
 ) -> pd.DataFrame:
-    """Return trials of which some count as done, with a value of the metric."""
+    """Return trials of which some count as done, each with its value of the metric."""
     if not which.any():
         return trials
     return trials.assign(
@@ -50,13 +51,28 @@ def classes_of(trials: pd.DataFrame) -> int | None:
     return int(known.max()) if len(known) else None
 
 
-def chance(trials: pd.DataFrame, metric: str) -> float:
+def chance(trials: pd.DataFrame, metric: str) -> pd.Series[float]:
     """Return the accuracy of a network that knows nothing, or the worst seen where that is lower.
 
-    A class as good as another is right once in as many images as there are classes.
+    A class as good as another is right once in as many images as there are classes. Each trial has
+    that of its data set.
     """
-    seen = trials.loc[trials["status"] == "done", metric].astype(float).min()
-    return float(np.nanmin([1 / (classes_of(trials) or CLASSES), seen]))
+    classes = _of_dataset(trials, "classes", "max").fillna(CLASSES)
+    return pd.Series(np.fmin(1 / classes, worst(trials, metric)), index=trials.index)
+
+
+def worst(trials: pd.DataFrame, metric: str) -> pd.Series[float]:
+    """Return for each trial the worst accuracy that was seen on its data set."""
+    done = trials[[metric]].where(trials["status"] == "done")
+    return _of_dataset(trials.assign(**done), metric, "min")
+
+
+def _of_dataset(trials: pd.DataFrame, column: str, what: Literal["min", "max"]) -> pd.Series[float]:
+    """Return for each trial what a column comes to over its data set; NaN where nothing is."""
+    numbers = trials.get(column, pd.Series(np.nan, index=trials.index)).astype(float)
+    alone = pd.Series("", index=trials.index)
+    found: pd.Series[float] = numbers.groupby(trials.get("dataset", alone)).transform(what)
+    return found
 
 
 def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
@@ -67,11 +83,18 @@ def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
     which = diverged(trials)
     if not metric.startswith("finetuned_") or not which.any():
         return trials, ""
-    value, known = chance(trials, metric), classes_of(trials)
-    of = f"of {known} classes" if known else f"of {CLASSES} classes: no column `classes` says more"
+    value, said = chance(trials, metric), []
+    several = "dataset" in trials and trials["dataset"].nunique() > 1
+    for name, rows in trials.groupby("dataset") if several else [("", trials)]:
+        if which[rows.index].any():
+            known = classes_of(rows)
+            more = "" if known else ": no column `classes` says more"
+            on = f" on {name}" if several else ""
+            least = percent(value.loc[rows.index].iloc[0], 1)
+            said.append(f"{least}{on}, of {known or CLASSES} classes{more}")
     return (
         counted(trials, metric, which, value),
-        f"trials that diverged count as chance accuracy ({percent(value, 1)}, {of})",
+        f"trials that diverged count as chance accuracy ({'; '.join(said)})",
     )
 
 

@@ -65,6 +65,8 @@ def compare_outcomes(
         AnalysisError: where outcomes are missing or there is one level or seed alone.
     """
     done = trials[(trials["status"] == "done") & trials[metric].notna()]
+    if "dataset" in done and done["dataset"].nunique() > 1:
+        raise AnalysisError("data sets have images of their own: compare within one")
     if done[factor].nunique() < 2 or done[block].nunique() < 2:
         raise AnalysisError(f"{factor} and {block} need two levels each to be compared by image")
     outcomes = network_outcomes(done, evaluations, metric)
@@ -94,6 +96,16 @@ def evaluated(trials: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> p
     mine = evaluations[evaluations["network"].isin(trials["finetuned_network"])]
     named = mine["attack"].str.replace(r"[^A-Za-z0-9]+", "_", regex=True)
     return mine[mine["norm"].notna() if attack == "worst" else named == attack]
+
+
+def images_of(trials: pd.DataFrame, judged: pd.DataFrame) -> int | None:
+    """Return on how many images trials were judged, of all data sets; None where none is known."""
+    if judged.empty:
+        return None
+    counts = judged.drop_duplicates("network").set_index("network")["count"]
+    known = trials["finetuned_network"].map(counts)
+    alone = pd.Series("", index=trials.index)
+    return int(known.groupby(trials.get("dataset", alone)).max().sum())
 
 
 def network_outcomes(done: pd.DataFrame, evaluations: pd.DataFrame, metric: str) -> Outcomes:

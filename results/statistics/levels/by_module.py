@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from results.statistics.design.intervals import mean_estimate
+from results.tables.schema import FACTORS
 
 BY = ["architecture", "position", "module", "allocation", "sparsity"]
 MEASURED = ("ratio", "width_after")
@@ -13,19 +14,21 @@ MEASURED = ("ratio", "width_after")
 def module_means(trials: pd.DataFrame, modules: pd.DataFrame) -> pd.DataFrame:
     """Return means over seeds and criteria, with intervals over seeds, a row a module.
 
-    Modules are other things under each granularity, so that is told apart with the architecture.
+    Modules are other things under each granularity and in networks of another data set, so these
+    are told apart with the architecture.
 
     Returns:
         For every architecture, allocation and sparsity: ``mrs``, ``ratio`` (share of the module's
         units removed), ``width_after`` (units kept), each with ``_low`` and ``_high``, and
         ``width_before``.
     """
-    wanted = ["architecture", "granularity", "allocation", "sparsity", "criterion", "seed"]
+    wanted = [name for name in (*FACTORS, "seed") if name not in ("dense", "finetuning")]
     done = trials[trials["status"] == "done"]
     pruned = done.drop_duplicates(wanted)[[*wanted, "pruned_network"]]
     joined = modules.merge(pruned, left_on="network", right_on="pruned_network")
-    if joined["granularity"].nunique() > 1:
-        joined["architecture"] += ", " + joined["granularity"]
+    for name in ("granularity", "dataset"):
+        if joined[name].nunique() > 1:
+            joined["architecture"] += ", " + joined[name]
     # Estimates of the MRS, and other sensitivities, are not to be averaged with it.
     measured = joined.dropna(subset="mrs")
     measured = measured[measured["allocation"] == min(measured["allocation"], default="mrs")]

@@ -15,7 +15,7 @@ from results.statistics.shares.images import Pictures, image_scatter
 from results.statistics.shares.share_intervals import compared_shares
 
 PAIR = ("finetuning", "criterion")
-SUBSETS = ("sparsity", "architecture", "dense", "allocation", "granularity")
+SUBSETS = ("dataset", "sparsity", "architecture", "dense", "allocation", "granularity")
 UNDECIDED = "undecided"
 MIN_SEEDS = 3
 

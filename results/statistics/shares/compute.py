@@ -12,7 +12,7 @@ def finetuning_compute(trials: pd.DataFrame) -> pd.Series[float]:
     """Return what each trial's fine-tuning costs, in passes of one image through the network, MACs.
 
     Epochs times the pruned network's MACs times the passes that a step takes, forwards and
-    backwards: one for the weights, one for every step of its attack. All trials of a sweep train
+    backwards: one for the weights, one for every step of its attack. All fine-tunings train
     on the same images, so their number is left out.
     """
     steps = trials["attack_steps"].fillna(0) if "attack_steps" in trials else 0

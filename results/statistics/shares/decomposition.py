@@ -5,8 +5,9 @@ exactly into main effects and interactions, :math:`y_{\cdot s} = \sum_T e_{Ts}`;
 different terms are orthogonal. A term's variance between the cells' *expected* values is estimated
 without bias by the mean inner product of its effects at two *different* seeds, in which noise
 cancels: :math:`V_T = \frac{1}{S(S-1)} \sum_{s \ne s'} \langle e_{Ts}, e_{Ts'} \rangle / C`. Shares
-are :math:`V_T / V`, of the variance of all cells, estimated alike. Where cells are missing, effects
-are those of least squares; see `results.statistics.design.least_squares`. Intervals: see
+are :math:`V_T / V`, of the variance of all cells, estimated alike; of several data sets, that
+between networks of the same one. Where cells are missing, effects are those of least squares; see
+`results.statistics.design.least_squares`. Intervals: see
 `results.statistics.shares.share_intervals`.
 """
 
@@ -20,7 +21,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design import least_squares
-from results.statistics.design.design import Array, Design, make_design, terms
+from results.statistics.design.design import STRATUM, Array, Design, make_design, strata, terms
 from results.statistics.design.intervals import Estimate
 from results.statistics.design.share_parts import Term, variances
 from results.statistics.design.units import UNITS, united
@@ -43,7 +44,7 @@ def decompose(
     """Return the share of every main effect and interaction in the variance between cells.
 
     Args:
-        trials: rows of ``trials``, of one data set.
+        trials: rows of ``trials``.
         metric: a column such as ``finetuned_pgd_20``, or ``gain_pgd_20``: fine-tuned less pruned.
         factors: columns to decompose by; those with more than one level where left out.
         block: the column whose levels are independent repetitions.
@@ -115,15 +116,19 @@ def interaction_share(shares: Mapping[str, Estimate], factors: Sequence[str]) ->
 
 
 def total_gram(design: Design) -> Array:
-    """Return the inner products of all cells' deviations between seeds, [S, S] by cell."""
+    """Return the inner products of all cells' deviations between seeds, [S, S] by cell.
+
+    Deviations are from the mean of the cells of the same data set.
+    """
     _check(design)
     flat = design.values[design.there]
-    flat = flat - flat.mean(axis=0)
+    for alike in strata(design):
+        flat[alike] -= flat[alike].mean(axis=0)
     return np.asarray(flat.T @ flat / len(flat))
 
 
 def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[str, Term]:
-    """Return what the decomposition keeps of every term, by its name.
+    """Return what the decomposition keeps of every term, by its name; none is of data sets alone.
 
     Args:
         design: complete or not; with holes, effects are those of least squares.
@@ -131,9 +136,12 @@ def measured_terms(design: Design, only: Sequence[str] | None = None) -> dict[st
     """
     _check(design)
     if not design.complete:
-        return least_squares.measured_terms(design, only)
+        measured = least_squares.measured_terms(design, only)
+        return {name: term for name, term in measured.items() if name != STRATUM}
     measured = {}
     for term, effect in effects(design, only).items():
+        if _term_name(design, term) == STRATUM:
+            continue
         flat = effect.reshape(-1, len(design.seeds))
         degrees = math.prod(len(design.levels[axis]) - 1 for axis in term)
         measured[_term_name(design, term)] = Term(flat.T @ flat / len(flat), degrees)

@@ -1,10 +1,10 @@
 r"""The test images as a second random factor: what another draw of as many would change.
 
-All networks are judged on the same images, so that no scatter of seeds shows what these images
-do to an effect. With :math:`z_{si}` a term's effects at seed *s* on image *i*, images are taken as
-drawn independently: products of *different* seeds tell their covariance without the noise of single
-trials, which the seeds' own scatter has in it already (Cameron, Gelbach and Miller, 2011, take
-it off likewise).
+All networks of a data set are judged on the same images, so that no scatter of seeds shows what
+these images do to an effect. With :math:`z_{si}` a term's effects at seed *s* on image *i*, images
+are taken as drawn independently: products of *different* seeds tell their covariance without the
+noise of single trials, which the seeds' own scatter has in it already (Cameron, Gelbach and Miller,
+2011, take it off likewise).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.statistics.design.design import Array, Design
+from results.statistics.design.design import STRATUM, Array, Design, strata
 from results.statistics.design.share_parts import ImageScatter
 from results.statistics.levels.by_image import Outcomes, network_outcomes
 
@@ -25,20 +25,18 @@ WIDE = 1e9
 
 @dataclass(frozen=True)
 class Pictures:
-    """Each trial's outcomes by image."""
+    """Each trial's outcomes by image, of every data set: each has images of its own."""
 
-    outcomes: Outcomes
+    outcomes: tuple[Outcomes, ...]
     row: NDArray[np.intp]
-    """Which of the outcomes are a trial's, [levels of factor 1, ..., S]; -1 where it is missing."""
-
-    @property
-    def count(self) -> int:
-        """The number of test images."""
-        return self.outcomes.images
+    """Which of its data set's outcomes are a trial's, [levels of factor 1, ..., S]; -1 where it is
+    missing."""
+    part: NDArray[np.intp]
+    """Which of the outcomes a trial's are among, as long as ``row``; -1 where it is missing."""
 
     def keeping(self, axis: int, keep: list[int]) -> Pictures:
         """Return the outcomes of some levels of the factor on an axis."""
-        return replace(self, row=np.take(self.row, keep, axis))
+        return replace(self, row=np.take(self.row, keep, axis), part=np.take(self.part, keep, axis))
 
 
 def pictures_of(
@@ -55,47 +53,99 @@ def pictures_of(
                       for name, of in zip(names, levels, strict=True)])  # fmt: skip
     kept = np.asarray((codes >= 0).all(axis=0))
     done, codes = done.loc[kept], codes[:, kept]
-    outcomes = network_outcomes(done, evaluations, metric)
+    images = codes[names.index(STRATUM)] if STRATUM in names else np.zeros(len(done), dtype=int)
     row = np.full([len(of) for of in levels], -1)
-    row[tuple(codes)] = outcomes.networks.get_indexer(pd.Index(done["finetuned_network"]))
-    return Pictures(outcomes, row)
+    part, found = row.copy(), []
+    for number, of in enumerate(np.unique(images)):
+        mine, at = done.loc[images == of], tuple(codes[:, images == of])
+        found.append(network_outcomes(mine, evaluations, metric))
+        row[at] = found[-1].networks.get_indexer(pd.Index(mine["finetuned_network"]))
+        part[at] = number
+    return Pictures(tuple(found), row, part)
 
 
 def image_scatter(design: Design, pictures: Pictures, pair: tuple[str, str]) -> ImageScatter:
-    """Return what images add to the errors of two main effects, and of all other terms together."""
+    """Return what images add to the errors of two main effects, and of all other terms together.
+
+    Images of different data sets are independent, so that what they add is summed.
+    """
     run = design.there
-    row = pictures.row[run]  # [cells, S]
-    cells, seeds = row.shape
-    count = pictures.count
+    row, part = pictures.row[run], pictures.part[run]  # [cells, S]
     maps = [_level_effects(design, name) for name in pair]
-    there = row >= 0
-    mean = sum(there[:, [s]] * _bits(pictures.outcomes, row[:, s]) for s in range(seeds))
-    mean = mean / there.sum(axis=1, keepdims=True)  # [cells, images]
-    accuracy = mean.mean(axis=1)
-    toward = 2 * (accuracy - accuracy.mean()) / cells
-    by_seed, along, alone = [], [], 0.0
-    for s in range(seeds):
-        right = np.where(there[:, [s]], _bits(pictures.outcomes, row[:, s]), mean)
-        right = right - right.mean(axis=1, keepdims=True)
-        found = [one @ right for one in maps]
-        by_seed.append(found)
-        along.append([2 * (one @ accuracy) @ z for one, z in zip(maps, found, strict=True)])
-        along[-1].append(toward @ right - sum(along[-1]))
-        alone += _whole(right)
-    pairs = seeds * (seeds - 1) * count * (count - 1)
-    covariances = [
-        _between(np.stack([found[k] for found in by_seed])) / pairs for k in range(len(pair))
+    sets = [
+        _OneSet.of(outcomes, row, np.flatnonzero((part == number).any(axis=1)))
+        for number, outcomes in enumerate(pictures.outcomes)
+        if (part == number).any()
     ]
-    centred = mean - mean.mean(axis=1, keepdims=True)
-    whole = max(0.0, (seeds**2 * _whole(centred) - alone) / pairs)
+    accuracy = np.zeros(len(row))
+    for one in sets:
+        accuracy[one.cells] = one.mean.mean(axis=1)
+    toward = np.zeros(len(row))
+    for cells in strata(design):
+        toward[cells] = 2 * (accuracy[cells] - accuracy[cells].mean()) / len(row)
+    covariances = [np.zeros((len(one), len(one))) for one in maps]
+    along, whole = np.zeros((len(pair) + 1, len(pair) + 1)), 0.0
+    for one in sets:
+        added = one.scatter(maps, accuracy, toward)
+        covariances = [sum_ + new for sum_, new in zip(covariances, added[0], strict=True)]
+        along, whole = along + added[1], whole + added[2]
     noise = [max(0.0, float(np.trace(one))) for one in covariances]
     noise.append(max(0.0, whole - sum(noise)))
     directions = [_directions(one) for one in covariances]
     return ImageScatter(
-        noise=np.array(noise),
-        directions=np.array([*directions, WIDE]),
-        along=_between(np.array(along)) / pairs,
+        noise=np.array(noise), directions=np.array([*directions, WIDE]), along=along
     )
+
+
+@dataclass(frozen=True)
+class _OneSet:
+    """The cells of one data set, and what its images do to them."""
+
+    outcomes: Outcomes
+    cells: NDArray[np.intp]
+    """Which of the design's they are."""
+    row: NDArray[np.intp]
+    """Which of the outcomes are a trial's, [cells, S]; -1 where it is missing."""
+    mean: Array
+    """Over seeds, [cells, images]."""
+
+    @classmethod
+    def of(cls, outcomes: Outcomes, row: NDArray[np.intp], cells: NDArray[np.intp]) -> _OneSet:
+        row = row[cells]
+        there = row >= 0
+        seeds = row.shape[1]
+        mean = sum(there[:, [s]] * _bits(outcomes, row[:, s]) for s in range(seeds))
+        return cls(outcomes, cells, row, mean / there.sum(axis=1, keepdims=True))
+
+    def scatter(
+        self, maps: list[Array], accuracy: Array, toward: Array
+    ) -> tuple[list[Array], Array, float]:
+        """Return the covariance of each factor's effects, that along them, and the whole noise.
+
+        Args:
+            maps: from all cells to a factor's effects, [levels, cells of the design].
+            accuracy: of all cells.
+            toward: by how much the whole variance grows with each.
+        """
+        (cells, seeds), count = self.row.shape, self.outcomes.images
+        mine = [one[:, self.cells] for one in maps]
+        there = self.row >= 0
+        by_seed, along, alone = [], [], 0.0
+        for s in range(seeds):
+            right = np.where(there[:, [s]], _bits(self.outcomes, self.row[:, s]), self.mean)
+            right = right - right.mean(axis=1, keepdims=True)
+            found = [one @ right for one in mine]
+            by_seed.append(found)
+            along.append([2 * (one @ accuracy) @ z for one, z in zip(maps, found, strict=True)])
+            along[-1].append(toward[self.cells] @ right - sum(along[-1]))
+            alone += _whole(right)
+        pairs = seeds * (seeds - 1) * count * (count - 1)
+        covariances = [
+            _between(np.stack([found[k] for found in by_seed])) / pairs for k in range(len(maps))
+        ]
+        centred = self.mean - self.mean.mean(axis=1, keepdims=True)
+        whole = max(0.0, (seeds**2 * _whole(centred) - alone) / pairs)
+        return covariances, _between(np.array(along)) / pairs, whole * cells / len(accuracy)
 
 
 def _bits(outcomes: Outcomes, rows: NDArray[np.intp]) -> Array:

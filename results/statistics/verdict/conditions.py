@@ -33,7 +33,7 @@ def conditions(
         clean: whether the metric is of images without attack.
     """
     said = [
-        *(f"on {name}" for name in _only(trials, "dataset")),
+        *([f"on {listed(names)}"] if (names := _only(trials, "dataset")) else []),
         *([] if clean else _threat(trials)),
         *([f"by the worst of {listed(attacks)} at each image"] if attacks else []),
         _images(images, drawn),

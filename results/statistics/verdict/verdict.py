@@ -16,9 +16,16 @@ from results.statistics.design.design import (
     varying_factors,
     with_metric,
 )
-from results.statistics.design.failures import chance, counted, diverged, lacking, unexplained
+from results.statistics.design.failures import (
+    chance,
+    counted,
+    diverged,
+    lacking,
+    unexplained,
+    worst,
+)
 from results.statistics.design.words import listed, term_name
-from results.statistics.levels.by_image import evaluated
+from results.statistics.levels.by_image import evaluated, images_of
 from results.statistics.shares.comparison import (
     PAIR,
     UNDECIDED,
@@ -55,7 +62,10 @@ def verdict(
     evaluations: pd.DataFrame | None = None,
     population: str | None = None,
 ) -> Verdict:
-    """Return the verdict on one metric of the trials of one data set.
+    """Return the verdict on one metric of the trials, of one data set or over several.
+
+    Over several, shares are of the variance between networks of the same data set: how much easier
+    one is than another is none of them.
 
     Args:
         trials: rows of ``trials``.
@@ -92,7 +102,7 @@ def verdict(
     within = within_each_level(design, confidence, pictures)
     doubtful = flagged(trials)
     judged = trials.iloc[:0] if evaluations is None else evaluated(trials, evaluations, metric)
-    images = int(judged["count"].iloc[0]) if len(judged) else None
+    images = images_of(trials, judged)
     attacks = sorted(judged["attack"].unique()) if metric.endswith("_worst") and len(judged) else []
     return Verdict(
         metric=metric,
@@ -156,7 +166,7 @@ def _readings(
     bad, odd = diverged(trials), unexplained(trials)
     if not (bad | odd).any():
         return
-    seen, least = trials.loc[trials["status"] == "done", metric].min(), chance(trials, metric)
+    seen, least = worst(trials, metric), chance(trials, metric)
     for which, reading, name in (
         (bad, counted(trials, metric, bad, seen), "diverged, counted as the worst seen"),
         (bad, trials[~bad], "diverged, left out"),
