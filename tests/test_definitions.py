@@ -24,12 +24,14 @@ class Net:
     "A network."
     def __init__(self, shape, classes): pass
 
-def make(shape, classes, width):
+def make(shape, classes, width=16):
     "A network of some width."
 
 @method("declared", needs=("threat",), settings={"beta": 2.0})
 def loss(network, images, labels, context, sharp=1):
     "A loss."
+
+def undeclared(network, images, labels, context): pass
 
 @method("scored", needs=("gradients",), traits=("comparable",))
 class Score:
@@ -96,7 +98,7 @@ def test_another_name_has_the_declaration_of_what_it_stands_for(write: Write) ->
         found = OBJECTIVES[name]
         assert (found.needs, found.settings) == (("threat",), {"beta": 2.0}), name
     assert CRITERIA["package:Score"].traits == ("comparable",)
-    assert OBJECTIVES["package.nets:make"].needs == OBJECTIVES.defaults
+    assert OBJECTIVES["package.nets:undeclared"].needs == OBJECTIVES.defaults
 
 
 def test_an_edit_where_it_is_defined_or_partly_filled_in_makes_it_another(write: Write) -> None:

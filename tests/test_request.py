@@ -79,7 +79,7 @@ def test_methods_of_the_user_s_are_imported_before_anything_is_trained(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "own_methods.py").write_text(OWN)
-    (tmp_path / "own_broken.py").write_text("import nowhere_at_all\ndef f(layer): pass\n")
+    (tmp_path / "own_broken.py").write_text("import nowhere_at_all\ndef f(*given): pass\n")
     sweep = sweep_text(
         criteria="['own_methods:made', 'own_methods:Score', 'own_methods:uncallable', l1]",
         evaluation="{attacks: [fgsm+own_broken:f], sanity_images: 0}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from orchestrator.sweepfile.model import Sweep
 from prune_core.errors import CheckpointError, DatasetError
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Dataset as DatasetSpec
+from prune_core.specs.signatures import CALLS
 from prune_core.specs.stages import Dense, Pruned, Trial
 
 if TYPE_CHECKING:
@@ -158,14 +160,22 @@ def _load_faults(sweep: Sweep) -> list[str]:
     faults: list[str] = []
     for owner, own in outsiders(sweep):
         try:
-            usable = callable(owner.load(own))
+            loaded = owner.load(own)
         except Exception as error:  # it is the user's code
             faults.append(
                 f"{owner.noun} {own!r} cannot be imported: {type(error).__name__}: {error}"
             )
             continue
-        if not usable:
+        if not callable(loaded):
             faults.append(f"{owner.noun} {own!r} is nothing that can be called")
+            continue
+        call = CALLS[owner.axis]
+        try:
+            inspect.signature(loaded, follow_wrapped=False).bind(*call)
+        except TypeError as error:
+            faults.append(f"{owner.noun} {own!r} is called with ({', '.join(call)}): {error}")
+        except ValueError:
+            continue  # written in C, without a signature that Python knows
     return faults
 
 

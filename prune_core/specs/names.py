@@ -48,6 +48,11 @@ def arguments_in(name: str, pattern: str) -> dict[str, str | int] | None:
     return {key: int(text) if text.isdigit() else text for key, text in match.groupdict().items()}
 
 
+def placeholders(pattern: str) -> list[str]:
+    """Return the placeholders of the name of a method: ``["k"]`` of ``pgd-<k>``."""
+    return re.findall(r"<(\w+)>", pattern)
+
+
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"<(\w+)>", pattern)

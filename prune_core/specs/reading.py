@@ -132,14 +132,17 @@ class Source:
         """Return the full dotted name of a name or an attribute; empty for anything else."""
         return _resolve(node, self._names)
 
-    def methods(self) -> list[Method]:
+    def methods(self, unsaid: tuple[str, ...] = ()) -> list[Method]:
         """Return the methods that the module declares, in its order.
+
+        Args:
+            unsaid: The needs of those that say nothing of needs.
 
         Raises:
             DeclarationError: If a declaration cannot be read, or a name is declared twice.
         """
         methods = [
-            self._read(node, decorator)
+            self._read(node, decorator, unsaid)
             for node in ast.walk(self.tree)
             for decorator in getattr(node, "decorator_list", ())
             if _called(decorator) == "method" or _resolve(decorator, self._names) in DECORATORS
@@ -177,7 +180,7 @@ class Source:
                 names |= {ast.unparse(target): DECORATORS[0] for target in node.targets}
         return names
 
-    def _read(self, node: ast.AST, decorator: ast.expr) -> Method:
+    def _read(self, node: ast.AST, decorator: ast.expr, unsaid: tuple[str, ...]) -> Method:
         if (called := _called(decorator)) != "method":
             self._refuse(decorator, f"{called!r} is the decorator 'method' by another name")
         if not isinstance(decorator, ast.Call) or len(decorator.args) != 1:
@@ -186,7 +189,7 @@ class Source:
         if not isinstance(node, kinds) or node not in self.tree.body:
             self._refuse(decorator, f"{_described(node)} cannot be a method")
         name = self._literal(decorator.args[0])
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {"needs": unsaid}
         if not isinstance(name, str):
             self._refuse(decorator, f"the name {name!r} is not a string")
         for word in decorator.keywords:
@@ -196,7 +199,7 @@ class Source:
             if not isinstance(value, kind) or not _fits(value):
                 self._refuse(word, f"{ast.unparse(word)!r} is not {wanted}")
             arguments[word.arg] = value
-        if assigned := [need for need in arguments.get("needs", ()) if "=" in need]:
+        if assigned := [need for need in arguments["needs"] if "=" in need]:
             self._refuse(decorator, f"the setting {assigned[0]!r} belongs in settings or fixed")
         if (revision := arguments.pop("revision", None)) is not None:
             arguments["digest"] = f"r{revision}"

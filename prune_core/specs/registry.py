@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 from prune_core.errors import DeclarationError, UnknownMethodError
 from prune_core.specs.closure import code_digest, local_modules, stamp
 from prune_core.specs.definitions import definition
-from prune_core.specs.names import INNER, arguments_in
+from prune_core.specs.names import INNER, arguments_in, placeholders
 from prune_core.specs.reading import Method, Source
+from prune_core.specs.signatures import signature_fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,6 +80,7 @@ class Axis:
         noun: What users call one of its methods.
         module: The dotted name of the module.
         defaults: The needs of a user's own method that declares nothing.
+        always: Those of one that is declared and says nothing of needs.
         makes_objects: Whether its methods make objects, so that a class is one as it is; elsewhere
             an object of the class is, made without arguments.
     """
@@ -86,6 +88,7 @@ class Axis:
     noun: str
     module: str
     defaults: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
     makes_objects: bool = False
 
     @cached_property
@@ -165,8 +168,7 @@ class Axis:
 
     @cached_property
     def _matches(self) -> dict[str, tuple[Method, dict[str, str | int]] | None]:
-        """The matches of all names so far; built-in methods do not change."""
-        return {}
+        return {}  # of all names so far; built-in methods do not change
 
     def _match(self, name: str) -> tuple[Method, dict[str, str | int]] | None:
         """Return the method that a name matches and the values of its placeholders."""
@@ -221,8 +223,10 @@ class Axis:
         except UnknownMethodError as error:
             raise UnknownMethodError(f"{self.noun} {name!r}: {error}") from error
         undeclared = Method(name, origin, defined.summary, needs=self.defaults)
-        declared = {entry.origin: entry for entry in defined.source.methods()}
+        declared = {entry.origin: entry for entry in defined.source.methods(self.always)}
         found = declared.get(defined.origin, undeclared)
+        if fault := signature_fault(self.axis, defined, found.needs, placeholders(name)):
+            raise DeclarationError(f"{self.noun} {name!r}: {fault}")
         beside = [defined.source.file.parent / file for file in found.files]
         # A revision says nothing of what is filled in elsewhere.
         revision = None if defined.is_filled_in else found.digest
@@ -278,7 +282,7 @@ SENSITIVITIES = Axis("sensitivity", "prune_core.pruning.ratios.sensitivities")
 OBJECTIVES = Axis("objective", "prune_core.training.objectives", defaults=("threat",))
 SCHEDULES = Axis("schedule", "prune_core.training.schedules")
 POLICIES = Axis("policy", "prune_core.training.policies")
-ATTACKS = Axis("attack", "prune_core.attacks.attacks")
+ATTACKS = Axis("attack", "prune_core.attacks.attacks", ("threat",), always=("threat",))
 CORRUPTIONS = Axis("corruption", "prune_core.attacks.corruptions")
 DATASETS = Axis("dataset", "prune_core.data.datasets")
 AXES = {
