@@ -25,6 +25,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from prune_core.attacks.evaluation import evaluate
 from prune_core.data import datasets
+from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.splits import Split
 from prune_core.models import architectures
 from prune_core.specs.recipes import Compute, Training
@@ -62,7 +63,7 @@ class Pictures(TorchDataset[tuple[torch.Tensor, int]]):
 
 def peer(network: nn.Module, data: datasets.Dataset, recipe: Training, threat: Threat) -> None:
     """Train as the peers write it."""
-    loader = DataLoader(Pictures(data.train, data.augment), BATCH, shuffle=True)
+    loader = DataLoader(Pictures(data.train, data.augment is flip_and_shift), BATCH, shuffle=True)
     optimizer = torch.optim.SGD(
         network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
     )

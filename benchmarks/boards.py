@@ -41,9 +41,9 @@ criteria: [l1]
 sparsities: [0.9]
 granularities: [weight, channel]
 allocations: [uniform]
-finetuning: {{standard: {{objective: standard, epochs: 2, lr: 0.02, batch_size: 32}}}}
+finetuning: {{pgd: {{objective: pgd, attack_steps: 2, epochs: 2, lr: 0.02, batch_size: 32}}}}
 seeds: 1
-dense: {{objective: standard, epochs: 4, lr: 0.02, batch_size: 32, normalise: none}}
+dense: {{objective: pgd, attack_steps: 2, epochs: 4, lr: 0.02, batch_size: 32, normalise: none}}
 threat: {{norm: linf, eps: 0.031}}
 evaluation: {{attacks: [fgsm], sanity_images: 0}}
 keep: [dense, prune, finetune]

@@ -103,7 +103,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         name: {}
         for name in (
             "digits", "generated", "cifar10", "cifar100", "svhn", "tiny-imagenet", "imagefolder",
-            "parquet",
+            "parquet", "arrow",
         )
     },
 }  # fmt: skip

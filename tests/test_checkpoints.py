@@ -16,9 +16,8 @@ from prune_core.data import datasets
 from prune_core.errors import CheckpointError
 from prune_core.models import checkpoints
 from prune_core.models.classifier import Classifier
-from prune_core.specs.checkpoints import Checkpoint
+from prune_core.specs.checkpoints import Checkpoint, located
 from prune_core.specs.keys import file_digest
-from prune_core.specs.published import located
 from prune_core.specs.stages import Dense
 from results.tables.storage import Storage
 from results.tables.store import Tables

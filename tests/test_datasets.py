@@ -101,8 +101,8 @@ def test_generated_images_can_be_learned_and_are_the_same_everywhere() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"name": "cifar10"}, r"needs root .* source \(torchvision or parquet\)"),
-        ({"name": "cifar10", "root": "/x", "source": "folder"}, r"torchvision or parquet"),
+        ({"name": "cifar10"}, r"needs root .* source \(torchvision or parquet or arrow\)"),
+        ({"name": "cifar10", "root": "/x", "source": "folder"}, r"torchvision or parquet or arrow"),
         ({"name": "digits", "root": "/x"}, "is built in"),
         ({"name": "imagefolder"}, r"needs root .* source \(folder\)"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import torch
 from PIL import Image
 
 from prune_core.data import datasets
+from prune_core.data.augmentation import flip_and_shift, nothing
+from prune_core.data.content import content
 from prune_core.errors import DatasetError
 from prune_core.specs.settings import Dataset
 
@@ -50,6 +53,26 @@ def write_parquet(root: Path, part: str, column: str, label: str, count: int = 3
     pq.write_table(pa.Table.from_pylist(rows), root / f"{part}.parquet")
 
 
+def write_saved(root: Path, part: str, column: str, label: str, counts: tuple[int, ...]) -> None:
+    """A split as Hugging Face's save_to_disk writes it: Arrow streams, and a list of them."""
+    folder = root / part
+    folder.mkdir(parents=True)
+    features = {"info": {"features": {label: {"_type": "ClassLabel", "names": ["a", "b", "c"]}}}}
+    schema = pa.schema(
+        [(column, pa.struct([("bytes", pa.binary())])), (label, pa.int64())],
+        {b"huggingface": json.dumps(features).encode()},
+    )
+    files = [f"data-{n:05d}-of-{len(counts):05d}.arrow" for n in range(len(counts))]
+    start = 0
+    for file, count in zip(files, counts, strict=True):
+        rows = [{column: encoded(i % 3, i), label: i % 3} for i in range(start, start + count)]
+        with pa.OSFile(str(folder / file), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
+            stream.write_table(pa.Table.from_pylist(rows, schema), max_chunksize=4)
+        start += count
+    state = {"_data_files": [{"filename": file} for file in files], "_fingerprint": "1"}
+    (folder / "state.json").write_text(json.dumps(state))
+
+
 def write_folders(root: Path, part: str, inner: str = "", count: int = 10) -> None:
     for label, name in enumerate(("n01", "n02", "n03")):
         folder = root / part / name / inner
@@ -76,6 +99,43 @@ def check_three_classes(data: datasets.Dataset) -> None:
     [
         ("cifar10", "img", "label", "test"),
         ("cifar100", "img", "fine_label", "test"),
+        ("tiny-imagenet", "image", "label", "valid"),
+        ("arrow", "image", "label", None),
+    ],
+)
+def test_folders_that_hugging_face_saved(
+    name: str, column: str, label: str, part: str | None, tmp_path: Path, cache: Path
+) -> None:
+    write_saved(tmp_path, "train", column, label, (13, 17))
+    if part is not None:
+        write_saved(tmp_path, part, column, label, (6,))
+    data = load(name, tmp_path, "arrow")
+    check_three_classes(data)
+    assert data.names == ("a", "b", "c")
+    assert len(data.train) + len(data.validation) + len(data.test) == 30 + 6 * (part is not None)
+    spec = Dataset(name=name, root=str(tmp_path), source="arrow")
+    before = content(spec)
+    (tmp_path / "train" / "state.json").touch()
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    assert content(spec) == before
+    shard = tmp_path / "train" / "data-00001-of-00002.arrow"
+    shard.rename(tmp_path / "elsewhere")
+    assert content(spec) != before
+    with pytest.raises(DatasetError, match=r"train lacks files of state.json: .*00001-of-00002"):
+        load(name, tmp_path, "arrow")
+    (tmp_path / "train" / "state.json").write_text("[]")
+    with pytest.raises(DatasetError, match=r"state.json cannot be read"):
+        load(name, tmp_path, "arrow")
+    (tmp_path / "train" / "state.json").unlink()
+    with pytest.raises(DatasetError, match="no train as save_to_disk writes it in"):
+        load(name, tmp_path, "arrow")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "label", "part"),
+    [
+        ("cifar10", "img", "label", "test"),
+        ("cifar100", "img", "fine_label", "test"),
         ("svhn", "image", "label", "test"),
         ("tiny-imagenet", "image", "label", "valid"),
         ("parquet", "image", "label", "test"),
@@ -92,7 +152,7 @@ def test_parquet_in_the_hub_s_layout(
     check_three_classes(data)
     assert data.shape == (3, 8, 8)
     assert len(data.test) == 6
-    assert data.augment == (name != "svhn")
+    assert data.augment is (nothing if name == "svhn" else flip_and_shift)
 
 
 def test_image_folders(tmp_path: Path, cache: Path) -> None:

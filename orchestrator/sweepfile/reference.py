@@ -11,6 +11,7 @@ from orchestrator.sweepfile.model import Override, Sweep
 from orchestrator.sweepfile.resources import Replication, Resources, Takes, Until
 from prune_core.specs.checkpoints import Constants, DenseLevel, Expected
 from prune_core.specs.fields import QUOTIENT, Spec
+from prune_core.specs.images import Extra
 from prune_core.specs.recipes import (
     AVERAGING,
     Compute,
@@ -27,6 +28,7 @@ Json = dict[str, Any]
 SECTIONS: tuple[tuple[str, type[Spec]], ...] = (
     ("The sweep", Sweep),
     ("dataset", Dataset),
+    ("dataset.extra", Extra),
     ("A training", Training),
     ("finetuning.NAME", FinetuningLevel),
     ("dense.NAME", DenseLevel),

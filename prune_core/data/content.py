@@ -24,8 +24,11 @@ from prune_core.specs.settings import Dataset
 
 log = logging.getLogger(__name__)
 
-PARTS = {"folder": ("train", *TEST_PARTS), "parquet": (".", "data")}
+_SPLITS = ("train", *TEST_PARTS)
+PARTS = {"folder": _SPLITS, "parquet": (".", "data"), "arrow": _SPLITS}
 """Where below root a source is read from; whatever else lies there is in no key."""
+SUFFIXES = {"parquet": ".parquet", "arrow": ".arrow"}
+"""Of the files of tables."""
 READERS = 8
 """Threads; a file on a network's disk is mostly waited for."""
 SETTLED = 2.0
@@ -69,11 +72,11 @@ def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> st
 
 def _files(spec: Dataset, root: Path) -> Iterator[Path]:
     """Yield the files that a data set may be read from; a user's own is read from anywhere."""
-    tables = spec.is_ours and spec.source == "parquet"
+    suffix = SUFFIXES.get(spec.source) if spec.is_ours else None
     for part in PARTS[spec.source] if spec.is_ours else ("",):
         if (root / part).is_dir():
-            files = files_in(root / part, deep=not tables)
-            yield from (file for file in files if not tables or file.suffix == ".parquet")
+            files = files_in(root / part, deep=suffix is None)
+            yield from (file for file in files if suffix in (None, file.suffix))
 
 
 def _stat(file: Path) -> tuple[int, int, int]:

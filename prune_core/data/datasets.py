@@ -7,7 +7,6 @@ read only ``train`` and ``validation``; only the evaluation reads ``test``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prune_core.data import readers
+from prune_core.data import augmentation, readers
+from prune_core.data.augmentation import Augment
 from prune_core.data.content import content
-from prune_core.data.splits import Encoded, Part, Split, limit, split
+from prune_core.data.extra import from_npz
+from prune_core.data.splits import Encoded, Part, Split, check_sides, limit, split, statistics
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
@@ -57,8 +58,10 @@ class Dataset:
         classes: The number of classes.
         mean: The mean of each channel of ``train``, in [0,1].
         std: The standard deviation of each channel of ``train``, in [0,1].
-        augment: Whether training flips and shifts images.
+        augment: What a batch of training images goes through.
         names: What the classes are called in the files; empty where nothing says so.
+        extra: Further images for every batch of a training; None for none.
+        extra_share: Their share of it.
     """
 
     train: Split
@@ -67,8 +70,10 @@ class Dataset:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augment: bool
+    augment: Augment
     names: tuple[str, ...] = ()
+    extra: Split | None = None
+    extra_share: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,13 +122,16 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
     kept = limit(train, spec.per_class, name, "train").decode()
     tested = test_part(test, spec).decode()
     purpose = (name, "validation") if seed is None else (name, seed, "validation")
-    _check_sides(kept, tested, spec)
+    check_sides(kept, tested, spec)
     if raw.classes < 2:
         raise DatasetError(
             f"{name} has {raw.classes} class, so that there is nothing to tell apart"
         )
     fitted, held_out = split(kept, spec.validation, *purpose)
-    mean, std = _statistics(fitted)
+    mean, std = statistics(fitted)
+    channels, height, width = fitted.shape
+    shape = (channels, height, width)
+    extra = None if spec.extra is None else from_npz(spec.extra, shape, raw.classes)
     return Dataset(
         train=fitted.to(device),
         validation=held_out.to(device),
@@ -131,54 +139,23 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
         classes=raw.classes,
         mean=mean,
         std=std,
-        augment=raw.augment,
+        augment=_augmentation(spec, raw, shape),
         names=raw.names,
+        extra=extra and extra.to(device),
+        extra_share=spec.extra.share if spec.extra else 0.0,
     )
 
 
-def _check_sides(train: Split, test: Split, spec: DatasetSpec) -> None:
-    """Refuse images of several sizes, and a size that no reader has heeded."""
-    sides = [part.shape[1:] for part in (train, test)]
-    if sides[0] != sides[1]:
-        (height, width), (other, wide) = sides
-        raise DatasetError(
-            f"images of {spec.name} differ in size: {width}x{height} for training, {wide}x{other} "
-            "in the test split; set dataset.size to resize them"
-        )
-    if spec.size and sides[0] != (spec.size, spec.size):
-        height, width = sides[0]
-        raise DatasetError(
-            f"images of {spec.name} from source {spec.source} are {width}x{height} and cannot be "
-            "resized; leave out dataset.size"
-        )
+def _augmentation(spec: DatasetSpec, raw: Raw, shape: tuple[int, int, int]) -> Augment:
+    if spec.augment:
+        return augmentation.named(spec.augment, shape)
+    natural = raw.augment and spec.augment is None
+    return augmentation.flip_and_shift if natural else augmentation.nothing
 
 
 def test_part(test: Part, spec: DatasetSpec) -> Part:
     """Return those test images that are evaluated; which they are depends on labels alone."""
     return limit(test, spec.test_per_class, spec.name, "test")
-
-
-def _statistics(fitted: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and the standard deviation of each channel, in [0,1].
-
-    From the count of each of the 256 levels. Sums of integers are exact, so neither order nor
-    number of threads changes them.
-    """
-    counts = torch.zeros(fitted.shape[0], 256, dtype=torch.int64)
-    for start in range(0, len(fitted), 4096):  # a copy of all would double the memory
-        some = slice(start, start + 4096)
-        where = some if fitted.positions is None else fitted.positions[some]
-        for channel, levels in enumerate(fitted.pixels[where].unbind(1)):
-            counts[channel] += levels.flatten().bincount(minlength=256)
-    level = torch.arange(256)
-    count = int(counts[0].sum())
-    sums, squares = (counts * level).sum(1).tolist(), (counts * level**2).sum(1).tolist()
-    means = [total / count for total in sums]
-    deviations = [
-        math.sqrt(max(square / count - mean**2, 0.0))
-        for square, mean in zip(squares, means, strict=True)
-    ]
-    return tuple(m / 255 for m in means), tuple(max(d / 255, 1e-3) for d in deviations)
 
 
 @method("digits", source="Alpaydin and Kaynak, 1998; shipped with scikit-learn")
@@ -205,19 +182,34 @@ def generated(spec: DatasetSpec) -> Raw:
     return Raw(Split(images, labels), augment=False)
 
 
-@method("cifar10", source="Krizhevsky, 2009", needs=("root",), traits=("torchvision", "parquet"))
+@method(
+    "cifar10",
+    source="Krizhevsky, 2009",
+    needs=("root",),
+    traits=("torchvision", "parquet", "arrow"),
+)
 def cifar10(spec: DatasetSpec) -> Raw:
     """60,000 natural images of 10 classes, 32x32."""
     return _standard(spec, "CIFAR10", "label")
 
 
-@method("cifar100", source="Krizhevsky, 2009", needs=("root",), traits=("torchvision", "parquet"))
+@method(
+    "cifar100",
+    source="Krizhevsky, 2009",
+    needs=("root",),
+    traits=("torchvision", "parquet", "arrow"),
+)
 def cifar100(spec: DatasetSpec) -> Raw:
     """60,000 natural images of 100 classes, 32x32."""
     return _standard(spec, "CIFAR100", "fine_label")
 
 
-@method("svhn", source="Netzer et al., 2011", needs=("root",), traits=("torchvision", "parquet"))
+@method(
+    "svhn",
+    source="Netzer et al., 2011",
+    needs=("root",),
+    traits=("torchvision", "parquet", "arrow"),
+)
 def svhn(spec: DatasetSpec) -> Raw:
     """99,289 digits of house numbers, 32x32; training neither flips nor shifts them."""
     return replace(_standard(spec, "SVHN", "label"), augment=False)
@@ -227,7 +219,7 @@ def svhn(spec: DatasetSpec) -> Raw:
     "tiny-imagenet",
     source="Le and Yang, 2015",
     needs=("root",),
-    traits=("folder", "parquet"),
+    traits=("folder", "parquet", "arrow"),
 )
 def tiny_imagenet(spec: DatasetSpec) -> Raw:
     """120,000 natural images of 200 classes, 64x64; the validation images are the test split.
@@ -235,8 +227,8 @@ def tiny_imagenet(spec: DatasetSpec) -> Raw:
     With source ``folder``, root is the unpacked folder tiny-imagenet-200.
     """
     root = Path(str(spec.root))
-    if spec.source == "parquet":
-        return _from_parquet(spec)
+    if spec.source in ("parquet", "arrow"):
+        return _from_tables(spec)
     classes = readers.class_names(root / "train", "set root to the folder tiny-imagenet-200")
     train = readers.from_class_folders(root / "train", classes, spec.size, inner="images")
     test = readers.tiny_imagenet_validation(root, classes, spec.size)
@@ -268,21 +260,29 @@ def imagefolder(spec: DatasetSpec) -> Raw:
 )
 def parquet(spec: DatasetSpec) -> Raw:
     """Your own images in train*.parquet and test*.parquet; without test*, a part of train."""
-    return _from_parquet(spec)
+    return _from_tables(spec)
+
+
+@method("arrow", source="Hugging Face datasets", needs=("root",), traits=("arrow",))
+def arrow(spec: DatasetSpec) -> Raw:
+    """Your own images as save_to_disk of Hugging Face wrote them; without test, a part of train."""
+    return _from_tables(spec)
 
 
 def _standard(spec: DatasetSpec, name: str, label: str) -> Raw:
-    if spec.source == "parquet":
-        return _from_parquet(spec, label)
+    if spec.source in ("parquet", "arrow"):
+        return _from_tables(spec, label)
     root = Path(str(spec.root))
     train, test = (readers.from_torchvision(name, root, part) for part in ("train", "test"))
     return Raw(train, test, augment=True)
 
 
-def _from_parquet(spec: DatasetSpec, label: str = "label") -> Raw:
-    from prune_core.data.parquet import from_parquet
+def _from_tables(spec: DatasetSpec, label: str = "label") -> Raw:
+    from prune_core.data.parquet import from_tables
 
     # Only a user's own data set may come without a test split: published ones have one.
-    published = spec.name != "parquet"
-    train, test, names = from_parquet(Path(str(spec.root)), spec.size, label, published)
+    published = spec.name not in ("parquet", "arrow")
+    train, test, names = from_tables(
+        Path(str(spec.root)), spec.size, label, published, spec.source == "arrow"
+    )
     return Raw(train, test, True, names)

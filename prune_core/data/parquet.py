@@ -1,4 +1,4 @@
-"""Data sets in Parquet files, in the Hugging Face layout."""
+"""Data sets in tables: Parquet files in the Hugging Face layout, or a folder of `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from prune_core.data.arrow import read_columns, read_schema, saved_files
 from prune_core.data.cache import decoded
 from prune_core.data.images import decode
 from prune_core.data.labels import classes_of
@@ -29,8 +29,8 @@ COLUMNS = ("img", "image")
 TRAIN = ("train",)
 
 
-def from_parquet(
-    root: Path, size: int | None, label: str, test_needed: bool
+def from_tables(
+    root: Path, size: int | None, label: str, test_needed: bool, saved: bool = False
 ) -> tuple[Encoded, Encoded | None, tuple[str, ...]]:
     """Read a data set whose files are called ``train*.parquet`` and ``test*.parquet``.
 
@@ -39,6 +39,7 @@ def from_parquet(
         size: The side in pixels to resize images to; None to keep their size.
         label: The column of the labels.
         test_needed: Whether a data set without a test split is refused.
+        saved: Whether Hugging Face's `save_to_disk` wrote the folder, and there is no Parquet.
 
     Returns:
         The training images, the test images (None if there are none), and the classes' names.
@@ -49,10 +50,11 @@ def from_parquet(
     splits: dict[str, list[Path]] = {}
     columns: dict[str, pa.ChunkedArray] = {}
     for split, parts, needed in (("train", TRAIN, True), ("test", TEST_PARTS, test_needed)):
-        if files := split_files(root, parts):
+        if files := (saved_files if saved else split_files)(root, parts):
             splits[split], columns[split] = files, _column(files, label)
         elif needed:
-            names = " or ".join(f"{part}*.parquet" for part in parts)
+            ending = " as save_to_disk writes it" if saved else "*.parquet"
+            names = " or ".join(f"{part}{ending}" for part in parts)
             raise DatasetError(f"no {names} in {root}; set root to the folder that holds them")
     used = [file for files in splits.values() for file in files]
     _warn_of_copies(used)
@@ -145,7 +147,7 @@ def _column(files: Sequence[Path], name: str) -> pa.ChunkedArray:
     try:
         for file in files:
             _named(file, (name,))
-        tables = [pq.read_table(file, columns=[name]) for file in files]
+        tables = [read_columns(file, [name]) for file in files]
         whole: pa.ChunkedArray = pa.concat_tables(tables, promote_options="permissive")[name]
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(files[0], error) from error
@@ -158,7 +160,7 @@ def _named(file: Path, names: Sequence[str]) -> str:
     Raises:
         DatasetError: There is none, or there are several of one name.
     """
-    columns = pq.read_schema(file).names
+    columns = read_schema(file).names
     found = [name for name in names if columns.count(name) == 1]
     if not found:
         raise DatasetError(
@@ -175,7 +177,7 @@ def _unreadable(file: Path, error: Exception) -> DatasetError:
 
 def _class_names(file: Path, label: str) -> list[str] | None:
     """Return what the file's own description calls the classes, if it does."""
-    text = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"{}")
+    text = (read_schema(file).metadata or {}).get(b"huggingface", b"{}")
     try:
         feature = json.loads(text)["info"]["features"][label]
     except (ValueError, KeyError, TypeError):
@@ -215,7 +217,7 @@ def _decode(
     for file in files:
         try:
             column = _named(file, COLUMNS)
-            rows = pq.read_table(file, columns=[column])[column]
+            rows = read_columns(file, [column])[column]
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(file, error) from error
         here = positions[(positions >= start) & (positions < start + len(rows))]

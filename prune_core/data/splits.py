@@ -7,6 +7,7 @@ seed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from prune_core.errors import DatasetError
 from prune_core.specs.keys import derive_seed
+from prune_core.specs.settings import Dataset
 
 
 @dataclass(frozen=True)
@@ -167,3 +169,47 @@ def limit(whole: Part, per_class: int | None, *purpose: str) -> Part:
     labels = whole.labels[order]
     kept = [order[labels == label][:per_class] for label in range(int(labels.max()) + 1)]
     return whole.take(torch.cat(kept).sort().values)
+
+
+def statistics(fitted: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each channel, in [0,1].
+
+    From the count of each of the 256 levels. Sums of integers are exact, so neither order nor
+    number of threads changes them.
+    """
+    counts = torch.zeros(fitted.shape[0], 256, dtype=torch.int64)
+    for start in range(0, len(fitted), 4096):  # a copy of all would double the memory
+        some = slice(start, start + 4096)
+        where = some if fitted.positions is None else fitted.positions[some]
+        for channel, levels in enumerate(fitted.pixels[where].unbind(1)):
+            counts[channel] += levels.flatten().bincount(minlength=256)
+    level = torch.arange(256)
+    count = int(counts[0].sum())
+    sums, squares = (counts * level).sum(1).tolist(), (counts * level**2).sum(1).tolist()
+    means = [total / count for total in sums]
+    deviations = [
+        math.sqrt(max(square / count - mean**2, 0.0))
+        for square, mean in zip(squares, means, strict=True)
+    ]
+    return tuple(m / 255 for m in means), tuple(max(d / 255, 1e-3) for d in deviations)
+
+
+def check_sides(train: Split, test: Split, spec: Dataset) -> None:
+    """Refuse images of several sizes, and a size that no reader has heeded.
+
+    Raises:
+        DatasetError: It says which.
+    """
+    sides = [part.shape[1:] for part in (train, test)]
+    if sides[0] != sides[1]:
+        (height, width), (other, wide) = sides
+        raise DatasetError(
+            f"images of {spec.name} differ in size: {width}x{height} for training, {wide}x{other} "
+            "in the test split; set dataset.size to resize them"
+        )
+    if spec.size and sides[0] != (spec.size, spec.size):
+        height, width = sides[0]
+        raise DatasetError(
+            f"images of {spec.name} from source {spec.source} are {width}x{height} and cannot be "
+            "resized; leave out dataset.size"
+        )

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from prune_core.errors import CheckpointError
 from prune_core.models.classifier import Classifier
-from prune_core.specs.checkpoints import Checkpoint
+from prune_core.specs.checkpoints import Checkpoint, located
 from prune_core.specs.keys import file_digest
-from prune_core.specs.published import located
 
 HOLDERS = ("state_dict", "model_state_dict", "net", "model", "network", "params", "weights")
 """Where a training's file holds the weights, beside its optimizer and epoch."""

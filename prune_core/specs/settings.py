@@ -19,6 +19,7 @@ from prune_core.specs.fields import (
     Unit,
     absolute,
 )
+from prune_core.specs.images import Augmentation, Extra
 from prune_core.specs.keys import file_digest
 from prune_core.specs.plain_yaml import YamlError, read_yaml
 from prune_core.specs.recipes import HarpTraining, S2apTraining, ScoreTraining, Training
@@ -47,7 +48,7 @@ class Dataset(Spec):
 
     # What an evaluation reads is in its own key; what files hold may be known by the name.
     unkeyed: ClassVar[frozenset[str]] = frozenset({"root", "corrupted"})
-    later: ClassVar[frozenset[str]] = frozenset({"content"})
+    later: ClassVar[frozenset[str]] = frozenset({"content", "augment", "extra"})
     name: DatasetName = Field(description="which data set; alone, it may stand for the mapping")
     root: Annotated[str, AfterValidator(absolute)] | None = Field(
         None, description="folder that holds its files; not part of any key"
@@ -57,7 +58,7 @@ class Dataset(Spec):
         description="digest of its files, as `mrsweep data` tells it; only to be given where the "
         "machine that plans does not have them",
     )
-    source: Literal["builtin", "torchvision", "parquet", "folder"] = Field(
+    source: Literal["builtin", "torchvision", "parquet", "folder", "arrow"] = Field(
         "builtin",
         description="layout of the files under root; what the data set has but one of is filled in",
     )
@@ -73,7 +74,13 @@ class Dataset(Spec):
         None, ge=2, description="training and validation images of a class, at most"
     )
     test_per_class: Images | None = Field(None, ge=1, description="test images of a class, at most")
-
+    augment: tuple[Augmentation, ...] | None = Field(
+        None,
+        description="what every training image goes through, in order: torchvision.transforms.v2 "
+        "by name, RandomHorizontalFlip or RandomCrop(32, padding=4); by default natural images "
+        "are flipped and shifted by up to 4 pixels; [] for nothing",
+    )
+    extra: Extra | None = Field(None, description="further training images in every batch")
     corrupted: Annotated[str, AfterValidator(absolute)] | None = Field(
         None,
         description="folder with corrupted copies of the test images, laid out as CIFAR-10-C, for "
@@ -93,7 +100,7 @@ class Dataset(Spec):
     @model_validator(mode="after")
     def _source_fits_name(self) -> Self:
         method = DATASETS[self.name]
-        sources = method.traits or ("torchvision", "parquet", "folder")
+        sources = method.traits or ("torchvision", "parquet", "folder", "arrow")
         if "root" in method.needs and (self.root is None or self.source not in sources):
             raise ValueError(
                 f"data set {self.name!r} needs root (the folder that holds it) "

@@ -116,4 +116,6 @@ def _canonical_spec(spec: Spec) -> str:
 
 def _plain(spec: Spec) -> dict[str, Any]:
     unsaid = {name for name in spec.later if getattr(spec, name) is None}
-    return spec.model_dump(mode="json", exclude={*spec.unkeyed, *unsaid})
+    told = spec.model_dump(mode="json", exclude={*spec.unkeyed, *unsaid})
+    inner = {name: getattr(spec, name) for name in told}
+    return told | {name: _plain(each) for name, each in inner.items() if isinstance(each, Spec)}

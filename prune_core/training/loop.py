@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import accuracy
-from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.datasets import Dataset
+from prune_core.data.extra import mixed
 from prune_core.errors import DivergedError
 from prune_core.pruning.prunable.masks import hold, masked
 from prune_core.specs.keys import derive_seed
@@ -220,9 +220,10 @@ class _Run:
         augmentation = _generator(device, self.key, epoch, "augmentation")
         for batch in self._divided(order.to(device)):
             images, labels = train.batch(batch)
-            if self.data.augment:
-                images = flip_and_shift(images, augmentation)
-            yield self._formatted(images), labels
+            if self.data.extra is not None:
+                more = self.data.extra, self.data.extra_share
+                images, labels = mixed(images, labels, *more, augmentation)
+            yield self._formatted(self.data.augment(images, augmentation)), labels
 
     def _clean_batches(self) -> Iterator[Tensor]:
         for batch in self._divided(torch.arange(len(self.data.train))):
