@@ -20,7 +20,7 @@ from orchestrator.cli.main import app
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.specs.plain_yaml import read_yaml
-from results.tables.schema import tables_markdown
+from results.tables.reference import tables_markdown
 
 from conftest import DEMO, TINY
 from filled import fill

@@ -14,7 +14,7 @@ from orchestrator.sweepfile.errors import allowed
 from orchestrator.sweepfile.reference import keys_markdown
 from orchestrator.sweepfile.shipped import TEMPLATE, purpose, shipped_sweeps
 from prune_core.specs.registry import AXES
-from results.tables.schema import tables_markdown
+from results.tables.reference import tables_markdown
 
 
 def list_methods(axis: str, names: bool, console: Console) -> None:
