@@ -22,6 +22,7 @@ from orchestrator.state.patience import storage_at
 from orchestrator.state.progress import epochs_behind
 from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.device import device_memory, device_name, prepare_process
+from orchestrator.worker.energy import Energy
 from orchestrator.worker.materialize import Materializer
 from orchestrator.worker.memory import PeakMemory
 from orchestrator.worker.provenance import provenance
@@ -71,6 +72,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
     except StorageIOError as error:
         return AttemptResult(job.key, "failed", str(error), "storage", node=node)
     telling.say(resumed_epoch=resumed_epoch)
+    energy = Energy(order.device, order.allotment.cpus, order.allotment.gpus)
 
     def write_row(status: str, cause: Cause | None, error: str | None) -> None:
         row = rows.job_row(
@@ -85,6 +87,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
             seconds=time.perf_counter() - clock,
             peak_memory=memory.peak(),
             device_memory=device_memory(order.device),
+            **energy.spent(),
         )
         tables.write("jobs", [row])
         tables.commit()
@@ -105,6 +108,8 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
                 write_row("failed", cause, traceback.format_exc())
             if cause == "error":
                 materializer.drop_checkpoint(job.stage)
+    finally:
+        energy.stop()
     return AttemptResult(
         job.key,
         "failed" if cause else "done",

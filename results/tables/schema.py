@@ -220,6 +220,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("seconds", REAL, "s", "time it took, by a clock that does not jump"),
         Column("peak_memory", INT, "bytes", "peak memory: of the device on a GPU, else resident"),
         Column("device_memory", INT, "bytes", "memory that the GPU has; null on a CPU"),
+        Column("gpu_joules", REAL, "J", "that its part of the GPU took, by NVML; null if not told"),
+        Column("cpu_joules", REAL, "J",
+               "that its part of the processor took, by RAPL; null if not told"),
     ),
 }  # fmt: skip
 
