@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from orchestrator.worker.provenance import provenance
-from results.report.summary import kinds_of_machines
+from results.report.judged import kinds_of_machines
 from results.tables.schema import TABLES
 
 

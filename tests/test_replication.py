@@ -15,7 +15,8 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from orchestrator.sweepfile.resources import Replication, Until
 from results.errors import AnalysisError
-from results.report.summary import stopping_rule, summarise
+from results.report.judged import stopping_rule
+from results.report.summary import summarise
 from results.tables.storage import Storage
 
 from conftest import run_sweep, sweep_text

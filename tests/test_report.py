@@ -14,8 +14,9 @@ import results
 from results.errors import AnalysisError, StorageError
 from results.report.findings import SECTIONS
 from results.report.formats import markdown
+from results.report.judged import shared_networks
 from results.report.page import make_report
-from results.report.summary import Summary, shared_networks, summarise
+from results.report.summary import Summary, summarise
 
 from conftest import CHECKED, run_sweep, sweep_text
 from simulated import crossed, simulated
