@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import settings
 from orchestrator.driver.executors import RAY_ENVIRONMENT, opened, record_plan, run
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Job, make_plan
+from orchestrator.planning.sources import forget
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data import datasets
 from prune_core.models import architectures, third_party
@@ -23,7 +26,10 @@ from prune_core.specs.settings import Calibration, Dataset, Threat
 from prune_core.specs.stages import Dense, Pruned, Scores
 from prune_core.training import loop as training
 from prune_core.training.harp import learner_of
+from results.errors import AnalysisError
 from results.tables.storage import Storage
+
+from bundled import MODULES, OWN_TINY, bundle, own_method
 
 # The tests run side by side, a process a core.
 torch.set_num_threads(1)
@@ -112,6 +118,62 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("undisturbed")
     run_sweep(sweep_text(), root)
     return root
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A process of its own for each test, as far as the tiny sweep's own methods go."""
+    yield
+    forget()
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a method, a sweep that uses it, and a root where another sweep ran too."""
+    folder = tmp_path_factory.mktemp("ran")
+    own_method(folder)
+    other = {**OWN_TINY, "name": "other", "criteria": "[l1]", "seeds": "[7]",
+             "finetuning": "{none: {epochs: 0}}",
+             "evaluation": "{attacks: [pgd-2], sanity_images: 0}"}  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        (folder / "tiny.yaml").write_text(sweep_text(**OWN_TINY))
+        run_sweep(sweep_text(**OWN_TINY), folder / "runs")
+        run_sweep(sweep_text(**other), folder / "runs")
+    return folder
+
+
+@pytest.fixture
+def here(ran: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder, being in it."""
+    monkeypatch.syspath_prepend(str(ran))
+    monkeypatch.chdir(ran)
+    return ran
+
+
+@pytest.fixture(scope="session")
+def made(ran: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle; copy it before changing it."""
+    to = tmp_path_factory.mktemp("made") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ran))
+        patch.chdir(ran)
+        ended = bundle(to, "--creator", "Ada Lovelace", "--license", "CC-BY-4.0")
+    assert ended.returncode == 0, ended.stderr
+    return to
+
+
+@pytest.fixture
+def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that carry no verdict, which takes most of the time."""
+
+    def refuse(_: object) -> None:
+        raise AnalysisError("it is not asked")
+
+    for module in ("bundling", "opened"):
+        monkeypatch.setattr(f"orchestrator.cli.rerun.{module}.judged", refuse)
 
 
 @pytest.fixture(scope="session")

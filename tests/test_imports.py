@@ -26,7 +26,7 @@ ROOMS = {
         {"models", "data"},
         {"specs"},
     ],
-    "results": [{"report", "claims"}, {"statistics"}, {"tables"}],
+    "results": [{"publish"}, {"report", "claims"}, {"statistics"}, {"tables"}],
     "orchestrator": [{"cli"}, {"driver"}, {"worker"}, {"state"}, {"planning"}, {"sweepfile"}],
     "mrsweep": [],  # the front door has no rooms behind it
 }  # fmt: skip
@@ -108,6 +108,8 @@ step("import mrsweep; mrsweep.load, mrsweep.read_sweep, mrsweep.make_plan, mrswe
 step("import orchestrator.cli.main")
 step("from results.report.page import make_report")
 step("import orchestrator.cli.claims.verifying, orchestrator.cli.claims.claiming")
+step("import orchestrator.cli.rerun.bundling, orchestrator.cli.rerun.reproducing")
+step("import orchestrator.cli.rerun.writing")
 step("import mrsweep; mrsweep.make_plan(mrsweep.read_sweep('sweeps/demo.yaml'))")
 step("from prune_core.specs.registry import AXES; [axis.methods for axis in AXES.values()]")
 """

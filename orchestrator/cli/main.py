@@ -35,6 +35,7 @@ from orchestrator.cli.options import (
     examples,
 )
 from orchestrator.cli.options import console as _console
+from orchestrator.cli.rerun import commands as rerun
 from orchestrator.cli.tools import commands
 from orchestrator.errors import OrchestratorError
 from prune_core import __version__
@@ -218,6 +219,7 @@ def report(
 
 app.add_typer(exports.app)
 app.add_typer(claims.app)
+app.add_typer(rerun.app)
 app.add_typer(commands.app)
 
 

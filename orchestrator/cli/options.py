@@ -128,6 +128,7 @@ EXIT_CODES = {
     0: "all is done",
     1: "trials failed or are left, or a check found faults",
     2: "the request was wrong, and nothing was run",
+    3: "reproduce: within tolerance, not the same to the bit",
     OWN_FAULT: "a fault of mrsweep's own; its traceback is shown",
     130: "stopped by Ctrl-C",
 }

@@ -101,20 +101,27 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def differences(said: Any, found: Any, where: str = "") -> Iterator[str]:
-    """Go through what differs between two pieces of a certificate, each in a line."""
+def differences(said: Any, found: Any, where: str = "", of: str = "certificate") -> Iterator[str]:
+    """Go through what differs between what something says and what tables do, each in a line.
+
+    Args:
+        said: A piece of what it says.
+        found: The same, derived from tables.
+        where: The name of the piece.
+        of: What says it.
+    """
     if isinstance(said, Mapping) and isinstance(found, Mapping):
         for name in dict.fromkeys((*said, *found)):
             place = f"{where}.{name}" if where else str(name)
             if name not in said or name not in found:
-                yield f"{place}: only in {'the certificate' if name in said else 'the tables'}"
+                yield f"{place}: only in the {of if name in said else 'tables'}"
             else:
-                yield from differences(said[name], found[name], place)
+                yield from differences(said[name], found[name], place, of)
     elif _several(said) and _several(found) and len(said) == len(found):
         for number, (one, other) in enumerate(zip(said, found, strict=True)):
-            yield from differences(one, other, f"{where}.{number}")
+            yield from differences(one, other, f"{where}.{number}", of)
     elif not _same(said, found):
-        yield f"{where}: the certificate has {_short(said)}, the tables {_short(found)}"
+        yield f"{where}: the {of} has {_short(said)}, the tables {_short(found)}"
 
 
 def _several(value: Any) -> bool:

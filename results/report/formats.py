@@ -9,6 +9,11 @@ from results.statistics.design.words import term_name
 DASH = "--"
 ESTIMATES = ("mean", "effect", "share", "difference", "cost", "tau")
 """What a column is called that stands before its interval."""
+SIGNS = {
+    "\N{MULTIPLICATION SIGN}": r"$\times$", "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--",
+    "^": r"\^{}", "~": r"\~{}", "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
+}  # fmt: skip
+"""Signs that LaTeX writes otherwise."""
 SHARES = ("share", "interaction", "finetuning", "criterion")
 
 
@@ -39,9 +44,9 @@ def latex(table: pd.DataFrame) -> str:
                           for v in percents * table[name]])  # fmt: skip
             kinds.append("S")
         else:
-            cells.append([_escaped(term_name(str(v))) for v in table[name]])
+            cells.append([escaped(term_name(str(v))) for v in table[name]])
             kinds.append("r" if pd.api.types.is_integer_dtype(table[name]) else "l")
-        heads.append("{" + _escaped(term_name(name).replace("_", " ")) + "}")
+        heads.append("{" + escaped(term_name(name).replace("_", " ")) + "}")
     rows = [" & ".join(row) + r" \\" for row in zip(*cells, strict=True)]
     lines = [rf"\begin{{tabular}}{{{''.join(kinds)}}}", r"\toprule", " & ".join(heads) + r" \\"]
     return "\n".join([*lines, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", ""])
@@ -63,10 +68,13 @@ def _with_interval(value: float, low: float, high: float) -> str:
     return rf"\num{{{value:.1f}}} [\num{{{low:.1f}}}, \num{{{high:.1f}}}]"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return a text as LaTeX prints it."""
     for sign in ("\\", "&", "%", "_", "#", "$", "{", "}"):
         text = text.replace(sign, r"\textbackslash{}" if sign == "\\" else f"\\{sign}")
-    return text.replace("\N{MULTIPLICATION SIGN}", r"$\times$")
+    for sign, written in SIGNS.items():
+        text = text.replace(sign, written)
+    return text
 
 
 def csv(table: pd.DataFrame) -> bytes:

@@ -90,6 +90,21 @@ class Loaded:
         Raises:
             StorageError: There is no such table or column.
         """
+        frame: pd.DataFrame = self.arrow(table, columns).to_pandas()
+        if table == "trials" and self.plan is not None:
+            labels = self.plan.set_index("trial_id")
+            for column in [c for c in labels.columns if columns is None or c in columns]:
+                frame[column] = frame["trial_id"].map(labels[column])
+        return frame if columns is None else frame[list(columns)]
+
+    def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return what `read` does as it was written: levels by the names of whoever ran them first.
+
+        There are the columns that are asked for, and the one that rows are told apart by.
+
+        Raises:
+            StorageError: There is no such table or column.
+        """
         if table not in TABLES:
             raise StorageError(f"no table {table!r}; {allowed(table, TABLES)}")
         known = [column.name for column in TABLES[table]]
@@ -97,17 +112,12 @@ class Loaded:
         if wrong:
             raise StorageError(f"{table} has no column {wrong[0]!r}; {allowed(wrong[0], known)}")
         tables, plan = Tables(self.storage), self.plan
-        if plan is None:
-            return tables.read(table, columns)
         by = BY.get(table, KEY[table][0])
         rows = tables.arrow(table, None if columns is None else list({by, *columns}))
+        if plan is None:
+            return rows
         own = pa.array(plan["trial_id"] if table == "trials" else sorted(self._stages))
-        frame: pd.DataFrame = rows.filter(pc.is_in(rows[by], own)).to_pandas()
-        if table == "trials":
-            labels = plan.set_index("trial_id")
-            for column in [c for c in labels.columns if columns is None or c in columns]:
-                frame[column] = frame["trial_id"].map(labels[column])
-        return frame if columns is None else frame[list(columns)]
+        return rows.filter(pc.is_in(rows[by], own))
 
     @cached_property
     def _stages(self) -> set[str]:

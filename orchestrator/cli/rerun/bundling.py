@@ -1,0 +1,252 @@
+"""``mrsweep bundle``: what a sweep found, as a folder or zip that others can do again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+import results
+from orchestrator.cli.request import open_sweep
+from orchestrator.cli.rerun import contents
+from orchestrator.cli.rerun.lock import lock, requirements
+from orchestrator.cli.rerun.sweepfile import CHECKPOINTS, portable
+from orchestrator.cli.selection import matching
+from orchestrator.errors import RequestError
+from orchestrator.planning.outsiders import digests_of
+from orchestrator.planning.plan import Plan
+from prune_core import __version__
+from prune_core.specs.stages import Trial
+from results.claims.certificate import code_digest
+from results.errors import AnalysisError
+from results.publish import cards
+from results.publish.about import About, File
+from results.publish.crate import DESCRIPTOR, crate
+from results.publish.croissant import croissant
+from results.publish.provenance import compute, computed
+from results.report.front import what_was_run
+from results.report.judged import Judged, judged
+from results.tables.load import Loaded
+from results.tables.storage import Storage
+
+FORMAT = 1
+RECORD = "bundle.json"
+FULLEST = zipfile.ZIP_DEFLATED
+
+
+@dataclass(frozen=True)
+class How:
+    """What a bundle is to have: the options of the command."""
+
+    creators: tuple[str, ...] = ()
+    licence: str = ""
+    networks: tuple[str, ...] = ()
+    select: str = ""
+    device: str = "auto"
+
+
+def write_bundle(
+    file: Path, target: Path, storage: str, how: How, changes: Sequence[str], console: Console
+) -> None:
+    """Write a bundle of what a sweep found so far; all of it, or nothing.
+
+    Args:
+        file: The sweep file.
+        target: The folder or, with this ending, the ``.zip`` to write; it is not there yet.
+        storage: The storage root.
+        how: What the bundle is to have.
+        changes: Settings of the file to change, each a ``section.key=value``.
+        console: Where to print.
+
+    Raises:
+        RequestError: It cannot be written, or names a place of this machine.
+    """
+    plan, root = open_sweep(file, storage, changes)
+    loaded = results.load(storage, plan.sweep.name)
+    text = contents.planned(plan, loaded)
+    jobs = matching(how.select, plan) if how.networks else []
+    with _whole(target) as stage, console.status("gathering the bundle"):
+        tables = contents.tables_of(loaded)
+        files = contents.written(contents.gathered(plan, text, loaded, tables), stage)
+        for job in jobs:
+            if isinstance(job.stage, Trial):
+                _write_networks(root, job.stage, how, stage)
+        files |= _networks(stage)
+        heard = _judged(loaded)
+        about = _about(plan, loaded, heard, how, files)
+        described = _described(about, tables)
+        files |= contents.written(described, stage)
+        record = _record(plan, text, loaded, heard, about, files)
+        contents.written({RECORD: _json(record)}, stage)
+        _refuse_places(stage, (str(Path.home()), str(Path.cwd()), root.root if root.local else ""))
+    _say(target, about, files, console)
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes the bundle; whatever goes wrong leaves nothing.
+
+    Raises:
+        RequestError: It is there already, or cannot be written.
+    """
+    if target.exists():
+        raise RequestError(f"{target} is there already; give another name, or remove it")
+    stage = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    packed = stage.with_suffix(".zip")
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        if target.suffix == ".zip":
+            _pack(stage, packed, target.stem)
+            packed.rename(target)
+        else:
+            stage.rename(target)
+    except OSError as error:
+        raise RequestError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        packed.unlink(missing_ok=True)
+
+
+def _pack(folder: Path, target: Path, name: str) -> None:
+    with zipfile.ZipFile(target, "w", FULLEST) as archive:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(file, f"{name}/{file.relative_to(folder).as_posix()}")
+
+
+def _judged(loaded: Loaded) -> Judged | str:
+    """Return the verdicts, or why there are none."""
+    try:
+        return judged(loaded)
+    except AnalysisError as error:
+        return str(error)
+
+
+def _write_networks(root: Storage, trial: Trial, how: How, stage: Path) -> None:
+    from orchestrator.worker import networks
+    from orchestrator.worker.device import resolve_device
+    from prune_core.exports import formats
+    from results.tables.store import Tables
+
+    row = (Tables(root).find("trials", trial.key) or [{}])[0]
+    row = {name: value for name, value in row.items() if name not in ("node", "error")}
+    for which in how.networks:
+        found = networks.found(root, trial, which, resolve_device(how.device), row, "kept")
+        folder = stage / "networks" / f"{trial.key}-{which}"
+        formats.write(found.network, found.description, "safetensors", folder)
+
+
+def _networks(stage: Path) -> dict[str, File]:
+    paths = (path for path in (stage / "networks").rglob("*") if path.is_file())
+    held: dict[str, bytes | Path] = {path.relative_to(stage).as_posix(): path for path in paths}
+    return contents.written(held, stage)
+
+
+def _about(
+    plan: Plan, loaded: Loaded, heard: Judged | str, how: How, files: dict[str, File]
+) -> About:
+    carried = heard if isinstance(heard, Judged) else None
+    trials = loaded.trials
+    counts = loaded.evaluations["count"]
+    images = int(counts.max()) if len(counts) else None
+    return About(
+        sweep=plan.sweep.name,
+        made=datetime.now(UTC).date(),
+        version=__version__,
+        creators=how.creators,
+        licence=how.licence,
+        trials=trials,
+        planned=len(plan.trials),
+        verdicts={one.metric: one.sentence for one in carried.verdicts} if carried else {},
+        caveats=tuple(carried.caveats() if carried else [f"No verdict: {heard}."]),
+        run=tuple(what_was_run(trials, carried.metrics[0], images) if carried else ()),
+        computed=tuple(computed(trials)),
+        methods=tuple(name.partition(" ")[2] for name in digests_of(plan.sweep)),
+        checkpoints=tuple(sorted(path for path in files if path.startswith(f"{CHECKPOINTS}/"))),
+        files=files,
+    )
+
+
+def _described(about: About, tables: dict[str, pa.Table]) -> dict[str, bytes | Path]:
+    """Return the files that describe the others, each of all that were there before it."""
+    locked = requirements(lock(about.computed)).encode()
+    held = {name: (f"tables/{name}/{contents.TABLE}", rows.schema) for name, rows in tables.items()}
+    return {
+        "requirements.txt": locked,
+        "CITATION.cff": cards.citation(about).encode(),
+        "README.md": cards.card(about, tables).encode(),
+        "croissant.json": _json(croissant(about, held)),
+        DESCRIPTOR: _json(crate(about)),
+    }
+
+
+def _record(
+    plan: Plan,
+    text: str,
+    loaded: Loaded,
+    heard: Judged | str,
+    about: About,
+    files: dict[str, File],
+) -> dict[str, Any]:
+    """Return what ``mrsweep reproduce`` reads: the lock, provenance, verdicts, and digests."""
+    took = compute(loaded.jobs)
+    status = about.trials["status"].value_counts()
+    return {
+        "bundle": FORMAT,
+        "sweep": about.sweep,
+        "made": about.made.isoformat(),
+        "mrsweep": about.version,
+        "trials": {"planned": about.planned, **{str(k): int(n) for k, n in status.items()}},
+        "lock": lock(about.computed),
+        "provenance": list(about.computed),
+        "compute": json.loads(took.to_json(orient="records")),
+        "methods": digests_of(plan.sweep),
+        "content": {name: data.content for name, data in plan.sweep.datasets.items()},
+        "elsewhere": portable(text, plan).elsewhere,
+        "results": code_digest(),
+        "verdicts": contents.verdicts_of(heard) if isinstance(heard, Judged) else {},
+        "without_verdict": heard if isinstance(heard, str) else None,
+        "files": {path: file.sha256 for path, file in sorted(files.items())},
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _refuse_places(stage: Path, places: Sequence[str]) -> None:
+    """Refuse a bundle that names a place of this machine; code is as its digest knows it."""
+    known = [place.encode() for place in places if len(Path(place).parts) > 1]
+    named = []
+    for file in sorted(path for path in stage.rglob("*") if path.is_file()):
+        path = file.relative_to(stage).as_posix()
+        if path.startswith(("code/", f"{CHECKPOINTS}/")):
+            continue
+        data = file.read_bytes()
+        named += [f"{path} names {place.decode()}" for place in known if place in data]
+    if named:
+        raise RequestError(
+            f"a bundle names no place of a machine, but {'; '.join(named)}: take it out of the "
+            "sweep file (a comment, or a setting that can be a $VARIABLE) and run once more"
+        )
+
+
+def _say(target: Path, about: About, files: dict[str, File], console: Console) -> None:
+    size = sum(file.size for file in files.values())
+    console.print(f"Bundle written to {target}: {len(files) + 1} files, {size:,} bytes")
+    console.print(about.missing, highlight=False)
+    if not about.creators:
+        console.print("Open: who made it (--creator NAME).", highlight=False)
+    if not about.licence:
+        console.print("Open: its licence (--license CC-BY-4.0).", highlight=False)
+    console.print(f"Try it:  mrsweep reproduce {target}", highlight=False)

@@ -1,0 +1,1 @@
+"""What is published of a sweep: its tables described for archives, and what a paper says of it."""
