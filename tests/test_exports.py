@@ -180,6 +180,7 @@ def test_rows_have_latencies_where_they_are_asked_for(
     measured = rows.iloc[1]
     assert 0 < measured["latency_1"] < measured["latency_128"]
     assert measured["speedup_1"] > 0
+    assert 4 * measured["params"] < measured["weight_bytes"] < 4 * measured["params"] + 4000
     assert rows["finetuned_network"].nunique() == 1
 
 

@@ -6,7 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+import torch
 
+from orchestrator.worker.networks import load_network
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -23,6 +25,10 @@ def test_networks_are_kept_or_dropped_as_the_file_says(tmp_path: Path, undisturb
     run_sweep(sweep_text(keep="[finetune]"), tmp_path / "a")
     assert stored(tmp_path / "a") == {"finetune": 4}
     pd.testing.assert_frame_equal(trials(tmp_path / "a"), trials(undisturbed))
+    key = trials(undisturbed).query("finetuning == 'standard'")["trial_id"].iloc[0]
+    kept, again = (load_network(root, key, device="cpu") for root in (tmp_path / "a", undisturbed))
+    for name, tensor in kept.state_dict().items():  # what was dropped is computed to the same bits
+        assert torch.equal(tensor, again.state_dict()[name]), name
 
 
 def test_a_new_attack_on_kept_networks_trains_nothing(tmp_path: Path) -> None:

@@ -25,6 +25,6 @@ class EvaluationRules(Spec):
     measure: Annotated[tuple[Literal["latency"], ...], AfterValidator(distinct)] = Field(
         (),
         description="what else is measured of every final network: latency, in batches of 1 and "
-        "128 on the job's device, and how many times as fast as the dense network that is; jobs "
-        "beside it on the machine disturb it",
+        "128 on the job's device, how many times as fast as the dense network that is, and the "
+        "bytes of its weights; jobs beside it on the machine disturb it",
     )

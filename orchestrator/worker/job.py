@@ -258,7 +258,8 @@ def _latencies(
     shape = materializer.data(trial).shape
     final = latency.measure(network(), shape)
     dense = latency.measure(materializer.network(trial.dense), shape)
-    times = {f"latency_{each.batch}": each.seconds for each in final}
+    times: rows.Row = {f"latency_{each.batch}": each.seconds for each in final}
+    times["weight_bytes"] = latency.weight_bytes(network())
     pairs = zip(final, dense, strict=True)
     return times | {f"speedup_{one.batch}": whole.seconds / one.seconds for one, whole in pairs}
 

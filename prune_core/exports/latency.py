@@ -49,6 +49,12 @@ def measure(network: nn.Module, shape: Shape, seconds: float = SECONDS) -> list[
     return found
 
 
+def weight_bytes(network: nn.Module) -> int:
+    """Return how many bytes a network's tensors take in a file; masks are merged into weights."""
+    held = {name: t for name, t in network.state_dict().items() if not name.endswith(".mask")}
+    return sum(tensor.numel() * tensor.element_size() for tensor in held.values())
+
+
 def _times(network: nn.Module, images: Tensor, seconds: float) -> Iterator[float]:
     for _ in range(WARM):
         network(images)

@@ -120,6 +120,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("pruned_network", TEXT, "", "key of the pruned network, as in modules"),
         Column("finetuned_network", TEXT, "", "key of the final network"),
         Column("flags", TEXT, "", "sanity checks it failed, and collapsed; null where none"),
+        Column("weight_bytes", INT, "bytes", "of its weights, in a file; null if not measured"),
         Column("latency_1", REAL, "s", "of the final network, one image; null if not measured"),
         Column("latency_128", REAL, "s", "of the final network, a batch of 128 images"),
         Column("speedup_1", REAL, "times", "latency of the dense network, over latency_1"),
