@@ -25,6 +25,9 @@ finetuning:
   a.b:
     epochs: 1  # one
     lr: 0.2
+sparsities:
+- 0.5
+- 0.8
 threat: {}
 seeds:
 """
@@ -47,6 +50,8 @@ seeds:
         ("finetuning.a.b.objective=awp:pgd", "finetuning/a.b/objective", "awp:pgd"),
         ("finetuning.a.b={epochs: 3}", "finetuning/a.b", {"epochs": 3}),
         ("pruning.calibration.samples=64", "pruning/calibration/samples", 64),
+        ("sparsities=[0.3]", "sparsities", [0.3]),
+        ("sparsities=0.3", "sparsities", 0.3),
         ("granularities=[2:4]", "granularities", ["2:4"]),
     ],
 )

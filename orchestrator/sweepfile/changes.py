@@ -94,8 +94,16 @@ def _place(node: yaml.Node | None, key: str, shown: str) -> tuple[list[str], Edi
             raise RequestError(f"{key!r}: {'.'.join(path)} is an alias there; edit the file itself")
         parts = parts[found.count(".") + 1 :]
         if not parts:
-            gap = "" if node.start_mark.index > name.end_mark.index + 1 else " "
-            return path, Edit(node.start_mark.index, _end(node), gap + shown)
+            return path, Edit(node.start_mark.index, _end(node), _gap(name, node) + shown)
+
+
+def _gap(name: yaml.Node, node: yaml.Node) -> str:
+    """Return what has to stand between a name, the place of its value, and another value."""
+    if node.start_mark.index <= name.end_mark.index + 1:
+        return " "
+    # A list may stand below its name without an indent; other values may not.
+    below = node.start_mark.line > name.start_mark.line
+    return " " * max(0, name.start_mark.column + 2 - node.start_mark.column) if below else ""
 
 
 def _insertion(node: yaml.MappingNode, parts: Sequence[str], shown: str) -> Edit:
