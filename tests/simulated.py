@@ -59,7 +59,7 @@ def simulated(seeds: int = 3, root: str = "memory://simulated") -> Loaded:
     loaded = Loaded(Storage(root), None)
     checks = pd.DataFrame({
         "network": trials["finetuned_network"], "check": "iterated", "stronger": "pgd-10",
-        "weaker": "fgsm", "passed": True, "stronger_accuracy": 0.3, "weaker_accuracy": 0.4,
+        "weaker": "fgsm", "passed": True, "against": 2,
         "images": 100,
     })  # fmt: skip
     modules = pd.DataFrame([

@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["5c23de78f74b7223c951", "184a87fbee5a98a9a09e"]
+GOLDEN_DEMO = ["8e1da4f2251424e56c1b", "369b1f04def66c7bba40"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

@@ -204,7 +204,7 @@ class Sanity(Stage):
     """Checks of one network's robustness, on a sample of the test split."""
 
     kind: ClassVar[str] = "sanity"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     is_job: ClassVar[bool] = False
     network: Pruned | Finetuned
     threat: Threat

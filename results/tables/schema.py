@@ -178,8 +178,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("check", TEXT, "", "what was checked"),
         Column("stronger", TEXT, "", "the attack that must be at least as strong"),
         Column("weaker", TEXT, "", "the attack that it must match"),
-        Column("stronger_accuracy", REAL, "share", "of the images right under the stronger"),
-        Column("weaker_accuracy", REAL, "share", "of the images right under the weaker"),
+        Column("against", INT, "images", "right under the stronger and wrong under the weaker; "
+               "null where the check could not fail"),
         Column("images", INT, "images", "test images checked on"),
         Column("passed", BOOL, "", "false where the stronger is weaker, at 0.001"),
     ),
