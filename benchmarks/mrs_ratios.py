@@ -35,6 +35,8 @@ CIFAR10 = {
     "threat": {"norm": "linf", "eps": "8/255"},
 }
 """What differs from the sweep on digits. A tenth of the training images is for validation."""
+FINETUNED = ("uniform", "erk", "size", "mrs-curve", "mrs-shuffled", "mrs-inverse")
+"""The rules that are fine-tuned on CIFAR-10: the others are measured before it alone."""
 METRICS = ("pruned_clean", "pruned_pgd_20", "finetuned_clean", "finetuned_pgd_20")
 SPECTRAL = "mrs-perturbation, spectral norm"
 CELL = ["architecture", "sparsity", "seed"]
@@ -47,11 +49,20 @@ def sweeps(data: str, folder: str | None) -> list[dict[str, object]]:
     if data == "cifar10":
         dataset = {"name": "cifar10", "root": folder, "source": "parquet"}
         base |= CIFAR10 | {"dataset": dataset | {"per_class": 1000, "test_per_class": 200}}
+        some = {"allocations": [rule for rule in base["allocations"] if rule in FINETUNED]}
+        few = [base | some | {"name": f"mrs-{budget}", "budget": budget} for budget in BUDGETS]
+        base["finetuning"] = {"none": {"epochs": 0}}
+        more = _by_both_norms(base, "-before")
+        return few + more
+    return _by_both_norms(base, "")
+
+
+def _by_both_norms(base: dict[str, object], kind: str) -> list[dict[str, object]]:
     found = []
     for budget in BUDGETS:
-        found.append(base | {"name": f"mrs-{budget}", "budget": budget})
+        found.append(base | {"name": f"mrs-{budget}{kind}", "budget": budget})
         spectral = {"allocations": ["mrs-perturbation"], "sensitivity": {"norm": "spectral"}}
-        found.append(base | spectral | {"name": f"mrs-{budget}-spectral", "budget": budget})
+        found.append(base | spectral | {"name": f"mrs-{budget}{kind}-spectral", "budget": budget})
     return found
 
 
@@ -67,11 +78,7 @@ def run(data: str, storage: Path, folder: str | None) -> None:
 
 def table(storage: Path, budget: str) -> pd.DataFrame:
     """Return the mean difference of each rule to another, and its interval over seeds."""
-    trials = results.load(str(storage), sweep=f"mrs-{budget}").trials
-    if (storage / "sweeps" / f"mrs-{budget}-spectral").exists():
-        spectral = results.load(str(storage), sweep=f"mrs-{budget}-spectral").trials
-        trials = pd.concat([trials, spectral.assign(allocation=SPECTRAL)], ignore_index=True)
-    done = trials[(trials["status"] == "done") & (trials["finetuning"] == "pgd")]
+    done = _trials(storage, budget)
     there = set(done["allocation"])
     rules = [*yaml.safe_load(SWEEP.read_text())["allocations"], SPECTRAL]
     pairs = [(rule, "uniform") for rule in rules if rule in there and rule != "uniform"]
@@ -82,15 +89,33 @@ def table(storage: Path, budget: str) -> pd.DataFrame:
             done[done["allocation"] == name].set_index(CELL)[list(METRICS)]
             for name in (rule, other)
         )
-        points = 100 * (one - base).dropna()
+        points = 100 * (one - base).reindex(one.index)
         row: dict[str, object] = {"rule": rule, "less": other, "cells": len(points)}
         for metric in METRICS:
-            by_seed = points[metric].groupby("seed").mean()
+            by_seed = points[metric].dropna().groupby("seed").mean()
             half = stats.t.ppf(0.975, len(by_seed) - 1) * by_seed.std() / np.sqrt(len(by_seed))
-            row[metric] = f"{by_seed.mean():+.1f} ± {half:.1f}"
-        row["wins"] = f"{int((points['finetuned_pgd_20'] > 0).sum())} of {len(points)}"
+            row[metric] = f"{by_seed.mean():+.1f} ± {half:.1f}" if len(by_seed) else ""
+        after = points["finetuned_pgd_20"].dropna()
+        row["wins"] = f"{int((after > 0).sum())} of {len(after)}" if len(after) else ""
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _trials(storage: Path, budget: str) -> pd.DataFrame:
+    """Return a row for every rule, network, sparsity and seed; what was not fine-tuned is empty."""
+    parts = []
+    for kind in ("", "-before"):
+        for spectral in ("", "-spectral"):
+            name = f"mrs-{budget}{kind}{spectral}"
+            if (storage / "sweeps" / name).exists():
+                found = results.load(str(storage), sweep=name).trials
+                parts.append(found.assign(allocation=SPECTRAL) if spectral else found)
+    whole = pd.concat(parts, ignore_index=True)
+    done = whole[whole["status"] == "done"].copy()
+    after = [metric for metric in METRICS if metric.startswith("finetuned")]
+    done.loc[done["finetuning"] == "none", after] = np.nan
+    tuned_first = done.sort_values("finetuning", ascending=False)  # pgd, then none
+    return tuned_first.drop_duplicates(["allocation", *CELL])
 
 
 def main() -> None:
