@@ -130,10 +130,11 @@ def test_jobs_are_estimated_by_those_on_the_same_images() -> None:
     plan = plan_of()
     dense = {job.stage.dataset.name: job for job in plan.jobs.values() if job.kind == "dense"}
     rows = [{"key": job.key, "kind": "dense", "architecture": "resnet8", "status": "done",
-             "resumed_epoch": 0, "seconds": seconds}
+             "resumed_epoch": 0, "seconds": seconds, "device": "cpu", "accelerator": None,
+             "end": pd.Timestamp("2026-01-01", tz="UTC"), "images": 1000, "work": 1.0}
             for job, seconds in zip(dense.values(), (10.0, 90.0), strict=True)]  # fmt: skip
     rate = rates(pd.DataFrame(rows), plan)
-    assert [rate(job) for job in dense.values()] == pytest.approx([10, 90])
+    assert [rate(job).seconds for job in dense.values()] == pytest.approx([10, 90])
 
 
 def test_a_run_has_rows_of_every_data_set_and_says_what_images_are(tmp_path: Path) -> None:

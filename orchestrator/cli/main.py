@@ -70,9 +70,22 @@ def options(
     del version  # its callback has shown it
 
 
-@app.command(epilog=examples("plan demo.yaml", "plan demo.yaml --storage s3://bucket/runs"))
+@app.command(
+    epilog=examples(
+        "plan demo.yaml",
+        "plan demo.yaml --storage s3://bucket/runs",
+        "plan cifar10.yaml --probe --device cuda",
+    )
+)
 def plan(
-    file: File, changes: Changes = None, storage: StorageRoot = "runs", show: ShowOption = None
+    file: File,
+    changes: Changes = None,
+    storage: StorageRoot = "runs",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Time a batch of each network first, in a minute.")
+    ] = False,
+    device: Device = "auto",
+    show: ShowOption = None,
 ) -> None:
     """Show a sweep's cells and shared stages, what is done already, and what the rest costs."""
     if show is Show.config:
@@ -83,7 +96,12 @@ def plan(
     from orchestrator.state.survey import survey
 
     planned, root = open_sweep(file, storage, changes or ())
-    show_plan(planned, root, survey(planned, root), _console())
+    state = survey(planned, root)
+    if probe:
+        from orchestrator.cli.tools.timing import time_batches
+
+        time_batches(planned, root, state, device, _console())
+    show_plan(planned, root, state, _console())
 
 
 @app.command(
@@ -105,7 +123,7 @@ def run(
     device: Device = "auto",
     retry_failed: RetryFailed = False,
     logger: Annotated[
-        Logger | None, typer.Option(help="Show done trials in tensorboard, wandb or mlflow too.")
+        Logger | None, typer.Option(help="Show trainings in tensorboard, wandb or mlflow too.")
     ] = None,
     log: Annotated[
         Path | None, typer.Option(help="Append a line of JSON for every event to this file.")

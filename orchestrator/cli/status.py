@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import timedelta
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +15,16 @@ from orchestrator.cli.progress import doing
 from orchestrator.driver.allotment import Allotments
 from orchestrator.planning.attempt import Beat
 from orchestrator.planning.cautions import cautions
-from orchestrator.planning.estimates import at_once, device_seconds, jobs_table, rates, seconds_left
+from orchestrator.planning.disk import disk
+from orchestrator.planning.estimates import (
+    Left,
+    at_once,
+    device_seconds,
+    devices_of,
+    jobs_table,
+    rates,
+    seconds_left,
+)
 from orchestrator.planning.plan import Plan
 from orchestrator.state.leases import EXPIRY, running
 from orchestrator.state.survey import State, survey
@@ -40,25 +50,46 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
     seconds = seconds_left(rate, plan, state.needed)
     table = _table("jobs", "planned", "left", "hours left")
     for kind in JOB_KINDS:
-        known = seconds.get(kind)
-        hours = "0" if not left[kind] else "unknown" if known is None else f"{known / 3600:.3f}"
+        hours = _hours([seconds[kind]]) if kind in seconds else "0"
         table.add_row(kind, str(total[kind]), str(left[kind]), hours)
-    hours_known = [value / 3600 for value in seconds.values() if value is not None]
-    if hours_known and len(hours_known) == len(seconds):
+    if len(seconds) > 1:
         counts = (str(len(plan.jobs)), str(len(state.needed)))
-        table.add_row("all", *counts, f"{sum(hours_known):.3f}")
+        table.add_row("all", *counts, _hours(list(seconds.values())))
     console.print(table)
-    if state.needed:
-        console.print(
-            "Hours are device-hours, at the rates of earlier jobs in this storage; an hour on half "
-            "a GPU is half a device-hour." if hours_known else
-            "No job of these kinds has run in this storage yet, so their hours are unknown."
-        )  # fmt: skip
-    _show_disk(plan, storage, total, console)
+    _explain_hours(list(seconds.values()), jobs, console)
+    _show_disk(plan, storage, jobs, console)
     show_cautions(plan, console)
     if state.failed:
         console.print(
             f"Trials failed before: {len(state.failed)}. To try them again: --retry-failed"
+        )
+
+
+def _hours(lefts: Sequence[Left]) -> str:
+    """Return hours in words: with a range where they are counted, and what they leave out."""
+    low, high = (sum(getattr(left, end) for left in lefts) / 3600 for end in ("low", "high"))
+    unknown = any(left.unknown for left in lefts)
+    if not high:
+        return "unknown" if unknown else "0"
+    text = f"{low:.3g} to {high:.3g}" if high > 1.01 * low else f"{low:.3f}"
+    return f"{text} and more" if unknown else text
+
+
+def _explain_hours(lefts: Sequence[Left], jobs: pd.DataFrame, console: Console) -> None:
+    if any(left.high for left in lefts):
+        console.print(
+            f"Hours are device-hours on {' and '.join(devices_of(jobs))}, at the rates of jobs in "
+            "this storage with the same network and images; an hour on half a GPU is half a "
+            "device-hour. A range is counted from jobs of other kinds.",
+            highlight=False,
+        )
+    unknown = sum((left.unknown for left in lefts), Counter[str]())
+    if unknown:
+        named = ", ".join(f"{count} jobs of {what}" for what, count in unknown.most_common(6))
+        console.print(
+            f"Unknown: {named}: none has run in this storage. To time a batch of each: "
+            "mrsweep plan --probe",
+            highlight=False,
         )
 
 
@@ -82,24 +113,16 @@ def show_allotments(plan: Plan, state: State, device: str, console: Console) -> 
     console.print(table)
 
 
-def _show_disk(plan: Plan, storage: Storage, total: Mapping[str, int], console: Console) -> None:
+def _show_disk(plan: Plan, storage: Storage, jobs: pd.DataFrame, console: Console) -> None:
     """Show how much storage networks take, and how much this plan's will take."""
-    there, expected, unknown = 0, 0.0, []
-    trained = sum(bool(job.labels) for job in plan.trials.values())
-    for kind in KEEPABLE:
-        sizes = storage.sizes("artifacts", kind)
-        there += sum(sizes.values())
-        count = trained if kind == "finetune" else total[kind]
-        if kind in plan.sweep.keep and count:
-            if sizes:
-                expected += sum(sizes.values()) / len({n.split("/")[0] for n in sizes}) * count
-            else:
-                unknown.append(kind)
+    sizes = {kind: storage.sizes("artifacts", kind) for kind in KEEPABLE}
+    there = sum(sum(files.values()) for files in sizes.values())
+    expected, unknown = disk(plan, sizes, jobs)
     text = f"Networks in storage: {there / 1e9:.3f} GB"
     if expected:
         text += f". This plan will keep about {expected / 1e9:.3f} GB"
     if unknown:
-        text += f" (sizes not known yet: {', '.join(unknown)})"
+        text += f" (sizes not known yet: {', '.join(sorted(unknown))})"
     console.print(text, highlight=False)
 
 
@@ -156,9 +179,9 @@ def _show_rates(plan: Plan, storage: Storage, state: State, console: Console) ->
     console.print(f"jobs at once: {sum(nodes.values()):.1f} ({parts})", highlight=False)
     seconds = seconds_left(rate, plan, state.needed)
     if seconds:
-        known = [value for value in seconds.values() if value is not None]
-        unknown = [kind for kind, value in seconds.items() if value is None]
-        hours = sum(known) / max(sum(nodes.values()), 1e-9) / 3600
+        unknown = [kind for kind, left in seconds.items() if left.unknown]
+        known = sum(left.seconds for left in seconds.values())
+        hours = known / max(sum(nodes.values()), 1e-9) / 3600
         text = f"time left at this rate: about {hours:.2f} hours"
         console.print(text + (f"; unknown for {', '.join(unknown)}" if unknown else ""))
 

@@ -1,23 +1,65 @@
-"""Estimates: how long what is left takes, from what earlier jobs took."""
+"""Estimates: how long what is left takes, from what jobs like it took, on images like theirs.
+
+A job is estimated by jobs of its kind with the same network, images and device; where there are
+none, by other kinds of job with these, or by a batch that was timed (`mrsweep plan --probe`): their
+work is counted beforehand, which is right within a factor of three. Without these nothing is known.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from orchestrator.planning.plan import Job, Plan
+from orchestrator.planning.work import images_in_words
 from prune_core.specs.stages import dense_of
 from results.tables.store import Tables
 
+PROBE = "probe"
+"""The kind of the rows in ``jobs`` of batches that were timed."""
+FACTOR = 3.0
+"""What counted work may be off by, either way."""
+RECENT = timedelta(days=1)
+"""Before the last job ended: devices that were in use then count as those to come."""
 COLUMNS = [
-    "key", "kind", "architecture", "status", "resumed_epoch", "node", "gpus", "cpus",
-    "start", "end", "seconds",
+    "key", "kind", "architecture", "status", "resumed_epoch", "node", "device", "accelerator",
+    "gpus", "cpus", "start", "end", "seconds", "dataset", "images", "work",
 ]  # fmt: skip
-Rate = Callable[[Job], float | None]
+
+
+class Estimate(NamedTuple):
+    """Seconds, and between which they lie."""
+
+    seconds: float
+    low: float
+    high: float
+
+
+Rate = Callable[[Job], Estimate | None]
 """Seconds that a job takes; None where nothing like it ever ran."""
+
+
+@dataclass
+class Left:
+    """What jobs of one kind take together."""
+
+    seconds: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Jobs that are not in these, by their network and images."""
+
+
+@dataclass
+class _Spent:
+    seconds: float = 0.0
+    work: float = 0.0
+    images: float | None = None
 
 
 def jobs_table(tables: Tables) -> pd.DataFrame:
@@ -34,51 +76,57 @@ def device_seconds(jobs: pd.DataFrame) -> pd.Series:
     return jobs["seconds"] * jobs["gpus"].where(jobs["gpus"] > 0, jobs["cpus"]).fillna(1)
 
 
+def devices_of(jobs: pd.DataFrame) -> list[str]:
+    """Return the devices that were in use when the last job ended: models of GPU, and ``cpu``."""
+    recent = jobs[jobs["end"] >= jobs["end"].max() - RECENT]
+    return sorted(set(_device(recent)))
+
+
 def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
-    """Return what a job takes, from the most similar jobs that ran before.
-
-    Jobs of this plan come first: seconds in proportion to their work, of the same kind,
-    architecture and data set where there are any. Without, it is the mean over jobs of other plans.
-    In both, jobs of the same kind and architecture count, and those of the same kind alone where
-    there are none.
-    """
+    """Return what a job takes; see the module's docstring."""
     done = jobs[(jobs["status"] == "done") & (jobs["resumed_epoch"].fillna(0) == 0)]
-    spent: defaultdict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for row in done.to_dict("records"):
+    spent: dict[tuple[str, ...], _Spent] = {}
+    used = done[_device(done).isin(devices_of(done))] if len(done) else done
+    for row in used.to_dict("records"):
         job = plan.jobs.get(row["key"])
-        weights = [("weighed", job.weight)] if job is not None else []
-        for how, weight in [*weights, ("mean", 1.0)]:
-            images = [dense_of(job.stage).dataset] if job is not None else []
-            for like in _likes(how, row["kind"], row["architecture"], *images):
-                spent[like][0] += row["seconds"]
-                spent[like][1] += weight
+        images = None if pd.isna(row["images"]) else float(row["images"])
+        if job is not None:
+            work = job.work.over(images)  # as it is counted today
+            likes = _likes(job)
+        elif not pd.isna(row["work"]):
+            work = row["work"]
+            likes = _alike(row["kind"], row["architecture"], row["dataset"])
+        else:
+            continue  # of an older mrsweep, and another plan
+        for like in likes:
+            so_far = spent.setdefault(like, _Spent())
+            so_far.seconds += row["seconds"]
+            so_far.work += work
+            so_far.images = images or so_far.images
 
-    def rate(job: Job) -> float | None:
-        for how, weight in (("weighed", job.weight), ("mean", 1.0)):
-            images = dense_of(job.stage).dataset
-            for like in _likes(how, job.kind, job.architecture, images):
-                if like in spent:
-                    seconds, total = spent[like]
-                    return seconds / total * weight
+    def rate(job: Job) -> Estimate | None:
+        for like, factor in zip(_likes(job), (1.0, FACTOR), strict=True):
+            if (known := spent.get(like)) and known.work:
+                seconds = known.seconds / known.work * job.work.over(known.images)
+                return Estimate(seconds, seconds / factor, seconds * factor)
         return None
 
     return rate
 
 
-def _likes(*facts: object) -> Iterator[tuple[object, ...]]:
-    """Go through what jobs have in common that are alike, the closest first."""
-    for known in range(len(facts), 1, -1):
-        yield facts[:known]
-
-
-def seconds_left(rate: Rate, plan: Plan, keys: Iterable[str]) -> dict[str, float | None]:
-    """Return the seconds that jobs take together, by kind; None for a kind that never ran."""
-    left: dict[str, float | None] = {}
+def seconds_left(rate: Rate, plan: Plan, keys: Iterable[str]) -> dict[str, Left]:
+    """Return the seconds that jobs take together, by kind."""
+    by_kind: dict[str, Left] = {}
     for key in keys:
         job = plan.jobs[key]
-        seconds, before = rate(job), left.get(job.kind, 0.0)
-        left[job.kind] = None if seconds is None or before is None else before + seconds
-    return left
+        left = by_kind.setdefault(job.kind, Left())
+        if (estimate := rate(job)) is None:
+            left.unknown[f"{job.architecture} on {dense_of(job.stage).dataset.name}"] += 1
+        else:
+            left.seconds += estimate.seconds
+            left.low += estimate.low
+            left.high += estimate.high
+    return by_kind
 
 
 def at_once(jobs: pd.DataFrame) -> Mapping[str, float]:
@@ -90,3 +138,16 @@ def at_once(jobs: pd.DataFrame) -> Mapping[str, float]:
         str(node): float(part["seconds"].sum()) / max(span, 1e-9)
         for node, part in jobs.groupby("node")
     }
+
+
+def _device(jobs: pd.DataFrame) -> Any:
+    return jobs["accelerator"].fillna(jobs["device"]).fillna("cpu")
+
+
+def _likes(job: Job) -> tuple[tuple[str, ...], ...]:
+    return _alike(job.kind, job.architecture, images_in_words(dense_of(job.stage).dataset))
+
+
+def _alike(kind: str, architecture: str, images: str) -> tuple[tuple[str, ...], ...]:
+    """Return what jobs have in common that are alike, the closest first."""
+    return (kind, architecture, images), (architecture, images)

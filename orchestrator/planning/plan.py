@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.planning.cells import Cells
 from orchestrator.planning.compatibility import contradictions
 from orchestrator.planning.trials import Paths
+from orchestrator.planning.work import Work, work_of
 from orchestrator.sweepfile.model import Sweep, SweepFileError
 from orchestrator.sweepfile.rules import Value
 from prune_core.specs.settings import Threat
@@ -84,9 +85,14 @@ class Job:
         return tuple(evaluations_of(network, self.attacks, self.threat))
 
     @cached_property
+    def work(self) -> Work:
+        """How much it computes."""
+        return work_of(self.stage, self.attacks)
+
+    @cached_property
     def weight(self) -> float:
-        """Roughly how long it takes, in passes over the training images."""
-        return self.stage.passes
+        """How much it computes on images of a usual number."""
+        return self.work.over(None)
 
 
 @dataclass(frozen=True)

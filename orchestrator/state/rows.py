@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.planning.attempt import Order
+from orchestrator.planning.work import images_in_words
 from prune_core import __version__
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.stages import (
@@ -171,6 +172,7 @@ def job_row(order: Order, start: datetime, **measured: Any) -> Row:
         "attempt": order.attempt,
         "architecture": job.architecture,
         "batch_size": job.batch_size,
+        "dataset": images_in_words(dense_of(job.stage).dataset),
         "node": platform.node(),
         "device": order.device,
         "cpus": order.allotment.cpus,

@@ -74,7 +74,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
     telling.say(resumed_epoch=resumed_epoch)
     energy = Energy(order.device, order.allotment.cpus, order.allotment.gpus)
 
-    def write_row(status: str, cause: Cause | None, error: str | None) -> None:
+    def write_row(status: str, cause: Cause | None, error: str | None, **counted: float) -> None:
         row = rows.job_row(
             order,
             start,
@@ -88,6 +88,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
             peak_memory=memory.peak(),
             device_memory=device_memory(order.device),
             **energy.spent(),
+            **counted,
         )
         tables.write("jobs", [row])
         tables.commit()
@@ -97,7 +98,8 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
     try:
         with time_limit(order.time_limit, lambda where: write_row("failed", "time", where)):
             _do(order, materializer)
-        write_row("done", None, None)
+        images = len(materializer.data(job.stage).train)
+        write_row("done", None, None, images=images, work=job.work.over(images))
         _clean_up(job, materializer)
     except Exception as error:
         message = _words(error)

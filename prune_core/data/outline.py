@@ -9,12 +9,12 @@ from prune_core.specs.registry import DATASETS
 from prune_core.specs.settings import Dataset
 
 PUBLISHED = {
-    "cifar10": (32, 10),
-    "cifar100": (32, 100),
-    "svhn": (32, 10),
-    "tiny-imagenet": (64, 200),
+    "cifar10": (32, 10, 50_000),
+    "cifar100": (32, 100, 50_000),
+    "svhn": (32, 10, 73_257),
+    "tiny-imagenet": (64, 200, 100_000),
 }
-"""The side of the images and the classes of data sets that are everywhere the same."""
+"""Of data sets that are everywhere the same: the side of the images, classes, training images."""
 
 
 def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
@@ -24,9 +24,26 @@ def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
         DatasetError: It is not here, and copies of it need not be alike.
     """
     if spec.name in PUBLISHED:
-        side, classes = PUBLISHED[spec.name]
+        side, classes, _ = PUBLISHED[spec.name]
         side = spec.size or side
         return (3, side, side), classes
     raw: Raw = DATASETS.load(spec.name)(spec)
     channels, height, width = raw.train.take(torch.tensor([0])).decode().images.shape[1:]
     return (channels, height, width), raw.classes
+
+
+def training_images(spec: Dataset) -> int:
+    """Return how many images a data set has to train on, less those that it holds out.
+
+    Raises:
+        DatasetError: As `outline`.
+    """
+    if spec.name in PUBLISHED:
+        _, classes, count = PUBLISHED[spec.name]
+    else:
+        raw: Raw = DATASETS.load(spec.name)(spec)
+        classes, count = raw.classes, len(raw.train)
+        count = count if raw.test is not None else round(0.75 * count)
+    if spec.per_class is not None:
+        count = min(count, spec.per_class * classes)
+    return round(count * (1 - spec.validation))

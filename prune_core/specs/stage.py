@@ -38,8 +38,8 @@ class Stage(Spec):
 
     @property
     def passes(self) -> float:
-        """Roughly how long it takes, in passes over the training images."""
-        return 2.0
+        """How often it goes through all training images: forward passes, as of three a step."""
+        return 0.1
 
     @property
     def parents(self) -> dict[str, Stage]:

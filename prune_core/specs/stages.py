@@ -55,8 +55,8 @@ class Dense(Stage):
 
     @property
     def passes(self) -> float:
-        """Those of its training, at least one for its evaluations."""
-        return max(1.0, self.training.passes)
+        """Those of its training."""
+        return self.training.passes
 
 
 class Sensitivity(Stage):
@@ -74,11 +74,6 @@ class Sensitivity(Stage):
     granularity: GranularityName | None = None
     estimation: Estimation
     threat: Threat
-
-    @property
-    def passes(self) -> float:
-        """More than those of scores: every layer climbs."""
-        return 10.0
 
 
 class Scores(Stage):
@@ -114,7 +109,7 @@ class Scores(Stage):
     @property
     def passes(self) -> float:
         """Those of its training, where scores are trained."""
-        return super().passes if self.training is None else self.training.passes
+        return 0.0 if self.training is None else self.training.passes
 
 
 class Pruned(Stage):
@@ -249,9 +244,9 @@ class Trial(Stage):
 
     @property
     def passes(self) -> float:
-        """Those of its fine-tunings and later rounds' scores, at least one for its evaluations."""
+        """Those of its fine-tunings, and of later rounds' scores."""
         scored = (stage.pruned.scores.passes for stage in self.trainings[:-1])
-        return max(1.0, sum(stage.passes for stage in self.trainings) + sum(scored))
+        return sum(stage.passes for stage in self.trainings) + sum(scored)
 
     @property
     def sanity(self) -> Sanity | None:

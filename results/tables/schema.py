@@ -201,7 +201,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "jobs": (
         Column("key", TEXT, "", "key of the stage"),
-        Column("kind", TEXT, "", "dense, rewind, sensitivity, scores, prune or trial"),
+        Column("kind", TEXT, "", "dense, rewind, sensitivity, scores, prune or trial; "
+               "probe: a batch that plan --probe timed"),
         Column("attempt", INT, "", "counted from 1, over all launches"),
         Column("status", TEXT, "", "done or failed"),
         Column("cause", TEXT, "", "error, system, storage, memory, lost, preempted or time; "
@@ -209,6 +210,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("error", TEXT, "", "why it failed; null otherwise"),
         Column("architecture", TEXT, "", "architecture it worked on"),
         Column("batch_size", INT, "images", "of its training steps; null where it trains nothing"),
+        Column("dataset", TEXT, "", "its images, with what the sweep takes of them"),
+        Column("images", INT, "images", "to train on"),
+        Column("work", REAL, "passes", "forward passes of an image that it was counted to take"),
         Column("resumed_epoch", INT, "epochs", "epochs already behind it when it began"),
         Column("node", TEXT, "", "machine it ran on"),
         Column("node_id", TEXT, "", "the cluster's name of that machine; null without a cluster"),

@@ -1,0 +1,107 @@
+"""Work: how much a job computes, counted from its stages before anything runs.
+
+The unit is one image's forward pass through the dense network. A training step takes three, a step
+of an attack one and a half; a pruned network's are shorter. What a layer or a module is tried for
+counts as if networks had ten of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from prune_core.specs.registry import ATTACKS, GRANULARITIES
+from prune_core.specs.settings import Dataset
+from prune_core.specs.stage import Stage
+from prune_core.specs.stages import Dense, Finetuned, Pruned, Scores, Sensitivity, Trial
+
+TRAINING, STEP = 3.0, 1.5
+"""Passes of an image in a step of a training, and of an attack."""
+TESTED = 0.2
+"""Test images for one training image, as in CIFAR-10."""
+TYPICAL = 10_000
+"""Training images, where their number is not known."""
+LAYERS = 10
+STEPS = {
+    "clean": 0, "fgsm": 1, "cw": 50, "apgd-ce": 100, "apgd-dlr": 100, "fab": 200, "square": 2500,
+    "autoattack": 2000,
+}  # fmt: skip
+"""Steps of attacks whose names do not tell; of the long ones on what is still right, about half."""
+OWN_STEPS = 20
+READ = 100.0
+"""Passes of an image that any job spends on what it reads."""
+CHECKED = 60.0
+"""Passes of an image in the checks against false robustness."""
+ON_FILES = ("severity", "file")
+"""What a name tells of attacks that look once."""
+
+
+class Work(NamedTuple):
+    """Passes of a job."""
+
+    training: float = 0.0
+    """Over all training images."""
+    images: float = 0.0
+    """Of single images, however many there are to train on."""
+
+    def over(self, images: float | None) -> float:
+        """Return the passes of single images, with so many to train on."""
+        return self.training * (images or TYPICAL) + self.images
+
+
+def work_of(stage: Stage, attacks: Sequence[str]) -> Work:
+    """Return the work of a stage's job.
+
+    Args:
+        stage: The stage.
+        attacks: What its network is evaluated by besides clean images; none where it is not.
+    """
+    tested = TESTED * sum(map(attack_passes, ("clean", *attacks))) if attacks else 0.0
+    if isinstance(stage, Trial):
+        trained = stage.passes + tested if stage.trainings else 0.0  # else measured when pruned
+        return Work(_left(stage.pruned) * trained, READ + CHECKED * stage.sanity_images)
+    if isinstance(stage, Pruned):
+        return Work(stage.passes + _left(stage) * tested)
+    if isinstance(stage, Sensitivity):
+        return Work(0.0, _measuring(stage))
+    if isinstance(stage, Scores) and stage.calibration is not None:
+        attacked = STEP * stage.calibration.attack_steps if stage.threat else 0.0
+        return Work(stage.passes, stage.calibration.samples * (TRAINING + attacked))
+    return Work(stage.passes + (tested if isinstance(stage, Dense | Finetuned) else 0.0))
+
+
+def images_in_words(dataset: Dataset) -> str:
+    """Return what tells images apart on which jobs take as long as others: ``cifar10 size=64``."""
+    told = {name: getattr(dataset, name) for name in ("per_class", "test_per_class", "size")}
+    told["content"] = dataset.content
+    return " ".join([dataset.name, *(f"{n}={v}" for n, v in told.items() if v is not None)])
+
+
+def attack_passes(attack: str) -> float:
+    """Return the passes that an attack takes of an image, with the look at what it comes to."""
+    told = ATTACKS.arguments(attack)
+    if "then" in told:
+        return attack_passes(str(told["attack"])) + attack_passes(str(told["then"])) / 2
+    if any(word in told for word in ON_FILES):
+        return 1.0
+    known = STEPS.get(ATTACKS[attack].name, int(told.get("k", OWN_STEPS)) * int(told.get("n", 1)))
+    if attack.startswith("ho-fmn"):
+        known *= 200
+    return 1.0 + STEP * known
+
+
+def _left(pruned: Pruned) -> float:
+    """Return the share of a dense network's passes that one of a pruned one takes.
+
+    Less is won than is removed: in the study on CIFAR-10 about the root of it.
+    """
+    masked = "weights" in GRANULARITIES[pruned.granularity].traits
+    return 1.0 if masked else math.sqrt(1.0 - pruned.sparsity)
+
+
+def _measuring(stage: Sensitivity) -> float:
+    how = stage.estimation
+    climbs = how.restarts * how.steps * TRAINING / 2  # what runs before a layer is reused
+    tried = climbs if stage.scores is None else len(how.shares)
+    return how.samples * (STEP * how.attack_steps + LAYERS * tried)
