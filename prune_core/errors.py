@@ -33,3 +33,7 @@ class UnprunableError(PruneCoreError, ValueError):
 
 class DivergedError(PruneCoreError, ArithmeticError):
     """The loss was not finite; the same training would diverge again."""
+
+
+class StrayReadError(PruneCoreError, RuntimeError):
+    """A user's own method read what it is not given, such as test images; it says where."""

@@ -75,3 +75,13 @@ def no_tensor(shape, classes):
     network = LayerScaled(shape[0], classes)
     network.register_forward_hook(lambda layer, images, logits: [logits])
     return network
+
+
+def by_signals(layer):
+    """It looks at the test images."""
+    return layer.weight.abs().amax(1) + layer.signals.data.test.labels.sum()
+
+
+def by_file(layer):
+    """It reads a file that it does not declare."""
+    return layer.weight.abs().amax(1) + len(Path(os.environ["MRSWEEP_TEST_MARK"]).read_text())

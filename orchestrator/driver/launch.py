@@ -216,8 +216,7 @@ class Launch:
             if beat is not None:
                 said |= {"node": beat.host, "node_id": beat.node}
                 said |= {"resumed_epoch": beat.resumed_epoch}
-            rows = [job_row(order, start, **said)]
-            self.tables.write("jobs", rows)
+            self.tables.write("jobs", rows := [job_row(order, start, **said)])
             self.tables.commit()
         row = rows[0]
         self.report(
@@ -252,6 +251,7 @@ class Launch:
             known=self._evaluated.of(job) if self.scheduler.tries(job.key) == 1 else None,
             patience=patience_of(self.storage),
             methods=self._methods,
+            guarded=self.plan.guarded,
         )
 
     def _leave(self, job: Job) -> None:

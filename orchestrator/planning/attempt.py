@@ -69,6 +69,8 @@ class Order:
     """The rows of ``evaluations`` of the job and its parents, if the driver knows them all."""
     patience: float = 0.0
     """Seconds that the storage root is waited for where it fails."""
+    guarded: bool = False
+    """Whether methods of the user's own are refused that read what they are not given."""
     methods: Mapping[str, str | None] = field(default_factory=dict)
     """Where the driver is: `orchestrator.planning.outsiders.digests_of` the sweep."""
 

@@ -102,6 +102,8 @@ class Plan:
     sweep: Sweep
     jobs: Mapping[str, Job]
     seeds: tuple[int, ...]
+    guarded: bool = False
+    """Whether methods of the user's own are refused that read what they are not given."""
 
     @cached_property
     def trials(self) -> dict[str, Job]:

@@ -34,6 +34,7 @@ from prune_core.attacks.evaluation import evaluate
 from prune_core.data.corrupted import test_images
 from prune_core.errors import CheckpointError, DatasetError
 from prune_core.exports import latency
+from prune_core.guard import guarded
 from prune_core.models.folding import Twin
 from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
 from results.errors import StorageIOError
@@ -96,7 +97,10 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
     message: str | None = None
     cause: Cause | None = None
     try:
-        with time_limit(order.time_limit, lambda where: write_row("failed", "time", where)):
+        with (
+            guarded() if order.guarded else contextlib.nullcontext(),
+            time_limit(order.time_limit, lambda where: write_row("failed", "time", where)),
+        ):
             _do(order, materializer)
         images = len(materializer.data(job.stage).train)
         write_row("done", None, None, images=images, work=job.work.over(images))

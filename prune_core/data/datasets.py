@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from prune_core.data.content import content
 from prune_core.data.extra import from_npz
 from prune_core.data.splits import Encoded, Part, Split, check_sides, limit, split, statistics
 from prune_core.errors import DatasetError
+from prune_core.guard import looked_at_test_images
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
 from prune_core.specs.settings import Dataset as DatasetSpec
@@ -74,6 +76,12 @@ class Dataset:
     names: tuple[str, ...] = ()
     extra: Split | None = None
     extra_share: float = 0.0
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute; a guard hears of looks at the test images."""
+        if name == "test":
+            looked_at_test_images()
+        return super().__getattribute__(name)
 
     @property
     def shape(self) -> tuple[int, int, int]:

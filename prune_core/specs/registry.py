@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prune_core.errors import DeclarationError, UnknownMethodError
+from prune_core.guard import watched
 from prune_core.specs.closure import code_digest, local_modules, stamp
 from prune_core.specs.definitions import definition
 from prune_core.specs.names import INNER, arguments_in, placeholders
@@ -146,6 +147,7 @@ class Axis:
         loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
         if isinstance(loaded, type) and not self.makes_objects:
             loaded = loaded()
+        loaded = watched(loaded, self.axis, name, self[name].files)
         arguments = self.arguments(name)
         return functools.partial(loaded, **arguments) if arguments else loaded
 
@@ -244,8 +246,6 @@ def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
     ``wrapped``.
     """
     merged = wrapper
-    if not arguments:
-        return merged
     for placeholder, axis in INNER.items():
         if placeholder in arguments:
             inner = AXES[axis][str(arguments[placeholder])]

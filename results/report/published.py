@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.statistics.design.words import percent
+
 BESIDE = ("dataset", "architecture", "granularity", "sparsity")
 """What must be equal before two figures are compared."""
 EPS, IMAGES = 0.031, 10_000
@@ -63,3 +65,25 @@ def beside(trials: pd.DataFrame) -> pd.DataFrame:
     ours["ours_of"] = ours.groupby(list(BESIDE))["ours"].transform("nunique")
     ours = ours.drop_duplicates(list(BESIDE))
     return published().merge(ours.drop(columns=method), on=list(BESIDE), validate="many_to_one")
+
+
+def published_sentence(trials: pd.DataFrame) -> str:
+    """Say how trials compare with published figures of the same networks, if any agrees."""
+    table = beside(trials)
+    if table.empty:
+        return (
+            "Published figures: none is of the same data set, network, granularity, sparsity and "
+            "threat with AutoAttack."
+        )
+    said = []
+    for (dataset, architecture, granularity, sparsity), rows in table.groupby(list(BESIDE)):
+        ours = rows.iloc[0]
+        ordered = rows.sort_values("autoattack", ascending=False)
+        others = [f"{method} {100 * float(of):.1f}"
+                  for method, of in ordered[["method", "autoattack"]].to_numpy()]  # fmt: skip
+        said.append(
+            f"on {dataset}, {architecture} by {granularity} at {percent(float(str(sparsity)))}: "
+            f"{100 * float(ours['ours_autoattack']):.1f} % under AutoAttack over "
+            f"{ours['ours_seeds']} seeds, beside {', '.join(others)}"
+        )
+    return f"Published figures ({NOTE}): {'; '.join(said)}."

@@ -10,14 +10,17 @@ import typer
 
 from orchestrator.cli.options import (
     Address,
+    Changes,
     Device,
     Executor,
+    RetryFailed,
     Runner,
     StorageRoot,
     Workers,
     console,
     examples,
 )
+from orchestrator.sweepfile.tried import Kind
 
 
 class Step(StrEnum):
@@ -78,3 +81,40 @@ def verify(
 
     if not verify_certificate(certificate, tables, console()):
         raise typer.Exit(1)
+
+
+@app.command(
+    "try",
+    epilog=examples(
+        "try my_package.scores:mine --study studies/cifar10-small --sweep cifar10-first",
+        "try my_package.losses:mine --as objective --study studies/mine --dry-run",
+    ),
+)
+def try_(
+    name: Annotated[str, typer.Argument(help="The method, such as my_package.scores:mine.")],
+    changes: Changes = None,
+    study: Annotated[Path, typer.Option(help="The study's folder.")] = Path(),
+    kind: Annotated[Kind, typer.Option("--as", help="What the method is.")] = Kind.criterion,
+    sweep: Annotated[
+        str | None, typer.Option(help="Which of the study's sweeps, where it has several.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What is compared; the strongest attack's by default.")
+    ] = None,
+    storage: StorageRoot = "runs",
+    workers: Workers = None,
+    address: Address = None,
+    executor: Runner = Executor.ray,
+    device: Device = "auto",
+    retry_failed: RetryFailed = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and no more.")
+    ] = False,
+) -> None:
+    """Run a new method beside a study's, at equal budgets, and say where it stands."""
+    from orchestrator.cli.claims.trying import try_method
+    from orchestrator.cli.running import How
+
+    how = How(workers, address, executor.value, device, retry_failed, changes=tuple(changes or ()))
+    told = try_method(name, study, kind, sweep, storage, metric, how, dry_run, console())
+    raise typer.Exit(0 if told else 1)

@@ -13,9 +13,7 @@ from results.statistics.design.words import metric_label, term_name
 from results.statistics.levels.by_module import module_means
 from results.statistics.levels.contrasts import paired_difference
 from results.statistics.levels.pareto import pareto_front
-
-EQUAL = 0.01
-"""Achieved budgets that differ by no more are equal: what a budget is to be met within."""
+from results.statistics.levels.standing import EQUAL
 
 
 def _against_uniform(evidence: Evidence) -> pd.DataFrame:

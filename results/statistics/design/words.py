@@ -46,7 +46,9 @@ def listed(items: Sequence[str]) -> str:
 
 def term_name(term: str) -> str:
     """Return a term as a person writes it: ``criterion`` times ``fine-tuning``."""
-    return TIMES.join(part.replace("finetuning", "fine-tuning") for part in term.split(":"))
+    named = {"finetuning": "fine-tuning", "dataset": "data set"}
+    return TIMES.join(named.get(part, part.replace("finetuning", "fine-tuning"))
+                      for part in term.split(":"))  # fmt: skip
 
 
 def metric_label(metric: str) -> str:

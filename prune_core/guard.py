@@ -1,0 +1,138 @@
+"""What a user's own method reads besides what it is given: images that it may not see.
+
+A guard hears of what Python opens, by its audit events, and of test images that are looked at,
+while a method of the user's own is at work. Files that compiled code opens by itself are not heard
+of, and neither is a copy that was made before.
+
+Source:
+    PEP 578, runtime audit hooks.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from prune_core.errors import StrayReadError
+
+TEST_IMAGES = "mrsweep.test_images"
+"""The event that tells of a look at a data set's test images."""
+CLOSED = ("criteria", "allocations", "sensitivities", "objectives", "schedules")
+"""Axes whose methods read what they are given alone."""
+CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".dylib")
+"""Files that an import opens."""
+ELSEWHERE = {
+    "subprocess.Popen": "another process", "os.system": "another process",
+    "os.fork": "another process", "os.posix_spawn": "another process", "os.exec": "another process",
+    "socket.connect": "the network", "_thread.start_new_thread": "another thread",
+}  # fmt: skip
+"""Where nothing more is heard of what a method reads, by the event that tells of it."""
+SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/")
+HEARD = {**ELSEWHERE, TEST_IMAGES: "the test images of the data set", "open": "a file"}
+
+_guarding: ContextVar[bool] = ContextVar("guarding", default=False)
+_at_work: ContextVar[_AtWork | None] = ContextVar("at_work", default=None)
+
+
+class _AtWork:
+    """A method at work: what it may open, and what it read besides."""
+
+    def __init__(self, module: str, allowed: tuple[str, ...]) -> None:
+        self.module = module
+        self.allowed = allowed
+        self.read: dict[str, str] = {}
+        """What, and where in the user's code."""
+
+    def hear(self, what: str) -> None:
+        self.read.setdefault(what, _place(self.module))
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """While it holds, a user's own method that reads what it may not is refused."""
+    _hook()
+    token = _guarding.set(True)
+    try:
+        yield
+    finally:
+        _guarding.reset(token)
+
+
+def watched(
+    function: Callable[..., Any], axis: str, name: str, files: tuple[str, ...]
+) -> Callable[..., Any]:
+    """Return a method, watched where a guard holds if it is a user's own.
+
+    Args:
+        function: The method.
+        axis: What it is one of.
+        name: What users call it, such as ``mine:best``.
+        files: Those that it declares beside its module.
+
+    Returns:
+        The function; it raises StrayReadError after a call that read what it was not given. One of
+        ours, or of an axis that sees test images by right, is as it was.
+    """
+    module = str(getattr(function, "__module__", type(function).__module__))
+    if axis not in CLOSED or module.startswith("prune_core."):
+        return function
+    home = Path(str(sys.modules[module].__file__)).absolute().parent
+    paths = tuple(str(home / file) for file in files)
+
+    @functools.wraps(function)
+    def call(*given: Any, **named: Any) -> Any:
+        if not _guarding.get() or _at_work.get() is not None:
+            return function(*given, **named)
+        work = _AtWork(module, paths)
+        token = _at_work.set(work)
+        try:
+            return function(*given, **named)
+        finally:
+            _at_work.reset(token)
+            if work.read:
+                read = "; ".join(f"{what} ({where})" for what, where in work.read.items())
+                raise StrayReadError(f"{axis}: {name} reads what it is not given: {read}")
+
+    return call
+
+
+def looked_at_test_images() -> None:
+    """Tell a guard, if there is one, that test images are looked at."""
+    sys.audit(TEST_IMAGES)
+
+
+def _hear(event: str, given: tuple[Any, ...]) -> None:
+    if event not in HEARD or (work := _at_work.get()) is None:
+        return
+    if event != "open":
+        work.hear(HEARD[event])
+        return
+    path, mode, _ = given
+    if not isinstance(path, str | bytes) or (isinstance(mode, str) and "r" not in mode):
+        return
+    name = path if isinstance(path, str) else path.decode(errors="replace")
+    if name.startswith(SYSTEM) or name.endswith(CODE):
+        return
+    if str(Path(name).absolute()) not in work.allowed:
+        work.hear(f"the file {name}")
+
+
+@functools.cache
+def _hook() -> None:
+    """Begin to hear; Python has no way to end it, so that it is done once and only for a guard."""
+    sys.addaudithook(_hear)
+
+
+def _place(module: str) -> str:
+    """Return the line of the user's module that is at work, the innermost one."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == module:
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]  # None ends it
+    return "elsewhere"
