@@ -196,7 +196,7 @@ def test_a_criterion_beside_a_study(undisturbed: Path, tmp_path: Path) -> None:
     words = ("--study", undisturbed, "--storage", tmp_path / "runs", *INLINE)
     dry = mrsweep("try", "outside:smallest_first", *words, "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "To do: 2 dense, 2 prune, 4 trial; about " in dry.stdout.replace("2 scores, ", "")
+    assert "To do: 2 dense, 2 scores, 2 prune, 4 trial; device-hours at" in dry.stdout
     assert "2 dense networks are not in" in dry.stdout
     assert not (tmp_path / "runs").exists()
     ran = mrsweep("try", "outside:smallest_first", *words)

@@ -50,11 +50,11 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
     seconds = seconds_left(rate, plan, state.needed)
     table = _table("jobs", "planned", "left", "hours left")
     for kind in JOB_KINDS:
-        hours = _hours([seconds[kind]]) if kind in seconds else "0"
+        hours = hours_in_words([seconds[kind]]) if kind in seconds else "0"
         table.add_row(kind, str(total[kind]), str(left[kind]), hours)
     if len(seconds) > 1:
         counts = (str(len(plan.jobs)), str(len(state.needed)))
-        table.add_row("all", *counts, _hours(list(seconds.values())))
+        table.add_row("all", *counts, hours_in_words(list(seconds.values())))
     console.print(table)
     _explain_hours(list(seconds.values()), jobs, console)
     _show_disk(plan, storage, jobs, console)
@@ -65,7 +65,7 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
         )
 
 
-def _hours(lefts: Sequence[Left]) -> str:
+def hours_in_words(lefts: Sequence[Left]) -> str:
     """Return hours in words: with a range where they are counted, and what they leave out."""
     low, high = (sum(getattr(left, end) for left in lefts) / 3600 for end in ("low", "high"))
     unknown = any(left.unknown for left in lefts)

@@ -13,11 +13,12 @@ from rich.console import Console
 import results
 from orchestrator.cli.request import told_content
 from orchestrator.cli.running import How, run_plan
+from orchestrator.cli.status import hours_in_words
 from orchestrator.errors import RequestError
 from orchestrator.planning.estimates import device_seconds, jobs_table, rates, seconds_left
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.state.survey import State, survey
-from orchestrator.sweepfile.model import Sweep, read_sweep
+from orchestrator.sweepfile.model import read_sweep
 from orchestrator.sweepfile.resolved import resolved_text
 from orchestrator.sweepfile.tried import Kind, Tried, tried
 from results.errors import AnalysisError
@@ -75,12 +76,13 @@ def try_method(
     new = tried(whole, kind, name, sorted(map(int, rows["seed"].unique())))
     plan = replace(make_plan(told_content(new.sweep, root)), guarded=True)
     state = survey(plan, root, how.retry_failed)
-    _say_cost(plan, state, Tables(Storage(str(study))), storage, console)
+    before = make_plan(told_content(whole, root), rows["seed"].nunique())
+    _say_cost(plan, before, state, Tables(Storage(str(study))), storage, console)
     if dry_run:
         return True
     run_plan(plan, resolved_text(new.sweep), root, how, console)
     ours = results.load(storage, sweep=new.sweep.name).trials
-    return _say_standing(rows, ours, new, kind, metric, _drift(whole, loaded, root), console)
+    return _say_standing(rows, ours, new, kind, metric, _drift(before, loaded), console)
 
 
 def _study(study: Path, sweep: str | None) -> Loaded:
@@ -94,19 +96,18 @@ def _study(study: Path, sweep: str | None) -> Loaded:
     return results.load(str(study), sweep=sweep or names[0])
 
 
-def _say_cost(plan: Plan, state: State, study: Tables, storage: str, console: Console) -> None:
+def _say_cost(
+    plan: Plan, study: Plan, state: State, tables: Tables, storage: str, console: Console
+) -> None:
     """Say what is to be run and what it takes, by what the study's own jobs took."""
-    jobs = jobs_table(study)
-    seconds = seconds_left(rates(jobs.assign(seconds=device_seconds(jobs)), plan), plan,
-                           state.needed)  # fmt: skip
+    jobs = jobs_table(tables)
+    known = replace(plan, jobs={**study.jobs, **plan.jobs})
+    rate = rates(jobs.assign(seconds=device_seconds(jobs)), known)
+    left = seconds_left(rate, plan, state.needed)
     kinds = [plan.jobs[key].kind for key in state.needed]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing"
-    known = sum(value for value in seconds.values() if value is not None)
-    time = f"{known / 3600:.2f} device-hours" if known > 360 else f"{known:.0f} device-seconds"
-    unknown = [kind for kind, value in seconds.items() if value is None]
-    text = f"To do: {counts}; about {time} at the study's rates"
-    console.print(text + (f", without {', '.join(unknown)}" if unknown else "") + ".",
-                  highlight=False)  # fmt: skip
+    hours = hours_in_words(list(left.values()))
+    console.print(f"To do: {counts}; device-hours at the study's rates: {hours}.", highlight=False)
     if dense := kinds.count("dense"):
         console.print(
             f"{dense} dense networks are not in {storage}, so they are trained again: studies keep "
@@ -115,12 +116,11 @@ def _say_cost(plan: Plan, state: State, study: Tables, storage: str, console: Co
         )
 
 
-def _drift(whole: Sweep, loaded: Loaded, root: Storage) -> str:
+def _drift(study: Plan, loaded: Loaded) -> str:
     """Say how many of the study's trials have other keys in this version; nothing if none."""
     if loaded.plan is None:
         return ""
-    now = make_plan(told_content(whole, root), loaded.trials["seed"].nunique()).trials
-    changed = int((~loaded.plan["trial_id"].isin(list(now))).sum())
+    changed = int((~loaded.plan["trial_id"].isin(list(study.trials))).sum())
     if not changed:
         return ""
     return (
