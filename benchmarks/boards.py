@@ -41,9 +41,9 @@ criteria: [l1]
 sparsities: [0.9]
 granularities: [weight, channel]
 allocations: [uniform]
-finetuning: {{pgd: {{objective: pgd, attack_steps: 2, epochs: 2, lr: 0.02, batch_size: 32}}}}
+finetuning: {{standard: {{objective: standard, epochs: 2, lr: 0.02, batch_size: 32}}}}
 seeds: 1
-dense: {{objective: pgd, attack_steps: 2, epochs: 4, lr: 0.02, batch_size: 32, normalise: none}}
+dense: {{objective: standard, epochs: 4, lr: 0.02, batch_size: 32, normalise: none}}
 threat: {{norm: linf, eps: 0.031}}
 evaluation: {{attacks: [fgsm], sanity_images: 0}}
 keep: [dense, prune, finetune]
@@ -75,8 +75,8 @@ def main() -> None:
         file.write_text(SWEEP.format(root=folder / "cifar10", images=-(-images // 10)))
         words = ("run", file, "--storage", runs, "--executor", "inline", "--device", "cpu")
         subprocess.run([sys.executable, "-m", "orchestrator", *map(str, words)], check=True)
-        print("| network | clean, ours and theirs | AutoAttack, ours and theirs | seconds |")
-        print("| --- | --- | --- | --- |")
+        print("| network | logits apart | clean, ours and theirs | AutoAttack | seconds |")
+        print("| --- | --- | --- | --- | --- |")
         storage = Storage(str(runs))
         for row in Tables(storage).read("trials").to_dict("records"):
             trial = trial_of(storage, row["trial_id"])
@@ -93,14 +93,13 @@ def main() -> None:
             held = torch.load(written, weights_only=True)["state_dict"]
             loaded.load_state_dict(held, strict=True)
             seen = TensorDataset(*data.batch(slice(None)))
+            with torch.no_grad():
+                apart = float((loaded.eval()(seen[:][0]) - network(seen[:][0])).abs().max())
             with patch.object(torchvision.datasets, "CIFAR10", return_value=seen), seeded(0, CPU):
                 clean, robust = test.test_model_aa(loaded, "CIFAR10", made, "cpu")
             times = f"{middle - start:.0f}, {time.perf_counter() - middle:.0f}"
-            print(
-                f"| {written.stem} | {ours[0]:.2f} %, {clean:.2f} % | {ours[1]:.2f} %, "
-                f"{robust:.2f} % | {times} |",
-                flush=True,
-            )
+            both = f"{ours[0]:.2f} %, {clean:.2f} % | {ours[1]:.2f} %, {robust:.2f} %"
+            print(f"| {written.stem} | {apart:.1e} | {both} | {times} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from prune_core.data.splits import Split
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
 from results.errors import AnalysisError
+from results.report.finding import Evidence
+from results.report.findings.real import SECTION
 from results.tables.distances import unpacked
 from results.tables.storage import Storage
 
@@ -125,6 +127,15 @@ def test_curves_come_from_the_rows(storage: Storage) -> None:
     assert curve["accuracy"].tolist() == pytest.approx(
         [row["finetuned_clean"], row["finetuned_fmn_10"], 0]
     )
+    evidence = Evidence(tables, "finetuned_fmn_10", ("finetuned_fmn_10",), (), ())
+    shown = next(each for each in SECTION.findings if each.name == "security_curves")
+    drawn = shown.compute(evidence)
+    own = drawn[(drawn["radius"] - row["eps"]).abs() < 1e-9]
+    assert own["accuracy"].tolist() == pytest.approx([row["finetuned_fmn_10"]])
+    assert shown.draw is not None
+    figure = shown.draw(drawn, evidence)
+    assert figure is not None
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["digits, fmn-10"]
     whole = results.security_curves(tables, stage="dense", attack="fmn-10")
     assert len(whole) == 101
     assert whole["accuracy"].is_monotonic_decreasing

@@ -1,11 +1,17 @@
-"""Is the robustness real? Checks against false robustness."""
+"""Is the robustness real? Checks against false robustness, and accuracy at every radius."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from results.report import columns
+from results.report.figures.security import security_figure
 from results.report.finding import Evidence, Finding, Section
+from results.tables.distances import security_curves
+
+RADII = np.linspace(0, 4, 81)
+"""Of security curves, in those of the threat."""
 
 
 def _checks(evidence: Evidence) -> pd.DataFrame:
@@ -23,6 +29,24 @@ def _checks(evidence: Evidence) -> pd.DataFrame:
             images=("images", "max"),
         )
         .reset_index()
+    )
+
+
+def _security(evidence: Evidence) -> pd.DataFrame:
+    """Return mean accuracies over the radius, by data set, attack and fine-tuning."""
+    evaluations = evidence.loaded.evaluations
+    if "distances" not in evaluations or evaluations["distances"].isna().all():
+        return pd.DataFrame()
+    of = ["dataset", "finetuning"]
+    trials = evidence.trials[["trial_id", *of, "eps"]]
+    found = []
+    for eps in trials["eps"].unique():
+        curves = security_curves(evidence.loaded, radii=(eps * RADII).tolist())
+        found.append(curves.merge(trials[trials["eps"] == eps], on="trial_id"))
+    return (
+        pd.concat(found)
+        .groupby([*of, "attack", "eps", "radius"], as_index=False)
+        .agg(accuracy=("accuracy", "mean"), trials=("trial_id", "nunique"))
     )
 
 
@@ -52,6 +76,16 @@ SECTION = Section(
                     "most images against one",
                     lambda row: f"{row['against']} of {row['images']}",
                 ),
+            ),
+        ),
+        Finding(
+            name="security_curves",
+            compute=_security,
+            draw=lambda curves, _: security_figure(curves),
+            caption=(
+                "Accuracy after fine-tuning over the radius of the threat, by the distance to each "
+                "image's nearest misclassified one: means over trials. The dashed line is the "
+                "sweep's radius. Accuracy that stays as the radius grows is not to be trusted."
             ),
         ),
     ),
