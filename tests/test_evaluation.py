@@ -94,6 +94,36 @@ def test_a_twin_is_what_its_network_is_after_any_attack(name: str) -> None:
         torch.testing.assert_close(twin(images), network(images))
 
 
+class Nonempty(nn.Module):
+    """A linear network that takes no batch without images, as timm's MobileViT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(48, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not len(images):
+            raise RuntimeError("no images")
+        return self.linear(images.flatten(1))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", [n for n in names("attacks") if n not in ("cw", "clean")])
+def test_no_network_is_asked_about_no_images(
+    name: str, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every image is lost at once, and what an attack does after that needs no image."""
+    monkeypatch.setattr(nearest, "TRIAL_STEPS", 10)
+    torch.manual_seed(0)
+    network, images = Nonempty().eval(), torch.rand(5, 3, 4, 4)
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+    threat = Threat(norm=norm, eps=0.9 if norm == "linf" else 6.0)
+    found = attack(network, Twin(network), images, labels, name, threat)
+    if not {"unbounded", "nearest"} & set(ATTACKS[name].traits):
+        assert not right(network, found, labels).any()
+
+
 def test_an_attack_that_cheats_is_an_error(
     trained: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
