@@ -58,7 +58,7 @@ def test_what_describes_it_says_who_and_under_which_licence(made: Path) -> None:
     by_id = {entity["@id"]: entity for entity in graph}
     assert len(by_id) == len(graph)
     named = [part["@id"] for part in by_id["./"]["hasPart"]]
-    assert "tables/trials/000001.parquet" in named
+    assert {"tables/trials/000001.parquet", "README.md", "croissant.json"} <= set(named)
     assert all((made / path).is_file() and path in by_id for path in named)
     assert by_id["./"]["license"]["@id"] in by_id
 

@@ -21,6 +21,19 @@ ENDINGS = {
     "md": "text/markdown",
     "cff": "application/yaml",
 }
+PARTS = {
+    "tables/": "rows of this sweep alone; columns are described in croissant.json",
+    "sweeps/": "the sweep file as it ran, and its planned trials",
+    "bundle.json": "the lock, where rows come from, the verdicts, digests of all files",
+    "requirements.txt": "names and versions of what computed it",
+    "code/": "code of the sweep's own methods",
+    "checkpoints/": "weights that dense networks start from",
+    "networks/": "networks of trials, by their ids",
+    "CITATION.cff": "how to cite it",
+    "README.md": "what it is and what was found",
+    "croissant.json": "Croissant metadata",
+}
+"""By where files lie, what they are."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +120,8 @@ class About:
 def media_type(path: str) -> str:
     """Return the media type of a file, by its ending."""
     return ENDINGS.get(path.rpartition(".")[2], "application/octet-stream")
+
+
+def purpose(path: str) -> str:
+    """Return what a file of a bundle is."""
+    return next((words for part, words in PARTS.items() if path.startswith(part)), path)

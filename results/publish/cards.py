@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import yaml
 
-from results.publish.about import OPEN, About
+from results.publish.about import OPEN, PARTS, About
 from results.statistics.design.words import listed
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+SOME = ("code/", "checkpoints/", "networks/")
+"""Parts that not every bundle has."""
 
 
 def card(about: About, tables: Iterable[str]) -> str:
@@ -70,19 +73,13 @@ def _body(about: About) -> list[str]:
     ]
 
 
-def _parts(about: About) -> list[tuple[str, str]]:
-    networks = {path.split("/")[1] for path in about.files if path.startswith("networks/")}
-    parts = [
-        ("`tables/`", "the rows of this sweep alone; columns are described in `croissant.json`"),
-        (f"`sweeps/{about.sweep}/`", "the sweep file as it ran, and its planned trials"),
-        ("`bundle.json`", "the lock, where rows come from, the verdicts, digests of all files"),
-        ("`requirements.txt`", "names and versions of what computed it"),
-        ("`code/`", f"the code of {', '.join(about.methods)}" if about.methods else ""),
-        ("`checkpoints/`", f"dense networks start from {', '.join(about.checkpoints)}"
-         if about.checkpoints else ""),
-        ("`networks/`", f"{len(networks)} networks" if networks else ""),
-    ]  # fmt: skip
-    return [part for part in parts if part[1]]
+def _parts(about: About) -> Iterator[tuple[str, str]]:
+    """Yield what there is, and what it is, with names where they say more."""
+    named = {"code/": about.methods, "checkpoints/": about.checkpoints}
+    for part, words in PARTS.items():
+        if part not in SOME or any(path.startswith(part) for path in about.files):
+            more = f": {', '.join(named[part])}" if part in named else ""
+            yield f"`{part}`", words + more
 
 
 def _programs(about: About) -> list[str]:

@@ -5,10 +5,10 @@ Source: RO-Crate Metadata Specification 1.2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from results.publish.about import OPEN, About, media_type
+from results.publish.about import OPEN, About, media_type, purpose
 
 DESCRIPTOR = "ro-crate-metadata.json"
 PROFILE = "https://w3id.org/ro/crate/1.2"
@@ -41,6 +41,7 @@ def crate(about: About) -> dict[str, Any]:
                 "@id": path,
                 "@type": "File",
                 "name": path.rpartition("/")[2],
+                "description": purpose(path),
                 "contentSize": str(file.size),
                 "encodingFormat": media_type(path),
                 "sha256": file.sha256,
@@ -77,6 +78,7 @@ def _run(about: About) -> list[dict[str, Any]]:
             "@type": "SoftwareApplication",
             "name": "mrsweep",
             "version": str(of.get("version", OPEN)),
+            "url": OPEN,
             "softwareRequirements": ", ".join(
                 f"{name} {of[name]}"
                 for name in ("torch", "torchvision", "timm", "torch_pruning", "cuda")
@@ -101,9 +103,11 @@ def _run(about: About) -> list[dict[str, Any]]:
     return [run, *programs]
 
 
-def _referred(entities: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    return [{"@id": str(entity["@id"])} for entity in entities]
+def _referred(entities: Sequence[dict[str, Any]]) -> Any:
+    return _named(str(entity["@id"]) for entity in entities)
 
 
-def _named(paths: Any) -> list[dict[str, str]]:
-    return [{"@id": path} for path in paths]
+def _named(paths: Iterable[str]) -> Any:
+    """Return references as JSON-LD is to have them: one alone is no list."""
+    found = [{"@id": path} for path in paths]
+    return found[0] if len(found) == 1 else found

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from results.publish.about import OPEN, About, media_type
+from results.publish.about import OPEN, About, media_type, purpose
 from results.tables.schema import KEY
 
 VERSIONS = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
@@ -86,6 +86,7 @@ def croissant(about: About, tables: Mapping[str, tuple[str, pa.Schema]]) -> dict
                 "@type": "cr:FileObject",
                 "@id": path,
                 "name": path,
+                "description": purpose(path),
                 "contentUrl": path,
                 "contentSize": f"{file.size} B",
                 "encodingFormat": media_type(path),

@@ -7,8 +7,8 @@ import json
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,7 @@ def write_bundle(
         files |= _networks(stage)
         heard = _judged(loaded)
         about = _about(plan, loaded, heard, how, files)
-        described = _described(about, tables)
-        files |= contents.written(described, stage)
+        files = _described(about, tables, stage)
         record = _record(plan, text, loaded, heard, about, files)
         contents.written({RECORD: _json(record)}, stage)
         _refuse_places(stage, (str(Path.home()), str(Path.cwd()), root.root if root.local else ""))
@@ -177,17 +176,20 @@ def _about(
     )
 
 
-def _described(about: About, tables: dict[str, pa.Table]) -> dict[str, bytes | Path]:
-    """Return the files that describe the others, each of all that were there before it."""
-    locked = requirements(lock(about.computed)).encode()
+def _described(about: About, tables: dict[str, pa.Table], stage: Path) -> dict[str, File]:
+    """Write the files that describe the others, each of all that were there before it."""
     held = {name: (f"tables/{name}/{contents.TABLE}", rows.schema) for name, rows in tables.items()}
-    return {
-        "requirements.txt": locked,
-        "CITATION.cff": cards.citation(about).encode(),
-        "README.md": cards.card(about, tables).encode(),
-        "croissant.json": _json(croissant(about, held)),
-        DESCRIPTOR: _json(crate(about)),
+    makers: dict[str, Callable[[About], bytes]] = {
+        "requirements.txt": lambda of: requirements(lock(of.computed)).encode(),
+        "CITATION.cff": lambda of: cards.citation(of).encode(),
+        "README.md": lambda of: cards.card(of, tables).encode(),
+        "croissant.json": lambda of: _json(croissant(of, held)),
+        DESCRIPTOR: lambda of: _json(crate(of)),
     }
+    for path, make in makers.items():
+        made = contents.written({path: make(about)}, stage)
+        about = replace(about, files={**about.files, **made})
+    return dict(about.files)
 
 
 def _record(
