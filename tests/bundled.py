@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 import results
 from orchestrator.cli.rerun import contents
+from orchestrator.planning.sources import forget
 
 from command import Ended, mrsweep
 
@@ -33,7 +35,11 @@ OWN_TINY = {
 }
 
 
-MODULES = ("owned", "half")
+def forget_own() -> None:
+    """What a new process does not know of the method."""
+    forget()
+    for name in ("owned", "half"):
+        sys.modules.pop(name, None)
 
 
 def own_method(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from hypothesis import settings
 from orchestrator.driver.executors import RAY_ENVIRONMENT, opened, record_plan, run
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import Job, make_plan
-from orchestrator.planning.sources import forget
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.data import datasets
 from prune_core.models import architectures, third_party
@@ -29,7 +27,7 @@ from prune_core.training.harp import learner_of
 from results.errors import AnalysisError
 from results.tables.storage import Storage
 
-from bundled import MODULES, OWN_TINY, bundle, own_method
+from bundled import OWN_TINY, bundle, forget_own, own_method
 
 # The tests run side by side, a process a core.
 torch.set_num_threads(1)
@@ -124,9 +122,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone() -> Iterator[None]:
     """A process of its own for each test, as far as the tiny sweep's own methods go."""
     yield
-    forget()
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    forget_own()
 
 
 @pytest.fixture(scope="session")
@@ -142,6 +138,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "tiny.yaml").write_text(sweep_text(**OWN_TINY))
         run_sweep(sweep_text(**OWN_TINY), folder / "runs")
         run_sweep(sweep_text(**other), folder / "runs")
+    forget_own()
     return folder
 
 
@@ -162,6 +159,7 @@ def made(ran: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(ran)
         ended = bundle(to, "--creator", "Ada Lovelace", "--license", "CC-BY-4.0")
     assert ended.returncode == 0, ended.stderr
+    forget_own()
     return to
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import uuid
 import zipfile
@@ -41,7 +42,8 @@ from results.tables.storage import Storage
 
 FORMAT = 1
 RECORD = "bundle.json"
-FULLEST = zipfile.ZIP_DEFLATED
+TEXTS = {".yaml", ".json", ".md", ".cff", ".txt"}
+"""Endings of files that people write in; tables are looked through as they are gathered."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def _whole(target: Path) -> Iterator[Path]:
 
 
 def _pack(folder: Path, target: Path, name: str) -> None:
-    with zipfile.ZipFile(target, "w", FULLEST) as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             archive.write(file, f"{name}/{file.relative_to(folder).as_posix()}")
 
@@ -228,14 +230,14 @@ def _json(value: Any) -> bytes:
 
 def _refuse_places(stage: Path, places: Sequence[str]) -> None:
     """Refuse a bundle that names a place of this machine; code is as its digest knows it."""
-    known = [place.encode() for place in places if len(Path(place).parts) > 1]
+    known = {place: re.compile(re.escape(place) + r"(?![\w-])") for place in places
+             if len(Path(place).parts) > 1}  # fmt: skip
     named = []
-    for file in sorted(path for path in stage.rglob("*") if path.is_file()):
+    for file in sorted(path for path in stage.rglob("*") if path.suffix in TEXTS):
         path = file.relative_to(stage).as_posix()
-        if path.startswith(("code/", f"{CHECKPOINTS}/")):
-            continue
-        data = file.read_bytes()
-        named += [f"{path} names {place.decode()}" for place in known if place in data]
+        if not path.startswith(("code/", f"{CHECKPOINTS}/")):
+            text = file.read_text(encoding="utf-8")
+            named += [f"{path} names {place}" for place, of in known.items() if of.search(text)]
     if named:
         raise RequestError(
             f"a bundle names no place of a machine, but {'; '.join(named)}: take it out of the "
