@@ -15,10 +15,13 @@ from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.data import datasets
 from prune_core.errors import CheckpointError
 from prune_core.models import checkpoints
-from prune_core.models.classifier import Classifier
+from prune_core.models.classifier import Classifier, Normalise
 from prune_core.specs.checkpoints import Checkpoint, located
 from prune_core.specs.keys import file_digest
+from prune_core.specs.recipes import Training
 from prune_core.specs.stages import Dense
+from prune_core.training.history import Checkpoint as Epochs
+from prune_core.training.loop import fit
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -102,6 +105,56 @@ def test_files_from_before_batches_were_counted_load(digits: datasets.Dataset) -
     network = blank(digits)
     old = {n: t for n, t in tensors(network).items() if not n.endswith("num_batches_tracked")}
     checkpoints.load_weights(network.network, old, "f.pt")
+
+
+def test_what_a_file_has_besides_may_be_left_out(digits: datasets.Dataset) -> None:
+    """Such as the auxiliary classifiers of a GoogLeNet, which a network without them lacks."""
+    source, target = blank(digits, seed=1), blank(digits, seed=2)
+    given = {**tensors(source), "aux.fc.weight": torch.zeros(1000, 64)}
+    checkpoints.load_weights(target.network, given, "f.pt", ("aux",))
+    assert torch.equal(tensors(target)["conv.weight"], tensors(source)["conv.weight"])
+
+
+class Versioned(nn.Sequential):
+    """As torchvision's MNASNet: it wants to know of which version of its code weights are."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state, prefix, local_metadata, *rest):  # type: ignore[no-untyped-def]  # torch's
+        if local_metadata.get("version") != 2:
+            raise ValueError("version should be set")
+        super()._load_from_state_dict(state, prefix, local_metadata, *rest)
+
+
+@pytest.mark.parametrize("averaging", ["none", "swa"])
+def test_networks_that_ask_for_a_version_are_trained_and_loaded(
+    averaging: str, digits: datasets.Dataset, tmp_path: Path
+) -> None:
+    def made() -> Classifier:
+        return Classifier(Normalise((0.3,), (0.4,)), Versioned(nn.Flatten(), nn.Linear(64, 10)))
+
+    network, again = made(), made()
+    recipe = Training(objective="standard", epochs=2, averaging=averaging, swa_start=0.1)
+    saved: list[Epochs] = []
+    fit(network, digits, recipe.resolved(), None, "key", on_epoch=saved.append)
+    fit(again, digits, recipe.resolved(), None, "key", saved[0])
+    assert all(torch.equal(a, tensors(network)[n]) for n, a in tensors(again).items())
+    save_file(tensors(network), tmp_path / "weights.safetensors")
+    weights = checkpoints.read_weights(tmp_path / "weights.safetensors")
+    checkpoints.load_weights(made().network, weights, "weights.safetensors")
+
+
+def test_densenets_of_torchvision_load_under_their_older_names() -> None:
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm1, self.conv2 = nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)
+
+    network = nn.ModuleDict({"denselayer1": Layer()})
+    state = network.state_dict()
+    older = {n.replace("norm1", "norm.1").replace("conv2", "conv.2"): t for n, t in state.items()}
+    assert not set(older) & set(state)
+    checkpoints.load_weights(network, older, "densenet.pth")
 
 
 # Sweeps that start from files.
@@ -225,7 +278,7 @@ def test_a_classifier_of_other_classes_stays_as_it_was(
     now = tensors(target)
     assert torch.equal(now["classifier.weight"], was["classifier.weight"])
     assert torch.equal(now["conv.weight"], held["conv.weight"])
-    with pytest.raises(CheckpointError, match="fresh fc: the network has no such layers"):
+    with pytest.raises(CheckpointError, match="fresh fc: neither network nor file has such"):
         checkpoints.start(target, Checkpoint(**given, fresh=("classifier", "fc")))
 
 

@@ -19,6 +19,7 @@ from orchestrator.state.progress import trainings
 from orchestrator.worker.beginning import blank, first
 from orchestrator.worker.telling import Telling
 from prune_core.data import datasets
+from prune_core.models.state import load_tensors
 from prune_core.pruning import prune as pruning
 from prune_core.pruning.prunable import masks
 from prune_core.pruning.prunable.counting import origin_of
@@ -110,7 +111,7 @@ class Materializer:
             pruned = stage if isinstance(stage, Pruned) else stage.pruned
             shape = self.data(stage).shape
             pruning.rebuild(network, shape, pruned.granularity, facts["structure"])
-        network.load_state_dict(tensors)
+        load_tensors(network, tensors)
         return network.to(self.device)
 
     def _save(

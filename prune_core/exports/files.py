@@ -13,6 +13,7 @@ from prune_core.errors import ExportError
 from prune_core.exports.description import Description
 from prune_core.models import architectures
 from prune_core.models.classifier import Classifier
+from prune_core.models.state import load_tensors
 from prune_core.pruning import prune as pruning
 from prune_core.pruning.prunable.masks import hold, masked
 
@@ -83,6 +84,6 @@ def read(file: Path) -> tuple[Classifier, Description]:
     )
     if description.structure is not None and description.granularity is not None:
         pruning.rebuild(network, description.shape, description.granularity, description.structure)
-    network.network.load_state_dict(load_file(file))
+    load_tensors(network.network, load_file(file))
     network.eval()
     return network, description

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from prune_core.errors import CheckpointError
 from prune_core.models.classifier import Classifier
+from prune_core.models.state import load_tensors
 from prune_core.specs.checkpoints import Checkpoint, located
 from prune_core.specs.keys import file_digest
 
@@ -82,9 +83,11 @@ def load_weights(
         CheckpointError: Names or shapes differ; it names the first on both sides.
     """
     whole = network.state_dict()
-    if unknown := [part for part in fresh if len(_without(whole, (part,))) == len(whole)]:
-        raise CheckpointError(f"fresh {', '.join(unknown)}: the network has no such layers")
-    given = _unwrapped(tensors, whole)
+    given = {_todays(name): tensor for name, tensor in _unwrapped(tensors, whole).items()}
+    if unknown := [part for part in fresh if not any(map(_in(part), (*whole, *given)))]:
+        raise CheckpointError(
+            f"fresh {', '.join(unknown)}: neither network nor file has such layers"
+        )
     wanted, given = _without(whole, fresh), _without(given, fresh)
     # Files from before BatchNorm counted its batches have none of these.
     counted = {name for name in wanted if name.endswith(".num_batches_tracked")}
@@ -102,7 +105,7 @@ def load_weights(
     ]
     if found := [fault for fault in faults if fault]:
         raise CheckpointError(f"{file} is of another network: {'; '.join(found)}")
-    network.load_state_dict({name: given.get(name, whole[name]) for name in whole})
+    load_tensors(network, {name: given.get(name, whole[name]) for name in whole})
 
 
 def _held(held: Any) -> dict[str, Tensor]:
@@ -127,10 +130,19 @@ def _unwrapped(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> d
     return given
 
 
+def _todays(name: str) -> str:
+    """Return a name without the dots that layers of torchvision's DenseNets had in theirs."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name)
+
+
+def _in(part: str) -> Callable[[str], bool]:
+    return lambda name: name.startswith(f"{part}.")
+
+
 def _without(tensors: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:
     """Return what is in no one of some parts of a network."""
-    inside = tuple(f"{part}." for part in parts)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(inside)}
+    inside = [_in(part) for part in parts]
+    return {n: tensor for n, tensor in tensors.items() if not any(of(n) for of in inside)}
 
 
 def _side(what: str, names: list[str]) -> str:

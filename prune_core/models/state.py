@@ -1,12 +1,24 @@
-"""Contexts that change a mode or a random state and restore it afterwards."""
+"""A network's state: loaded, or changed for a while and restored afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load a network's tensors by name, in place and strictly.
+
+    Some networks (torchvision's MNASNet) refuse tensors that do not say of which version of their
+    code they are; a file of tensors alone does not, and these are of the version that is here.
+    """
+    held = network.state_dict()  # it says so, whatever it holds
+    held.clear()
+    held.update(tensors)
+    network.load_state_dict(held)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from prune_core.models.state import load_tensors
 from prune_core.pruning.prunable.masks import hold, masked, take_masks
 from prune_core.specs.recipes import Training
 
@@ -78,7 +79,7 @@ class Average:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Resume the averaging from what `state` returned."""
         if self._model is not None:
-            self._model.load_state_dict(state)
+            load_tensors(self._model, state)
 
 
 def decay_after(training: Training, steps: int) -> float:

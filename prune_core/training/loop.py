@@ -20,6 +20,7 @@ from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
 from prune_core.data.extra import mixed
 from prune_core.errors import DivergedError
+from prune_core.models.state import load_tensors
 from prune_core.pruning.prunable.masks import hold, masked
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Compute, Training
@@ -172,7 +173,7 @@ class _Run:
         """Give the network the weights to report if ``whole``, and undo all other changes to it."""
         self._optimizer.zero_grad()  # leave no gradient behind
         if whole:
-            self.network.load_state_dict(self._best or _copied(self._reported().state_dict()))
+            load_tensors(self.network, self._best or _copied(self._reported().state_dict()))
         if self.compute.channels_last:
             self.network.to(memory_format=torch.contiguous_format)
         self.network._compiled_call_impl = None
@@ -197,7 +198,7 @@ class _Run:
         for name, tensor in checkpoint.tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        self.network.load_state_dict(parts["network"])
+        load_tensors(self.network, parts["network"])
         restore_state(self._optimizer, self.network, parts["optimizer"])
         self._average.restore(parts["average"])
         device = self.data.train.labels.device
