@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Device, StorageRoot, console, examples
+from orchestrator.cli.options import Changes, Device, File, StorageRoot, console, examples
 
 app = typer.Typer()
 
@@ -87,6 +87,28 @@ def doctor(
 
     if not examine(file, storage, device, address, console()):
         raise typer.Exit(1)
+
+
+@app.command(epilog=examples("serve demo.yaml", "serve demo.yaml --port 8000 --every 30"))
+def serve(
+    file: File,
+    changes: Changes = None,
+    storage: StorageRoot = "runs",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; this machine alone by default.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8421,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks at the tables.")
+    ] = 5,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric that leads; the strongest attack's by default.")
+    ] = None,
+) -> None:
+    """Show a sweep's page in a browser while it runs, from the tables alone."""
+    from orchestrator.cli.tools.serving import serve as serve_page
+
+    serve_page(file, storage, (host, port), every, metric, console(), changes or ())
 
 
 @app.command(epilog=examples("compact --storage runs"))
