@@ -34,14 +34,15 @@ TRIALS = pd.DataFrame({
     "trial_id": list("abcd"), "status": ["done"] * 3 + ["failed"], "dataset": "digits",
     "architecture": "resnet8", "dense": "d", "criterion": ["l1", "l1", "l2", "l2"],
     "sparsity": 0.5, "allocation": "uniform", "granularity": "channel", "finetuning": "none",
-    "seed": [0, 1, 0, 1], "checkpoint": None, "version": "1", "commit": ["c", "c", None, None],
+    "seed": [0, 1, 0, 1], "finetuned_network": "n", "checkpoint": None, "version": "1",
+    "commit": ["c", "c", None, None],
     "processor": "P", "accelerator": ["G", "H", "G", None],
     "finished": pd.to_datetime(["2026-01-01", "2026-01-03", "2026-01-02", None], utc=True),
 })  # fmt: skip
 
 
 def paper(**changes: object) -> Paper:
-    evaluations = pd.DataFrame({"count": [90, 90], "dataset": "digits"})
+    evaluations = pd.DataFrame({"count": [90, 90], "network": ["n", "dense"]})
     tables = {"trials": TRIALS, "jobs": JOBS, "evaluations": evaluations, **changes}
     tables |= {"replication": {}, "missing": 2}
     return Paper(SimpleNamespace(**tables), "it is not asked", ASKED)

@@ -179,7 +179,9 @@ def _seeds(paper: Paper) -> Iterator[Said]:
 def _splits(paper: Paper) -> Iterator[Said]:
     for name, words in paper.asked.splits.items():
         yield Said(f"Of {name}: {words}.")
-    counts = paper.loaded.evaluations.groupby("dataset")["count"].max()
+    sets = paper.trials.set_index("finetuned_network")["dataset"].to_dict()
+    measured = paper.loaded.evaluations
+    counts = measured.groupby(measured["network"].map(sets))["count"].max()
     if len(counts):
         tested = listed([f"{count} test images of {name}" for name, count in counts.items()])
         yield Said(

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from orchestrator.cli.rerun.comparing import Compared, compared, tolerances
@@ -213,8 +215,8 @@ def _rows(tables: Tables, plan: Plan, key: str) -> dict[str, list[dict[str, Any]
     found = {}
     for table in ("trials", "evaluations", "checks", "epochs", "modules"):
         by = BY.get(table, KEY[table][0])
-        rows = tables.arrow(table).to_pylist()
-        found[table] = [row for row in rows if row[by] in keys]
+        rows = tables.arrow(table)
+        found[table] = rows.filter(pc.is_in(rows[by], pa.array(sorted(keys)))).to_pylist()
     return found
 
 
