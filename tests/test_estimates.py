@@ -101,6 +101,8 @@ def test_attacks_have_their_length() -> None:
     assert attack_passes("corruption-fog-3") == 1.0
     assert attack_passes("fgsm+pgd-20") == 2.5 + 31 / 2
     assert attack_passes("autoattack") > 10 * attack_passes("apgd-ce")
+    assert attack_passes("fmn-100") == 151.0
+    assert attack_passes("ho-fmn-32") == 1 + 1.5 * (200 + 32 * 100 / 8)
 
 
 def shown(plan: Plan, storage: Storage) -> str:
