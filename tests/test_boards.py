@@ -215,11 +215,15 @@ def test_a_full_disk_leaves_no_half_of_a_submission(
         file.write_text(text)
 
     monkeypatch.setattr("orchestrator.cli.exports.boards.robustbench_entries", taken)
-    monkeypatch.setattr("orchestrator.cli.exports.boards._write", full)
     file = tmp_path / "tiny.yaml"
     file.write_text(sweep_text())
-    ended = mrsweep("export", file, "--storage", undisturbed, "--to", tmp_path / "out",
-                    "--format", "robustbench")  # fmt: skip
+    words = ("export", file, "--storage", undisturbed, "--format", "robustbench")
+    assert mrsweep(*words, "--to", tmp_path / "whole").returncode == 0
+    entries = [json.loads(f.read_text()) for f in (tmp_path / "whole").glob("*.json")]
+    assert [entry["additional_data"] for entry in entries] == [False] * 8
+    assert "**Additional data**: No" in (tmp_path / "whole" / "issue.md").read_text()
+    monkeypatch.setattr("orchestrator.cli.exports.boards._write", full)
+    ended = mrsweep(*words, "--to", tmp_path / "out")
     assert ended.returncode == 2
     assert "No space left on device" in ended.stderr
     assert not list((tmp_path / "out").iterdir())

@@ -87,7 +87,8 @@ def test_what_is_never_misclassified_is_infinitely_far() -> None:
 
 def test_the_best_settings_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """More to choose from brings images no less near; the choice is the same each time."""
-    monkeypatch.setattr(nearest, "STEPS", nearest.TRIAL_STEPS)
+    for steps in ("STEPS", "TRIAL_STEPS"):
+        monkeypatch.setattr(nearest, steps, 40)
     network, (images, labels) = Planes().eval(), split().batch(slice(1, 33))
 
     def median(trials: int) -> float:

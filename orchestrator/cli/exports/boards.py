@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -27,6 +28,7 @@ TRAININGS = {
     "pgd": "Adversarial Training (AT) PGD",
     "trades": "Adversarial Training (AT) TRADES",
 }
+ADDITIONAL = {True: "Yes", False: "No", None: OPEN}
 MAGNITUDES = ("l1", "l2", "lamp")
 
 
@@ -74,12 +76,27 @@ def export_robustbench(
     """
     loaded = results.load(root.root, plan.sweep.name)
     trials = _rows(loaded, jobs)
-    entries = robustbench_entries(trials, loaded.evaluations, loaded.checks)
+    of = {job.key: dense_of(job.stage) for job in jobs}
+    entries = [
+        {**entry, "additional_data": _more_images(of[trial])}
+        for trial, entry in zip(
+            trials["trial_id"],
+            robustbench_entries(trials, loaded.evaluations, loaded.checks),
+            strict=True,
+        )
+    ]
     with staged(to) as folder:
         for trial, entry in zip(trials["trial_id"], entries, strict=True):
             _write(folder / f"{trial}.json", json.dumps(entry, indent=2))
         _write(folder / "issue.md", _claims(trials, entries))
     console.print(f"Entries written to {to}: {len(entries)}", highlight=False)
+
+
+def _more_images(dense: Dense) -> bool | None:
+    """Say whether other images were trained on; None where a checkpoint hides it."""
+    if dense.dataset.extra is not None:
+        return True
+    return None if dense.checkpoint else False
 
 
 def _rows(loaded: Loaded, jobs: Sequence[Job]) -> pd.DataFrame:
@@ -165,7 +182,7 @@ def _normalised(dense: Dense) -> str:
     )
 
 
-def _claims(trials: pd.DataFrame, entries: Sequence[dict[str, object]]) -> str:
+def _claims(trials: pd.DataFrame, entries: Sequence[dict[str, Any]]) -> str:
     parts = [
         "# Paper Information", "", f"- **Paper Title**: {OPEN}", f"- **Paper URL**: {OPEN}",
         f"- **Paper authors**: {OPEN}", "", "# Leaderboard Claim(s)", "",
@@ -176,7 +193,7 @@ def _claims(trials: pd.DataFrame, entries: Sequence[dict[str, object]]) -> str:
             f"- **Threat Model**: {'Linf' if norm == 'linf' else 'L2'}",
             f"- **eps**: {entry['eps']}", f"- **Clean accuracy**: {entry['clean_acc']}",
             f"- **Robust accuracy**: {entry['autoattack_acc']}",
-            f"- **Additional data**: {OPEN}",
+            f"- **Additional data**: {ADDITIONAL[entry['additional_data']]}",
             "- **Evaluation method**: AutoAttack (torchattacks' standard version)",
             f"- **Checkpoint and code**: {OPEN}", "",
         ]  # fmt: skip
