@@ -121,6 +121,10 @@ def test_what_is_there_and_what_did_not_run_so_is_refused(here: Path, tmp_path: 
     ended = bundle(tmp_path)
     assert ended.returncode == 2
     assert "is there already" in ended.stderr
+    ended = bundle(tmp_path / "out", "--license", "CC BY 4", "--select", "seed=0")
+    assert ended.returncode == 2
+    assert "'CC BY 4' is no SPDX identifier" in ended.stderr
+    assert "give --network too" in ended.stderr
     ended = bundle(tmp_path / "out", "threat.eps=0.1")
     assert ended.returncode == 2
     assert "12 of the 12 trials that ran as 'tiny' are not in this plan" in ended.stderr

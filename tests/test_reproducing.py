@@ -99,7 +99,9 @@ def test_modules_of_other_folders_are_not_taken_for_the_bundle_s(
 @pytest.mark.usefixtures("unjudged")
 def test_what_is_no_bundle_is_refused(made: Path, tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_text("no zip")
-    for path in (tmp_path, tmp_path / "no.zip", tmp_path / "none"):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "bundle.json").write_text('{"bundle": 1, "sweep": "tiny"}')
+    for path in (tmp_path, tmp_path / "no.zip", tmp_path / "none", tmp_path / "half"):
         ended = reproduce(path)
         assert ended.returncode == 2
         assert "bundle" in ended.stderr

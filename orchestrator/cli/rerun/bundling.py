@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import shutil
-import uuid
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +18,7 @@ from orchestrator.cli.request import open_sweep
 from orchestrator.cli.rerun import contents
 from orchestrator.cli.rerun.lock import lock, requirements
 from orchestrator.cli.rerun.sweepfile import CHECKPOINTS, portable
+from orchestrator.cli.rerun.whole import refuse_places, whole
 from orchestrator.cli.selection import matching
 from orchestrator.errors import RequestError
 from orchestrator.planning.outsiders import digests_of
@@ -42,8 +39,7 @@ from results.tables.storage import Storage
 
 FORMAT = 1
 RECORD = "bundle.json"
-TEXTS = {".yaml", ".json", ".md", ".cff", ".txt"}
-"""Endings of files that people write in; tables are looked through as they are gathered."""
+SPDX_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,12 @@ def write_bundle(
     Raises:
         RequestError: It cannot be written, or names a place of this machine.
     """
+    _check(how)
     plan, root = open_sweep(file, storage, changes)
     loaded = results.load(storage, plan.sweep.name)
     text = contents.planned(plan, loaded)
     jobs = matching(how.select, plan) if how.networks else []
-    with _whole(target) as stage, console.status("gathering the bundle"):
+    with whole(target) as stage, console.status("gathering the bundle"):
         tables = contents.tables_of(loaded)
         files = contents.written(contents.gathered(plan, text, loaded, tables), stage)
         for job in jobs:
@@ -89,40 +86,18 @@ def write_bundle(
         files = _described(about, tables, stage)
         record = _record(plan, text, loaded, heard, about, files)
         contents.written({RECORD: _json(record)}, stage)
-        _refuse_places(stage, (str(Path.home()), str(Path.cwd()), root.root if root.local else ""))
+        refuse_places(stage, (str(Path.home()), str(Path.cwd()), root.root if root.local else ""))
     _say(target, about, files, console)
 
 
-@contextlib.contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes the bundle; whatever goes wrong leaves nothing.
-
-    Raises:
-        RequestError: It is there already, or cannot be written.
-    """
-    if target.exists():
-        raise RequestError(f"{target} is there already; give another name, or remove it")
-    stage = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    packed = stage.with_suffix(".zip")
-    try:
-        stage.mkdir(parents=True)
-        yield stage
-        if target.suffix == ".zip":
-            _pack(stage, packed, target.stem)
-            packed.rename(target)
-        else:
-            stage.rename(target)
-    except OSError as error:
-        raise RequestError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        packed.unlink(missing_ok=True)
-
-
-def _pack(folder: Path, target: Path, name: str) -> None:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            archive.write(file, f"{name}/{file.relative_to(folder).as_posix()}")
+def _check(how: How) -> None:
+    faults = []
+    if how.licence and not SPDX_FORM.fullmatch(how.licence):
+        faults.append(f"--license {how.licence!r} is no SPDX identifier, such as CC-BY-4.0 or MIT")
+    if how.select and not how.networks:
+        faults.append("--select says whose networks come along: give --network too")
+    if faults:
+        raise RequestError("\n".join(faults))
 
 
 def _judged(loaded: Loaded) -> Judged | str:
@@ -226,23 +201,6 @@ def _record(
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _refuse_places(stage: Path, places: Sequence[str]) -> None:
-    """Refuse a bundle that names a place of this machine; code is as its digest knows it."""
-    known = {place: re.compile(re.escape(place) + r"(?![\w-])") for place in places
-             if len(Path(place).parts) > 1}  # fmt: skip
-    named = []
-    for file in sorted(path for path in stage.rglob("*") if path.suffix in TEXTS):
-        path = file.relative_to(stage).as_posix()
-        if not path.startswith(("code/", f"{CHECKPOINTS}/")):
-            text = file.read_text(encoding="utf-8")
-            named += [f"{path} names {place}" for place, of in known.items() if of.search(text)]
-    if named:
-        raise RequestError(
-            f"a bundle names no place of a machine, but {'; '.join(named)}: take it out of the "
-            "sweep file (a comment, or a setting that can be a $VARIABLE) and run once more"
-        )
 
 
 def _say(target: Path, about: About, files: dict[str, File], console: Console) -> None:

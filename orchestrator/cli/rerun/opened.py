@@ -24,6 +24,9 @@ from results.errors import AnalysisError
 from results.report.judged import judged
 from results.tables.load import Loaded
 
+NEEDED = ("sweep", "lock", "methods", "content", "verdicts", "files")
+"""What a bundle's record must say."""
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -90,6 +93,8 @@ def _read(folder: Path) -> Bundle:
         ) from error
     if not isinstance(record, dict) or record.get("bundle") != FORMAT:
         raise RequestError(f"{folder} is no bundle of format {FORMAT}, which this version reads")
+    if lacking := [name for name in NEEDED if name not in record]:
+        raise RequestError(f"{folder / RECORD} lacks {', '.join(lacking)}: it is not whole")
     return Bundle(folder.absolute(), record)
 
 
