@@ -111,6 +111,8 @@ def test_what_a_file_has_besides_may_be_left_out(digits: datasets.Dataset) -> No
     """Such as the auxiliary classifiers of a GoogLeNet, which a network without them lacks."""
     source, target = blank(digits, seed=1), blank(digits, seed=2)
     given = {**tensors(source), "aux.fc.weight": torch.zeros(1000, 64)}
+    checkpoints.load_weights(target.network, given, "f.pt", ("aux", "conv.weight"))
+    assert not torch.equal(tensors(target)["conv.weight"], tensors(source)["conv.weight"])
     checkpoints.load_weights(target.network, given, "f.pt", ("aux",))
     assert torch.equal(tensors(target)["conv.weight"], tensors(source)["conv.weight"])
 

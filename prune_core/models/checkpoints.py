@@ -136,7 +136,8 @@ def _todays(name: str) -> str:
 
 
 def _in(part: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(f"{part}.")
+    """Return what says whether a name is a part of a network, or in it."""
+    return lambda name: f"{name}.".startswith(f"{part}.")
 
 
 def _without(tensors: Mapping[str, Tensor], parts: Sequence[str]) -> dict[str, Tensor]:

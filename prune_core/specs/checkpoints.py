@@ -78,8 +78,8 @@ class DenseLevel(Training):
     )
     fresh: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None,
-        description="layers that start from random weights all the same, such as [fc], the "
-        "classifier of other classes",
+        description="layers, or single weights, that start at random all the same, such as [fc], "
+        "the classifier of other classes",
     )
     normalise: Normalisation = Field(
         "dataset",
