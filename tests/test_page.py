@@ -124,6 +124,10 @@ def test_what_the_page_is_made_of(files: dict[str, bytes], summary: Summary) -> 
     assert len(identities) == len(set(identities))
     named = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
     assert named <= set(identities)
+    # What scrolls can be reached by the keyboard, and says what it is (axe-core's rules).
+    scrolls = re.findall(r'<div class="scroll"[^>]*>', page)
+    assert len(scrolls) > 10
+    assert all('tabindex="0" role="region" aria-label="' in scroll for scroll in scrolls)
     for name in ("level_effects", "without_each_level", "rank_flow", "pareto", "seed_spread"):
         assert f'<figure id="{name}"' in page
     for name in ("cost_of_choice", "rank_agreement", "pairwise", "pairwise_images"):
