@@ -29,7 +29,11 @@ TRAININGS = {
     "trades": "Adversarial Training (AT) TRADES",
 }
 ADDITIONAL = {True: "Yes", False: "No", None: OPEN}
-MAGNITUDES = ("l1", "l2", "lamp")
+CRITERIA = {
+    **dict.fromkeys(("l1", "l2", "lamp"), "Lowest Weight Magnitude LWM"),
+    **dict.fromkeys(("hydra", "harp", "mad", "s2ap"), "Least Importance Score (LIS)"),
+}
+"""As the benchmark's taxonomy sorts them."""
 
 
 def export_pruning(
@@ -139,9 +143,7 @@ def _entry(stage: object, trials: pd.DataFrame, method: str) -> dict[str, str]:
         "Pruning locality": "Local Pruning (L)"
         if (trials["allocation"] == "uniform").all()
         else "Global Pruning (G)",
-        "Pruning criterion": "Lowest Weight Magnitude LWM"
-        if criterion in MAGNITUDES
-        else f"{OPEN} (criterion {criterion})",
+        "Pruning criterion": CRITERIA.get(criterion, f"{OPEN} (criterion {criterion})"),
     }
 
 
