@@ -157,6 +157,9 @@ def test_densenets_of_torchvision_load_under_their_older_names() -> None:
     older = {n.replace("norm1", "norm.1").replace("conv2", "conv.2"): t for n, t in state.items()}
     assert not set(older) & set(state)
     checkpoints.load_weights(network, older, "densenet.pth")
+    # A network of the user's that has such names has them still.
+    own = nn.ModuleDict({"denselayer1": nn.ModuleDict({"norm": nn.Sequential(nn.Linear(2, 2))})})
+    checkpoints.load_weights(own, own.state_dict(), "own.pth")
 
 
 # Sweeps that start from files.

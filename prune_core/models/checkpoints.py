@@ -83,7 +83,8 @@ def load_weights(
         CheckpointError: Names or shapes differ; it names the first on both sides.
     """
     whole = network.state_dict()
-    given = {_todays(name): tensor for name, tensor in _unwrapped(tensors, whole).items()}
+    given = _unwrapped(tensors, whole)
+    given = {name if name in whole else _todays(name): t for name, t in given.items()}
     if unknown := [part for part in fresh if not any(map(_in(part), (*whole, *given)))]:
         raise CheckpointError(
             f"fresh {', '.join(unknown)}: neither network nor file has such layers"
