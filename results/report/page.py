@@ -130,7 +130,8 @@ def _page(
         rows = _rows(tables["compared"], compared.COLUMNS)
         beside = Shown("compared", "", None, compared.CAPTION, compared.COLUMNS, rows)
     adaptive = tables.get("adaptive_ratios", pd.DataFrame()).to_dict("records")
-    explorer = explorer_data(summary.evidence.trials, summary.evidence.metrics)
+    loaded = summary.evidence.loaded
+    explorer = explorer_data(loaded.trials, summary.evidence.metrics, loaded.epochs, loaded.modules)
     verdicts = summary.verdicts
     metrics = front.by_metric(verdicts)
     images = next((found.images for found in verdicts if found.images), None)
@@ -148,6 +149,7 @@ def _page(
         sections=sections,
         adaptive=[row for row in adaptive if row["factor"] == "all"],
         compared=beside,
+        drill=explorer is not None and '"drill":' in explorer,
         explorer=markupsafe.Markup(explorer) if explorer else None,  # noqa: S704 - JSON of ours, "</" escaped
     )
 

@@ -7,7 +7,7 @@
   const box = document.getElementById("explorer"), chart = document.getElementById("chart");
   const tip = document.getElementById("tip"), said = document.getElementById("said");
   const body = document.getElementById("numbers");
-  const shownName = name => name.replace("finetuning", "fine-tuning");
+  const shownName = name => name.replace("finetuning", "fine-tuning").replace("dataset", "data set");
   const kept = names.map(name => new Set(data.factors[name].keys()));
   const pick = {};
 
@@ -82,6 +82,18 @@
     return node;
   }
 
+  // The trials of a point: cell by cell and seed by seed, as the values are.
+  function slots(xAxis, byAxis, point) {
+    const found = [];
+    for (let cell = 0; cell < count; cell++) {
+      const level = axis => data.cells[cell * wide + axis];
+      const shown = names.every((_, axis) => kept[axis].has(level(axis)));
+      if (shown && level(xAxis) === point.x && (byAxis < 0 || level(byAxis) === point.by))
+        for (let s = 0; s < seeds; s++) found.push(cell * seeds + s);
+    }
+    return found;
+  }
+
   const one = value => value.toFixed(1).replace("-", "\u2212");
   function words(point, x, by) {
     const levels = [`${shownName(x)} ${data.factors[x][point.x]}`];
@@ -140,6 +152,15 @@
           tip.style.left = Math.max(0, Math.min(at * scale, box.clientWidth - tip.offsetWidth - 8)) + "px";
           tip.style.top = chart.offsetTop + py(point.mean) * scale + 14 + "px";
         };
+        const open = () => box.dispatchEvent(new CustomEvent("opened", { detail:
+          { slots: slots(xAxis, byAxis, point), words: words(point, x, by), metric } }));
+        if (data.drill) {
+          dot.setAttribute("role", "button");
+          dot.addEventListener("click", open);
+          dot.addEventListener("keydown", event => {
+            if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open(); }
+          });
+        }
         for (const event of ["mouseenter", "focus"]) dot.addEventListener(event, show);
         for (const event of ["mouseleave", "blur"]) dot.addEventListener(event, () => { tip.hidden = true; });
       }
