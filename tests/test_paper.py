@@ -14,6 +14,7 @@ from results.publish.paper import Asked, Paper, Part, Said, checklist, paragraph
 from results.publish.provenance import compute, computed
 from results.publish.text import latex, markdown
 from results.report.formats import escaped
+from results.report.judged import Judged
 
 from command import mrsweep
 
@@ -101,6 +102,14 @@ def test_without_intervals_significance_is_answered_no() -> None:
     )
     assert answers["Licenses for existing assets"] == "TODO"
     assert "Dense: lr 0.1." in said(items, "Experimental setting/details")
+
+
+def test_one_seed_carries_no_interval_and_it_says_so() -> None:
+    why = {"finetuned_clean": "with 1 of at least 3 seeds no interval can be given"}
+    heard = Judged(("finetuned_clean",), (), why, (), checked=True)
+    words = said(paragraph(replace(paper(), heard=heard)), "Intervals")
+    assert words == f"There are no intervals: {why['finetuned_clean']}."
+    assert f"No verdict on clean accuracy: {why['finetuned_clean']}." in heard.caveats()
 
 
 def test_provenance_counts_the_rows_of_each_kind() -> None:

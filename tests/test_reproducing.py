@@ -10,9 +10,11 @@ from types import ModuleType
 
 import pytest
 
+import results
 from orchestrator.cli.rerun import contents
 from orchestrator.cli.rerun.comparing import Compared, compared
 from prune_core.specs.stages import Trial
+from results.tables.log import arrow
 
 from bundled import OWN, other_way, reproduce, trial, with_trials
 
@@ -56,6 +58,19 @@ def test_files_that_were_changed_are_told(made: Path, tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "README.md is not the file that was bundled" in ended.stdout
     assert "tables/jobs/000001.parquet is not there" in ended.stdout
+
+
+@pytest.mark.usefixtures("unjudged")
+def test_what_other_trials_measure_of_a_network_on_the_path_is_theirs(
+    made: Path, tmp_path: Path
+) -> None:
+    trials = results.load(str(made), sweep="tiny").trials.set_index("trial_id")
+    key = trials.index[trials["finetuning"] == "short"][0]
+    check = {"key": "other", "network": trials.loc[key, "pruned_network"], "check": "iterated"}
+    checks = contents.packed(arrow("checks", [check]))
+    bundle = other_way(made, tmp_path / "out", f"tables/checks/{contents.TABLE}", checks)
+    ended = reproduce(bundle, "--trial", key)
+    assert ended.returncode == 0, ended.stdout
 
 
 @pytest.mark.usefixtures("unjudged")

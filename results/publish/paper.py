@@ -194,13 +194,7 @@ def _splits(paper: Paper) -> Iterator[Said]:
 def _intervals(paper: Paper) -> Iterator[Said]:
     sound = [verdict for verdict in paper.verdicts if not verdict.refusals]
     if not sound:
-        refused = [reason for verdict in paper.verdicts[:1] for reason in verdict.refusals]
-        why = (
-            paper.heard
-            if isinstance(paper.heard, str)
-            else listed(refused or ["no metric is there"])
-        )
-        yield Said(f"There are no intervals: {why}.")
+        yield Said(f"There are no intervals: {_why_none(paper)}.")
         return
     lead, *others = sound
     more = [metric_label(verdict.metric) for verdict in others]
@@ -215,6 +209,15 @@ def _intervals(paper: Paper) -> Iterator[Said]:
         yield Said(
             f"Verdicts on {listed(more)} have intervals of their own, each at that level by itself."
         )
+
+
+def _why_none(paper: Paper) -> str:
+    """Return why no metric has a verdict, by the one that leads."""
+    if isinstance(paper.heard, str):
+        return paper.heard
+    lead = paper.heard.metrics[0]
+    refused = [reason for of in paper.verdicts if of.metric == lead for reason in of.refusals]
+    return listed(refused) if refused else paper.heard.missed.get(lead, "no metric has a verdict")
 
 
 def _licences(paper: Paper) -> Iterator[Said]:

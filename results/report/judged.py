@@ -27,6 +27,8 @@ class Judged:
     """Of the final networks, the one that leads first."""
     verdicts: tuple[Verdict, ...]
     """By metric, where the data carry one, the one that leads first."""
+    missed: Mapping[str, str]
+    """By metric, why the data carry no verdict on it."""
     counted: tuple[str, ...]
     """Caveats that come before those of the verdicts."""
     checked: bool
@@ -35,7 +37,8 @@ class Judged:
     def caveats(self, notes: Iterable[str] = ()) -> list[str]:
         """Return what must be said beside the verdicts, more notes among it."""
         every = {note for verdict in self.verdicts for note in verdict.notes} | set(notes)
-        caveats = [*self.counted, *sorted(f"{note}." for note in every)]
+        missed = [f"No verdict on {metric_label(of)}: {why}." for of, why in self.missed.items()]
+        caveats = [*self.counted, *missed, *sorted(f"{note}." for note in every)]
         if not self.checked:
             caveats.append("No network was checked for false robustness (sanity_images: 0).")
         return caveats
@@ -63,9 +66,9 @@ def judged(loaded: Loaded, metric: str | None = None) -> Judged:
         *stopping_rule(loaded.replication),
     ]
     verdicts, missed = carried(lambda name: verdict_of(trials, loaded, name), metrics)
-    counted += [f"No verdict on {metric_label(name)}: {error}." for name, error in missed.items()]
     checked = bool(loaded.checks["network"].isin(trials["finetuned_network"]).any())
-    return Judged(metrics, verdicts, tuple(counted), checked)
+    why = {name: str(error) for name, error in missed.items()}
+    return Judged(metrics, verdicts, why, tuple(counted), checked)
 
 
 def verdict_of(trials: pd.DataFrame, loaded: Loaded, metric: str) -> Verdict:

@@ -26,7 +26,6 @@ from prune_core.errors import PruneCoreError
 from prune_core.specs.stage import Stage
 from prune_core.specs.stages import Trial
 from results.publish.provenance import PROVENANCE
-from results.tables.load import BY
 from results.tables.schema import FACTORS, KEY
 from results.tables.storage import Storage
 from results.tables.store import Tables
@@ -202,21 +201,32 @@ def _computed(
 
 
 def _rows(tables: Tables, plan: Plan, key: str) -> dict[str, list[dict[str, Any]]]:
-    """Return a trial's row and those of the stages on its path, by table."""
+    """Return a trial's row and those of the stages on its path, by table.
+
+    Networks on its path may be other trials' final ones, and have evaluations and checks of theirs.
+    """
     trial = plan.trials[key].stage
     if not isinstance(trial, Trial):
         raise RequestError(f"{key} is no trial")
     waiting: list[Stage] = [trial]
-    keys: set[str] = set()
+    path: set[str] = set()
     while waiting:
         stage = waiting.pop()
-        keys.add(stage.key)
+        path.add(stage.key)
         waiting += stage.parents.values()
+    networks = (trial.dense, trial.pruned, trial.network)
+    wanted = {
+        "trials": {key},
+        "evaluations": {each.key for of in networks for each in trial.evaluations(of)},
+        "checks": {trial.sanity.key} if trial.sanity else set(),
+        "epochs": path,
+        "modules": path,
+    }
     found = {}
-    for table in ("trials", "evaluations", "checks", "epochs", "modules"):
-        by = BY.get(table, KEY[table][0])
+    for table, keys in wanted.items():
         rows = tables.arrow(table)
-        found[table] = rows.filter(pc.is_in(rows[by], pa.array(sorted(keys)))).to_pylist()
+        own = pc.is_in(rows[KEY[table][0]], pa.array(sorted(keys), pa.string()))
+        found[table] = rows.filter(own).to_pylist()
     return found
 
 
