@@ -8,11 +8,15 @@ import zipfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import results
 from orchestrator.cli.rerun import contents
 from orchestrator.cli.rerun.comparing import Compared, compared
+from orchestrator.cli.rerun.opened import Bundle
+from orchestrator.cli.rerun.reproducing import _reasons
+from orchestrator.worker.provenance import provenance
 from prune_core.specs.stages import Trial
 from results.tables.log import arrow
 
@@ -121,6 +125,18 @@ def test_what_is_no_bundle_is_refused(made: Path, tmp_path: Path) -> None:
         assert ended.returncode == 2
         assert "bundle" in ended.stderr
     assert "has no trial x" in reproduce(made, "--trial", "x").stderr
+
+
+def test_what_is_another_here_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = {**provenance("cpu"), "accelerator": "A GPU", "torch": "9", "commit": "c"}
+    monkeypatch.setattr("orchestrator.worker.provenance.provenance", lambda _: here)
+    record = {"lock": {"rows": {"torch": ["8"]}, "installed": {"numpy": "0", "torch": "8"}}}
+    row = {**here, "accelerator": None, "torch": "8", "commit": math.nan}
+    assert list(_reasons(Bundle(tmp_path, record), row, "cuda")) == [
+        "torch is 9 here, and was 8",
+        "accelerator is A GPU here, and was none",
+        f"numpy is {np.__version__} here, and was 0 where it was bundled",
+    ]
 
 
 def test_values_are_compared_to_the_bit() -> None:

@@ -237,9 +237,10 @@ def _reasons(bundle: Bundle, row: Mapping[str, Any], device: str) -> Iterator[st
 
     here = {"version": __version__, **provenance(device)}
     for name in PROVENANCE:
-        said = row.get(name)
-        if isinstance(said, str) and said != here[name]:
-            yield f"{name} is {here[name]} here, and was {said}"
+        said = row[name] if isinstance(row.get(name), str) else None
+        known = said is not None or name == "accelerator"  # a row without one is of a processor
+        if known and said != here[name]:
+            yield f"{name} is {here[name] or 'none'} here, and was {said or 'none'}"
     now, rows = installed(), bundle.record["lock"]["rows"]
     for name, version in bundle.record["lock"]["installed"].items():
         if name not in rows and now.get(name, version) != version:
