@@ -57,9 +57,24 @@ def test_auto_is_a_whole_gpu_until_measured_then_what_was_needed() -> None:
     assert allotments.of(job_of(plan, "trial", "none")).gpus == 1  # trains nothing
     allotments.learn_all(
         [{"kind": "dense", "architecture": "resnet8", "batch_size": likeness(dense)[2],
-          "peak_memory": 79 * GB, "device_memory": 80 * GB}]
+          "dataset": likeness(dense)[3], "peak_memory": 19 * GB, "device_memory": 80 * GB}]
     )  # fmt: skip
-    assert allotments.of(dense).gpus == 1
+    assert allotments.of(dense).gpus == pytest.approx(0.3)
+
+
+def test_jobs_on_larger_images_are_not_given_what_smaller_ones_took() -> None:
+    plan = make_plan(
+        parse_sweep(
+            sweep_text(resources="{gpus: auto}", seeds="1")
+            .replace("dataset: ", "datasets: [generated, ")
+            .replace("test_per_class: 10}", "test_per_class: 10}]")
+        )
+    )
+    small, large = (job for job in plan.jobs.values() if job.kind == "dense")
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
+    allotments.learn(likeness(small), 10 * GB, 80 * GB)
+    assert allotments.of(small).gpus == pytest.approx(0.2)
+    assert allotments.of(large).gpus == 1
 
 
 def test_memory_that_ran_out_doubles_the_share() -> None:

@@ -22,6 +22,7 @@ from orchestrator.driver.executors import record_plan
 from orchestrator.errors import RequestError
 from orchestrator.planning.estimates import rates
 from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.sweepfile.claim import read_claim
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from orchestrator.sweepfile.resolved import resolved_text
 from prune_core.specs.stages import dense_of
@@ -151,6 +152,24 @@ def test_a_run_has_rows_of_every_data_set_and_says_what_images_are(tmp_path: Pat
         "digits": 0.3, "patterns": 0.15,
     }  # fmt: skip
     assert results.outcomes(tables).groupby("trial_id")["image"].max().nunique() == 2
+
+
+def test_a_claim_may_be_of_one_data_set(tmp_path: Path) -> None:
+    sweep, claim = tmp_path / "sweep.yaml", tmp_path / "beats.yaml"
+    sweep.write_text(text())
+    said = f"""claim: l1 beats random on digits
+contrast: {{criterion: [l1, random]}}
+metric: finetuned_fgsm
+where: {{dataset: digits}}
+seeds: 3
+sweep: {sweep}
+"""
+    claim.write_text(said)
+    trials = make_plan(read_claim(claim).cells(3)).trials.values()
+    assert {job.labels["dataset"] for job in trials} == {"digits"}
+    claim.write_text(said.replace("dataset: digits", "dataset: digit"))
+    with pytest.raises(SweepFileError, match="dataset has no level 'digit'; did you mean 'digits'"):
+        read_claim(claim)
 
 
 def folders(tmp_path: Path) -> str:

@@ -11,8 +11,12 @@ from typing import Any
 
 from orchestrator.planning.attempt import Allotment
 from orchestrator.planning.plan import Job
+from orchestrator.planning.work import images_in_words
 from orchestrator.sweepfile.resources import Resources, Takes
+from prune_core.specs.stages import dense_of
 
+LEARNED = ("kind", "architecture", "batch_size", "dataset", "peak_memory", "device_memory")
+"""The columns of ``jobs`` that tell what jobs of a kind take."""
 MARGIN = 1.25
 """Of memory, over the highest peak that was measured."""
 STEP = 0.05
@@ -35,7 +39,7 @@ class Allotments:
     def learn_all(self, jobs: Iterable[Mapping[str, Any]]) -> None:
         """Take in rows of the table ``jobs``."""
         for row in jobs:
-            like = (row["kind"], row["architecture"], row["batch_size"])
+            like = (row["kind"], row["architecture"], row["batch_size"], row["dataset"])
             self.learn(like, row["peak_memory"], row["device_memory"])
 
     def of(self, job: Job, grown: int = 0) -> Allotment:
@@ -76,6 +80,7 @@ class Allotments:
         return min(1.0, math.ceil(round(peak * MARGIN / STEP, 6)) * STEP)
 
 
-def likeness(job: Job) -> tuple[str, str, int | None]:
-    """Return what jobs have in common that take the same memory."""
-    return job.kind, job.architecture, job.batch_size
+def likeness(job: Job) -> tuple[str, str, int | None, str]:
+    """Return what jobs have in common that take the same memory: their images too."""
+    images = images_in_words(dense_of(job.stage).dataset)
+    return job.kind, job.architecture, job.batch_size, images

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.driver.allotment import Allotments, likeness
+from orchestrator.driver.allotment import LEARNED, Allotments, likeness
 from orchestrator.driver.following import Progress
 from orchestrator.driver.places import Fits, everywhere
 from orchestrator.driver.retries import Nodes, Retries
@@ -72,8 +72,7 @@ class Launch:
         self._heard: dict[str, Beat] = {}
         self._unneeded: set[str] = set()
         self._methods = digests_of(self.plan.sweep)
-        columns = ["key", "kind", "architecture", "batch_size", "peak_memory", "device_memory"]
-        jobs_before = self.tables.arrow("jobs", columns)
+        jobs_before = self.tables.arrow("jobs", ["key", *LEARNED])
         self.allotments = Allotments(self.plan.sweep.resources, self.device.startswith("cuda"))
         self.allotments.learn_all(jobs_before.to_pylist())
         tried = Counter(jobs_before["key"].to_pylist())

@@ -35,7 +35,7 @@ Seconds = Annotated[Number, _measured_in(PERIODS, "90m or 12h"), Field(gt=0), Un
 CORES = "processor cores of a job"
 GPUS = (
     "share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then as much as the "
-    "memory of earlier jobs of its kind, architecture and batch size asks for"
+    "memory of earlier jobs of its kind, architecture, batch size and images asks for"
 )
 
 
