@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from orchestrator.driver.launch import ResourceError
+from orchestrator.driver.on_ray import join
 from orchestrator.driver.on_ray.handshake import code_reader, trainable_for
 from orchestrator.driver.on_ray.join import check_address
+from orchestrator.driver.on_ray.tune import Jobs
 
 
 def test_ray_s_client_is_refused_with_what_to_do() -> None:
@@ -52,3 +55,69 @@ def test_what_a_worker_is_asked_goes_there_by_value() -> None:
     sent = cloudpickle.dumps(trainable_for({"mrsweep": "0"}, None))
     assert b"sha256" in sent
     assert b"its code is not the driver's" in sent
+
+
+class Nodes:
+    """A cluster whose autoscaler has begun to launch nodes, or not, and has some after a while."""
+
+    def __init__(self, launches: bool, comes_after: float = 1e9) -> None:
+        self.launches, self.comes_after, self.now = launches, comes_after, 0.0
+        self.asked: list[object] = []
+
+    def present(self) -> dict[str, dict[str, float]]:
+        return {"head": {}, **({"g": {"GPU": 1}} if self.now >= self.comes_after else {})}
+
+    def launching(self) -> bool:
+        return self.launches
+
+    def ask_for(self, bundles: list[object]) -> None:
+        self.asked.append(bundles)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("device", "grows", "nodes", "found", "seconds"),
+    [
+        ("cuda", True, Nodes(False), "cuda", 0),
+        ("auto", True, Nodes(True, comes_after=0), "cuda", 0),
+        ("auto", False, Nodes(False), "cpu", 0),
+        ("auto", True, Nodes(True, comes_after=100), "cuda", 100),
+        ("auto", True, Nodes(False), "cpu", join.LAUNCH),
+        ("auto", True, Nodes(True), "no node with a GPU came within 10 minutes", 600),
+    ],
+)
+def test_what_auto_is_follows_from_what_the_autoscaler_adds(
+    device: str,
+    grows: bool,
+    nodes: Nodes,
+    found: str,
+    seconds: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(join, "nodes", nodes)
+    monkeypatch.setattr(join.time, "sleep", nodes.sleep)
+    monkeypatch.setattr(join.time, "monotonic", lambda: nodes.now)
+    if found in ("cpu", "cuda"):
+        assert join.resolved(device, grows, 600.0) == found
+    else:
+        with pytest.raises(ResourceError, match=found):
+            join.resolved(device, grows, 600.0)
+    assert nodes.now == pytest.approx(seconds, abs=1)
+    waited = bool(seconds)
+    assert nodes.asked[:1] == ([[{"CPU": 1, "GPU": 1}]] if waited else [])
+    assert nodes.asked[1:] == ([[]] if waited and found != "cuda" else [])
+
+
+def test_nodes_are_looked_at_while_tune_only_asks_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing running it takes no step, for ten minutes: a node that comes must be seen."""
+    looked: list[str] = []
+    jobs = object.__new__(Jobs)
+    launch = SimpleNamespace(finished=False, stopping=False, take=lambda fits: None)
+    supply = SimpleNamespace(fits=None, look=lambda: looked.append("look"))
+    vars(jobs).update(launch=launch, _supply=supply, failure=None, _orders={}, _most_waiting=0)
+    monkeypatch.setattr(Jobs, "_listen", lambda self: looked.append("listen"))
+    monkeypatch.setattr(Jobs, "_waiting", lambda self: {})
+    assert jobs.suggest("t1") is None
+    assert looked == ["listen", "look"]

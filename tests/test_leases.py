@@ -129,6 +129,30 @@ def test_of_two_that_find_a_dead_driver_one_takes_over(
     assert fast.take("k")
 
 
+def test_a_lease_is_given_back_unread_only_where_nobody_can_have_taken_it_over(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    holder = Leases._holder
+    monkeypatch.setattr(
+        Leases, "_holder", lambda self, name: (read.append(name), holder(self, name))[1]
+    )
+    other = Leases(storage)
+    with Leases(storage, beat=999.0) as mine:
+        assert mine.take("job")
+        mine.release("job")
+        assert read == []
+        other.take("theirs")
+        mine.expect("theirs")  # it was handed out, and another driver was faster
+        mine.release("theirs")
+        assert other.holds("theirs")
+        assert mine.take("later")
+        mine._beaten -= 31.0  # it stood still: another driver has taken over meanwhile
+        storage.write(b'{"driver": "another"}', "leases", "later.json")
+        mine.release("later", taken=True)
+        assert storage.read("leases", "later.json")
+
+
 def test_the_heart_beats(storage: Storage) -> None:
     with Leases(storage, beat=0.02) as mine:
         limit = time.monotonic() + 20

@@ -51,16 +51,35 @@ def bucket(server: str, request: pytest.FixtureRequest) -> str:
     return f"s3://{name}/runs"
 
 
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What the server is asked, by operation."""
+    import aiobotocore.client
+
+    calls: Counter[str] = Counter()
+    made = aiobotocore.client.AioBaseClient._make_api_call
+
+    async def counted(self: object, name: str, given: object) -> object:
+        calls[name] += 1
+        return await made(self, name, given)
+
+    monkeypatch.setattr(aiobotocore.client.AioBaseClient, "_make_api_call", counted)
+    return calls
+
+
 def test_a_sweep_s_rows_are_those_of_a_folder_and_a_relaunch_does_nothing(
-    bucket: str, tmp_path: Path
+    bucket: str, tmp_path: Path, requests: Counter[str]
 ) -> None:
     text = sweep_text(criteria="[l1, taylor]", seeds="1")
-    run_sweep(text, bucket)
+    done = run_sweep(text, bucket).outcomes
+    assert requests.total() <= 20 * len(done), requests  # 14 of a job that is not so small
     run_sweep(text, tmp_path)
     found = Tables(Storage(bucket)).read("trials")
     found = found.drop(columns=["finetune_seconds", "evaluate_seconds", "node", "finished"])
     pd.testing.assert_frame_equal(found, trials(tmp_path))
+    requests.clear()
     assert run_sweep(text, bucket).outcomes == []
+    assert requests.total() <= 30, requests
     more = run_sweep(text.replace("[l1, taylor]", "[l1, taylor, l2]"), bucket)
     assert Counter(kind for kind, _ in more.outcomes) == {"prune": 1, "trial": 2}
     loaded = results.load(bucket, "tiny")
@@ -110,6 +129,16 @@ def test_files_below_a_folder_in_one_listing(bucket: str) -> None:
     storage.move(("tables", "jobs", "a.parquet"), ("damaged", "jobs", "a.parquet"))
     assert storage.read("damaged", "jobs", "a.parquet") == b"x"
     assert storage.names("tables", "jobs") == []
+
+
+def test_a_folder_that_is_not_there_is_asked_for_once(bucket: str, requests: Counter[str]) -> None:
+    storage = Storage(bucket)
+    assert (storage.names("leases"), storage.stamps("log"), storage.sizes("artifacts")) == (
+        [],
+        {},
+        {},
+    )
+    assert requests == {"ListObjectsV2": 3}
 
 
 def test_a_bucket_that_is_not_there_is_named(server: str) -> None:

@@ -81,11 +81,8 @@ def _lines_of(folder: Storage, place: tuple[str, ...], digest: str) -> Lines | N
     record = json.loads(data) if data else {}
     if record.get("digest") != digest:
         return None
-    for inner in {tuple(path.split("/")[:-1]) for path in record["files"]}:
-        wanted = {path.split("/")[-1] for path in record["files"]
-                  if tuple(path.split("/")[:-1]) == inner}  # fmt: skip
-        if not wanted <= set(folder.names(*place, *inner)):
-            return None
+    if not folder.sizes(*place).keys() >= set(record["files"]):
+        return None
     return [(line, style) for line, style in record["lines"]]
 
 

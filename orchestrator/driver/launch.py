@@ -147,7 +147,7 @@ class Launch:
             self.nodes.well(result.node)
             self.scheduler.succeed(job.key)
             self._drop_unneeded(job)
-            self.leases.release(job.lease)
+            self.leases.release(job.lease, taken=True)
             self.progress.ended(job, result, lost=())
             return
         self._take_in(job, result)

@@ -17,9 +17,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from orchestrator.state.processes import machine, process, steady
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
@@ -66,9 +66,12 @@ class Leases:
         self.driver = driver or uuid.uuid4().hex[:16]
         self._beat, self._expiry, self._works = beat, expiry, works
         self._expected: set[str] = set()
+        self._taken: set[str] = set()
         self._seen: dict[str, tuple[int, float]] = {}
         self._looked_at: float | None = None
         self._alone = False
+        self._beaten: float | None = None
+        self._lapsed = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self.saying: Callable[[], list[dict[str, Any]]] = list
@@ -107,6 +110,7 @@ class Leases:
         else:
             return False
         self._expected.add(name)
+        self._taken.add(name)
         return True
 
     def expect(self, name: str) -> None:
@@ -127,11 +131,25 @@ class Leases:
         self.release(name)
         return True
 
-    def release(self, name: str) -> None:
-        """Give a lease back, if this driver has it."""
+    def release(self, name: str, taken: bool = False) -> None:
+        """Give a lease back, if this driver has it.
+
+        Args:
+            name: Of the lease.
+            taken: Whether it is known that a worker of this driver took it.
+        """
         self._expected.discard(name)
-        if self.holds(name):
+        taken = taken or name in self._taken
+        self._taken.discard(name)
+        if (taken and self._unbroken()) or self.holds(name):
             self._storage.remove_files([("leases", f"{name}.json")])
+
+    def _unbroken(self) -> bool:
+        """Say whether nobody can have taken this driver for dead: its heart never stood still."""
+        if self._beaten is None:
+            return False
+        self._lapsed |= steady() - self._beaten > self._expiry / 2
+        return not self._lapsed
 
     def holds(self, name: str) -> bool:
         """Say whether this driver has a lease."""
@@ -142,8 +160,8 @@ class Leases:
         data = _read(self._storage, "drivers", driver)
         if data is None or data.get("ended"):
             return False
-        if data.get("machine") == _machine():
-            return data.get("process") == _process(int(data["pid"]))
+        if data.get("machine") == machine():
+            return data.get("process") == process(int(data["pid"]))
         now, beat = time.monotonic(), int(data["beat"])
         if driver not in self._seen and self._silent(driver):
             return False
@@ -230,15 +248,18 @@ class Leases:
 
     def _write_beat(self, beat: int) -> None:
         data = {
-            "machine": _machine(),
+            "machine": machine(),
             "host": platform.node(),
             "pid": os.getpid(),
-            "process": _process(os.getpid()),
+            "process": process(os.getpid()),
             "beat": beat,
             "at": time.time(),  # for people; no decision hangs on it
             "jobs": self.saying()[:MOST_TOLD],  # for people too
         }
+        began = steady()
         self._storage.write(json.dumps(data).encode(), "drivers", f"{self.driver}.json")
+        self._unbroken()  # takes note of a lapse before this beat ends it
+        self._beaten = began
 
 
 def running(storage: Storage) -> dict[str, dict[str, Any]]:
@@ -249,7 +270,7 @@ def running(storage: Storage) -> dict[str, dict[str, Any]]:
         lease = _read(storage, "leases", name)
         driver = lease and _read(storage, "drivers", str(lease["driver"]))
         if driver and not driver.get("ended"):
-            gone = driver["machine"] == _machine() and driver["process"] != _process(driver["pid"])
+            gone = driver["machine"] == machine() and driver["process"] != process(driver["pid"])
             if not gone:
                 held[name] = driver
     return held
@@ -267,30 +288,3 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def _machine() -> str:
-    """Return what tells machines, boots and containers apart; within one, a pid is unique."""
-    parts = [platform.node()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        file = Path(path)
-        if file.is_symlink():
-            parts.append(str(file.readlink()))
-        elif file.exists():
-            parts.append(file.read_text().strip())
-    return " ".join(parts)
-
-
-def _process(pid: int) -> str | None:
-    """Return what tells a process from a later one with its pid; None where there is none."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        if stat.parent.parent.exists() and Path("/proc/self").exists():
-            fields = stat.read_text().rpartition(")")[2].split()
-            return None if fields[0] in "ZX" else f"{pid} {fields[19]}"
-        os.kill(pid, 0)
-    except (ProcessLookupError, FileNotFoundError):
-        return None
-    except PermissionError:
-        pass  # it exists, and belongs to another user
-    return str(pid)

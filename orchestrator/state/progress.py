@@ -18,9 +18,10 @@ def trainings(stage: Stage) -> Sequence[Dense | Finetuned | Scores]:
     return [stage] if isinstance(stage, Dense | Scores) else []
 
 
-def epochs_behind(stage: Stage, artifacts: Artifacts) -> int:
-    """Return how many epochs of the stage's last training that began are in its checkpoint."""
-    return _begun(stage, artifacts)[1]
+def behind(stage: Stage, artifacts: Artifacts) -> tuple[bool, int]:
+    """Return whether any of the stage's trainings has a checkpoint, and the epochs in the last."""
+    number, epochs = _begun(stage, artifacts)
+    return number >= 0, epochs
 
 
 def progress(job: Job, artifacts: Artifacts, tables: Tables) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from orchestrator.planning.plan import Job
 from orchestrator.state import rows
 from orchestrator.state.leases import Leases
 from orchestrator.state.patience import storage_at
-from orchestrator.state.progress import epochs_behind
+from orchestrator.state.progress import behind, trainings
 from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.device import device_memory, device_name, prepare_process
 from orchestrator.worker.energy import Energy
@@ -69,7 +69,9 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
     try:
         if met := _met(order, materializer):
             return met
-        resumed_epoch = epochs_behind(job.stage, materializer.artifacts)
+        begun, resumed_epoch = behind(job.stage, materializer.artifacts)
+        if not begun:
+            materializer.fresh = frozenset(each.key for each in trainings(job.stage))
     except StorageIOError as error:
         return AttemptResult(job.key, "failed", str(error), "storage", node=node)
     telling.say(resumed_epoch=resumed_epoch)
@@ -168,9 +170,8 @@ def _do(order: Order, materializer: Materializer) -> None:
         _trial(stage, job, known, materializer)
     elif isinstance(stage, Dense | Pruned):
         present = materializer.artifacts.has(stage.kind, stage.key)
-        network = functools.cache(functools.partial(materializer.network, stage, job.rewinds))
-        if not present:
-            network()
+        made = None if present else materializer.computed(stage, job.rewinds)
+        network = functools.cache(lambda: made or materializer.network(stage))
         _evaluations(job.evaluations, network, known, materializer)
     else:
         materializer.make(stage)

@@ -65,8 +65,8 @@ class Materializer:
         self.artifacts = Artifacts(tables.storage)
         self.tables = tables
         self._facts: dict[str, dict[str, Any]] = {}
-        self.device = device
-        self.keep = keep
+        self.device, self.keep = device, keep
+        self.fresh: frozenset[str] = frozenset()  # trainings known to have no checkpoint
 
     def make(self, stage: Stage) -> None:
         """See to it that a stage's result is in storage.
@@ -83,22 +83,23 @@ class Materializer:
         else:
             raise TypeError(f"a stage {stage.kind!r} yields no file")
 
-    def network(self, stage: Network, rewinds: Sequence[Rewound] = ()) -> nn.Module:
-        """Return a stage's network on the device, in eval mode.
+    def network(self, stage: Network) -> nn.Module:
+        """Return a stage's network on the device, in eval mode."""
+        stored = self._stored(stage)
+        return self.computed(stage) if stored is None else stored.eval()
+
+    def computed(self, stage: Network, rewinds: Sequence[Rewound] = ()) -> nn.Module:
+        """Return a stage's network as `network` does, where storage has none.
 
         Args:
             stage: The stage.
             rewinds: Earlier states of a dense network, to be stored too where it is trained here.
         """
-        stored = self._stored(stage)
-        return (self._computed(stage, rewinds) if stored is None else stored).eval()
-
-    def _computed(self, stage: Network, rewinds: Sequence[Rewound]) -> nn.Module:
         if isinstance(stage, Dense):
-            return self._dense(stage, rewinds)
+            return self._dense(stage, rewinds).eval()
         if isinstance(stage, Rewound):
-            return self._rewound(stage)
-        return self._pruned(stage) if isinstance(stage, Pruned) else self._finetuned(stage)
+            return self._rewound(stage).eval()
+        return (self._pruned(stage) if isinstance(stage, Pruned) else self._finetuned(stage)).eval()
 
     def _stored(self, stage: Network) -> nn.Module | None:
         stored = self.artifacts.load(stage.kind, stage.key, NETWORK)
@@ -124,13 +125,12 @@ class Materializer:
     def _dense(self, stage: Dense, rewinds: Sequence[Rewound]) -> nn.Module:
         network = first(stage, self.data(stage))
         by_epoch = {rewound.epoch: rewound for rewound in rewinds}
-        if 0 in by_epoch:
-            self._save(by_epoch[0], network, None)
 
         def keep_rewound(epoch: int) -> None:
             if epoch in by_epoch:
                 self._save(by_epoch[epoch], network, None)
 
+        keep_rewound(0)
         self._fit(stage, network, stage.training, after_epoch=keep_rewound)
         self._save(stage, network, None, classes=list(self.data(stage).names))
         self.drop_checkpoint(stage)
@@ -206,15 +206,16 @@ class Materializer:
         penalty: Callable[[int], Tensor] | None = None,
         rule: Rule | None = None,
     ) -> None:
-        stored = self.artifacts.load(stage.kind, stage.key, CHECKPOINT)
-        checkpoint = Checkpoint.of(*stored) if stored else None
+        where = (stage.kind, stage.key, CHECKPOINT)
+        found = None if stage.key in self.fresh else self.artifacts.load(*where)
+        checkpoint = Checkpoint.of(*found) if found else None
 
         def write(epochs: Sequence[Epoch]) -> None:
             self.tables.write("epochs", rows.epoch_rows(stage, map(asdict, epochs)))
 
         def keep(after: Checkpoint) -> None:
             after_epoch(len(after.history))
-            self.artifacts.save(stage.kind, stage.key, CHECKPOINT, after.tensors, after.facts())
+            self.artifacts.save(*where, after.tensors, after.facts())
             write(so_far(after.history)[-1:])
             self.telling.epoch(after.facts()["history"], recipe.epochs, stage.key)
 

@@ -35,10 +35,12 @@ def load(root: str = "runs", sweep: str | None = None) -> Loaded:
         StorageError: There is no such root, or no such sweep in it.
     """
     storage = Storage(root)
+    if sweep is not None and storage.has("sweeps", sweep, "plan.parquet"):
+        return Loaded(storage, sweep)
     storage.check()
     if not (storage.exists("tables") or storage.exists("log")):
         raise StorageError(f"no tables in {root!r}: run a sweep with --storage {root} first")
-    if sweep is not None and not storage.exists("sweeps", sweep, "plan.parquet"):
+    if sweep is not None:
         known = allowed(sweep, storage.names("sweeps"))
         raise StorageError(f"no sweep {sweep!r} in {root!r}; {known}")
     return Loaded(storage, sweep)
@@ -111,13 +113,19 @@ class Loaded:
         wrong = [name for name in columns or () if name not in known and not is_metric(name)]
         if wrong:
             raise StorageError(f"{table} has no column {wrong[0]!r}; {allowed(wrong[0], known)}")
-        tables, plan = Tables(self.storage), self.plan
+        tables, plan = self._tables, self.plan
         by = BY.get(table, KEY[table][0])
         rows = tables.arrow(table, None if columns is None else list({by, *columns}))
         if plan is None:
             return rows
         own = pa.array(plan["trial_id"] if table == "trials" else sorted(self._stages))
         return rows.filter(pc.is_in(rows[by], own))
+
+    @cached_property
+    def _tables(self) -> Tables:
+        tables = Tables(self.storage)
+        tables.hold()
+        return tables
 
     @cached_property
     def _stages(self) -> set[str]:

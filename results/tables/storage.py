@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import posixpath
 import uuid
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ class Storage:
         except (ImportError, ValueError) as error:
             raise StorageError(f"storage root {root!r} cannot be opened: {error}") from error
         self.local = isinstance(self.fs, LocalFileSystem)
+        found = inspect.signature(getattr(self.fs, "_find", self.fs.find)).parameters
+        self._by_prefix = not self.local and "prefix" in found and "/" in self._base
         # Absolute, since workers have working folders of their own.
         self.root = self._base if self.local else root
 
@@ -164,17 +167,26 @@ class Storage:
 
     def names(self, *parts: str) -> list[str]:
         """Return the names in a folder, sorted, hidden ones left out; [] where there is none."""
-        path = self.path(*parts)
-        try:
-            with self.faults(path):
-                paths = self.fs.ls(path, detail=False, refresh=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        names = (posixpath.basename(str(path).rstrip("/")) for path in paths)
+        if self._by_prefix:
+            names = {file.partition("/")[0] for file in self._found(*parts)}
+        else:
+            path = self.path(*parts)
+            try:
+                with self.faults(path):
+                    paths = self.fs.ls(path, detail=False, refresh=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            names = {posixpath.basename(str(path).rstrip("/")) for path in paths}
         return sorted(name for name in names if not name.startswith("."))
 
     def stamps(self, *parts: str) -> dict[str, tuple[int, str]]:
         """Return a folder's files, hidden ones too: bytes, and what changes as a file does."""
+        if self._by_prefix:
+            return {
+                name: (int(file["size"] or 0), _stamp(file))
+                for name, file in self._found(*parts).items()
+                if "/" not in name
+            }
         path = self.path(*parts)
         try:
             with self.faults(path):
@@ -199,17 +211,26 @@ class Storage:
 
     def sizes(self, *parts: str) -> dict[str, int]:
         """Return the bytes of all files below a folder, by path relative to it; one listing."""
+        return {name: int(file["size"]) for name, file in self._found(*parts).items()}
+
+    def _found(self, *parts: str) -> dict[str, dict[str, Any]]:
+        """Return all files below a folder, by path relative to it.
+
+        By prefix, an object store is asked once, also for a folder that it lacks.
+        """
         path = self.path(*parts)
         try:
             with self.faults(path):
-                files = self.fs.find(path, detail=True)
+                if self._by_prefix:
+                    inside = "/".join(parts)
+                    files = self.fs.find(self._base, detail=True, prefix=f"{inside}/")
+                else:
+                    files = self.fs.find(path, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         base = path.lstrip("/")  # an object store's listing has no leading slash
-        return {
-            posixpath.relpath(str(file).lstrip("/"), base): int(facts["size"])
-            for file, facts in files.items()
-        }
+        relative = {posixpath.relpath(str(file).lstrip("/"), base): files[file] for file in files}
+        return {name: file for name, file in relative.items() if not name.startswith("..")}
 
     def move(self, source: tuple[str, ...], target: tuple[str, ...]) -> None:
         """Move a file; one that is gone already is no error."""

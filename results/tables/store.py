@@ -19,7 +19,6 @@ from results.tables.files import MERGING, Files, Stamps, is_numbered
 from results.tables.log import Entries, Log, Row, Rows, arrow
 from results.tables.rows import (
     LOGGED,
-    PROVISIONAL,
     each_once,
     gives_way,
     ordered,
@@ -42,6 +41,11 @@ class Tables:
         self.storage = storage
         self._log = Log(storage, writer)
         self._entries = Entries(storage)
+        self._held: Mapping[str, Rows] | None = None
+
+    def hold(self) -> None:
+        """Look at the log once for all that is read from now on, which is of one moment then."""
+        self._held = self._entries.read()
 
     def write(self, table: str, rows: Sequence[Row]) -> None:
         """Write rows, which are safe after `commit`, or once more work has gone into them."""
@@ -68,8 +72,9 @@ class Tables:
         """Return the rows under some keys, by key; without those that have none."""
         wanted = set(keys)
         own = [dict(row) for row in self._log.written(table, wanted)]
-        # Some rows may have been replaced by now; of other tables the first row stays.
-        left = wanted - {row[KEY[table][0]] for row in own if table not in PROVISIONAL}
+        # A trial's row may have been replaced by now; of other tables the first row stays.
+        mine = [row for row in own if table != "trials" and not gives_way(table, row)]
+        left = wanted - {row[KEY[table][0]] for row in mine}
         found: list[dict[str, Any]] = []
         if left:
             found = self._steady(table, lambda files, new: self._find(table, left, files, new))
@@ -137,7 +142,8 @@ class Tables:
         """
         mine = Files(self.storage, table)
         for _ in range(LOOKS):
-            logged = [row for rows in self._entries.read().values() for row in rows.get(table, ())]
+            log = self._entries.read() if self._held is None else self._held
+            logged = [row for rows in log.values() for row in rows.get(table, ())]
             files = mine.stamps()
             try:
                 found = look(files, logged)

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import ray
@@ -21,6 +22,8 @@ from orchestrator.driver.on_ray.cluster import Cluster
 
 ANSWER = 30.0
 """Seconds that a cluster has to answer; Ray itself would go on asking for minutes."""
+LAUNCH, LOOK = 30.0, 0.5
+"""Seconds in which an autoscaler that can add a node begins to; between two looks at it."""
 CLIENT = "ray://"
 RAY_PORT = 6379
 
@@ -40,28 +43,51 @@ def joined(device: str, cpus: int, address: str | None, patience: float) -> Iter
             _join(address, cpus, scratch)
         try:
             grows = address is not None and nodes.autoscales()
-            yield Cluster(_resolved(device, grows), scratch, patience, grows)
+            yield Cluster(resolved(device, grows, patience), scratch, patience, grows)
         finally:
             if started:
                 ray.shutdown()
 
 
-def _resolved(device: str, grows: bool) -> str:
-    """Return what ``auto`` is on the cluster.
+def resolved(device: str, grows: bool, patience: float) -> str:
+    """Return what ``auto`` is on the cluster: a GPU, if it has one or its autoscaler adds one.
+
+    An autoscaler does not tell what it could add: it is asked for a GPU, and launches it or not.
 
     Raises:
-        ResourceError: An autoscaler may add nodes with GPUs, and no node has one now.
+        ResourceError: It launched nodes for so many seconds, and none with a GPU came.
     """
     if device != "auto":
         return device
-    if any(has.get("GPU", 0) > 0 for has in nodes.present().values()):
+    if _has_gpu():
         return "cuda"
-    if grows:
-        raise ResourceError(
-            "--device auto: no node has a GPU now, and nothing tells whether the autoscaler can "
-            "add one; give --device cuda or --device cpu"
-        )
-    return "cpu"
+    if not grows:
+        return "cpu"
+    log.warning(
+        "--device auto: no node has a GPU yet; the autoscaler is asked for one since %s",
+        datetime.now().astimezone().strftime("%H:%M:%S"),
+    )
+    nodes.ask_for([{"CPU": 1, "GPU": 1}])
+    began = launched = time.monotonic()
+    while not _has_gpu():
+        now = time.monotonic()
+        launched = now if nodes.launching() else launched
+        if now - launched > LAUNCH:
+            nodes.ask_for([])
+            log.warning("--device auto: the autoscaler adds no GPU, so jobs compute on the CPU")
+            return "cpu"
+        if now - began > patience:
+            nodes.ask_for([])
+            raise ResourceError(
+                f"--device auto: no node with a GPU came within {patience / 60:.0f} minutes, and "
+                "nodes are on their way still; give --device cuda or --device cpu, or --patience"
+            )
+        time.sleep(LOOK)
+    return "cuda"
+
+
+def _has_gpu() -> bool:
+    return any(has.get("GPU", 0) > 0 for has in nodes.present().values())
 
 
 def _join(address: str | None, cpus: int, scratch: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
@@ -32,13 +33,23 @@ def autoscales(seconds: float = SETTLED) -> bool:
     Its monitor may have begun a moment ago; it is waited for, at most so many ``seconds``.
     """
     until = time.monotonic() + seconds
-    while True:
-        report = json.loads(_internal_kv_get(STATUS) or "{}").get("autoscaler_report")
-        if report is not None or time.monotonic() > until:
-            break
+    while (report := _report()) is None and time.monotonic() < until:
         time.sleep(0.5)
     types: Mapping[str, str] = (report or {}).get("node_type_mapping") or {}
     return any(not kind.startswith(FIXED) for kind in types.values())
+
+
+def launching() -> bool:
+    """Say whether the autoscaler has nodes on their way."""
+    report = _report() or {}
+    return bool(report.get("pending_launches") or report.get("pending_nodes"))
+
+
+def _report() -> dict[str, Any] | None:
+    report: dict[str, Any] | None = json.loads(_internal_kv_get(STATUS) or "{}").get(
+        "autoscaler_report"
+    )
+    return report
 
 
 def ask_for(bundles: Sequence[Resources]) -> None:

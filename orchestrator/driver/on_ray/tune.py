@@ -94,13 +94,10 @@ class Jobs(Searcher):
         super().__init__(metric="attempt", mode="max")
         self.launch, self._supply, self._listener = launch, supply, listener
         self._watch = Watch()
-        self._orders: dict[str, Order] = {}
-        """By Tune's id of the trial."""
-        self._ended: dict[str, str] = {}
-        """Jobs that were ended from outside, and why."""
+        self._orders: dict[str, Order] = {}  # by Tune's id of the trial
+        self._ended: dict[str, str] = {}  # jobs that were ended from outside, and why
         self._most_waiting = WAITING if reuses(launch) else 0
-        self._listened = 0.0
-        self._abandoned = False
+        self._listened, self._abandoned = 0.0, False
         self.failure: Exception | None = None
 
     @property
@@ -122,6 +119,7 @@ class Jobs(Searcher):
         if self.over:
             return Searcher.FINISHED
         try:
+            self._attend()  # while nothing runs, Tune only asks, and takes no step
             order = self.launch.take(self._supply.fits)
             if order is None and len(self._waiting()) < self._most_waiting:
                 order = self.launch.take(lambda allotment, _: self._supply.could(allotment))
@@ -149,8 +147,7 @@ class Jobs(Searcher):
         if self._abandoned:
             raise InterruptedError("stopped at once")
         try:
-            self._listen()
-            self._supply.look()
+            self._attend()
         except Exception as error:
             self._give_up(error)
         if stranded := self._stranded():
@@ -159,6 +156,11 @@ class Jobs(Searcher):
                     self._take_back(trial.trial_id)
                     with contextlib.redirect_stdout(io.StringIO()):  # Tune prints that it ended
                         controller.stop_trial(trial)
+
+    def _attend(self) -> None:
+        """Listen to what runs and look at the nodes, once in a while."""
+        self._listen()
+        self._supply.look()
 
     def _waiting(self) -> dict[str, Order]:
         """Return the orders that have not begun, by Tune's id of the trial."""
@@ -228,8 +230,7 @@ class Jobs(Searcher):
         return DIED, "lost"
 
     def _end(self, trial_id: str, take_in: Callable[[str], None]) -> None:
-        order = self._orders.pop(trial_id, None)
-        if order is None:
+        if (order := self._orders.pop(trial_id, None)) is None:
             return
         key = order.job.key
         self._supply.places.leave(key)
@@ -256,8 +257,7 @@ class Jobs(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the tables are the truth."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing: see `save`."""
+    restore = save
 
 
 class _Endings(FIFOScheduler):
