@@ -184,6 +184,7 @@ def test_a_guard_lets_write_and_names_where_it_hears_no_more(tmp_path: Path) -> 
 def test_axes_that_read_test_images_by_right_are_not_watched() -> None:
     assert watched(reads, "attacks", "mine:reads", ()) is reads
     assert watched(np.sum, "criteria", "mine:sum", ()) is not np.sum
+    assert not callable(watched("text", "criteria", "mine:text", ()))  # which is told elsewhere
 
 
 def digest(root: Path) -> dict[str, str]:
