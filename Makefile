@@ -32,7 +32,7 @@ studies: .venv/installed
 	done
 
 bench: .venv/installed
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/*.py benchmarks/chaos; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 # Exact versions with hashes, from requirements.lock; the project itself editable, on top.
 .venv/installed: requirements.lock pyproject.toml

@@ -1,0 +1,114 @@
+"""Where faults strike: a sweep on a Ray cluster of several nodes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.driver.executors import RAY_ENVIRONMENT
+
+os.environ.update(RAY_ENVIRONMENT)
+os.environ.setdefault("RAY_AUTH_TOKEN", "benchmark" * 4)
+
+from ray.cluster_utils import Cluster
+
+from results.tables.schema import KEY
+from results.tables.storage import Storage
+from results.tables.store import Tables
+
+SWEEP = """
+name: chaos
+dataset: digits
+architectures: [resnet8]
+criteria: [random, CRITERION]
+sparsities: [0.5]
+allocations: [uniform, mrs]
+finetuning: {none: {epochs: 0}, pgd: {objective: pgd, epochs: 3, lr: 0.05, attack_steps: 3}}
+seeds: 3
+dense: {objective: pgd, epochs: 4, lr: 0.05, attack_steps: 3}
+sensitivity: {steps: 5, restarts: 1}
+threat: {eps: 0.15}
+evaluation: {attacks: [fgsm, pgd-10], sanity_images: 0}
+resources: {time_limit: 40s}
+"""
+HANGS = """
+import time
+from pathlib import Path
+
+def once(layer):
+    mark = Path(__file__).with_name("hung")
+    if not mark.exists():
+        mark.write_text("")
+        time.sleep(3600)
+    return layer.weight.abs().sum(1)
+"""
+LONGEST = 600.0
+"""Seconds that one run may take before it counts as stuck."""
+
+
+@dataclass
+class Ground:
+    """Where a fault strikes."""
+
+    root: Path
+    file: Path
+    cluster: Cluster
+    work: Path
+    launches: int = 0
+
+    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+        """Give the command."""
+        self.launches += 1
+        how = options or ("--address", self.cluster.address)
+        command = [sys.executable, "-m", "orchestrator", "run", str(self.file), "--device", "cpu"]
+        path = os.pathsep.join([str(self.work), os.environ.get("PYTHONPATH", "")])
+        return subprocess.Popen(
+            [*command, "--storage", str(self.root), *how],
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def rows(self, table: str = "trials") -> int:
+        """Return how many rows a table has."""
+        return len(Tables(Storage(str(self.root))).arrow(table, KEY[table][:1]))
+
+    def until(self, driver: subprocess.Popen[str], jobs: int) -> None:
+        """Wait until so many jobs have ended."""
+        limit = time.monotonic() + LONGEST
+        while self.rows("jobs") < jobs and driver.poll() is None:
+            expect(time.monotonic() < limit, f"stuck: {driver.args}")
+            time.sleep(0.2)
+        if driver.poll() is not None:
+            raise RuntimeError(f"ended too early: {driver.communicate()[0]}")
+
+    def finish(self) -> None:
+        """Give the command until all is done."""
+        for _ in range(6):
+            driver = self.start()
+            text, _ = driver.communicate(timeout=LONGEST)
+            if driver.returncode == 0:
+                return
+        raise RuntimeError(f"not done after {self.launches} launches:\n{text}")
+
+
+def expect(found: bool, otherwise: str) -> None:
+    """Stop where a fault did not do what it should."""
+    if not found:
+        raise RuntimeError(otherwise)
+
+
+def workers(on: Ground) -> list[int]:
+    """Return the processes that run a job of this ground's, not of others on the machine."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name = (folder / "cmdline").read_bytes()
+            busy = name.startswith(b"ray::") and b"train" in name and b"IDLE" not in name
+            if busy and str(on.work).encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
