@@ -109,9 +109,8 @@ class Materializer:
         self._facts[stage.key] = facts
         network = blank(stage, self.data(stage))
         if isinstance(stage, Pruned | Finetuned):
-            pruned = stage if isinstance(stage, Pruned) else stage.pruned
-            shape = self.data(stage).shape
-            pruning.rebuild(network, shape, pruned.granularity, facts["structure"])
+            cut = (stage if isinstance(stage, Pruned) else stage.pruned).granularity
+            pruning.rebuild(network, self.data(stage).shape, cut, facts["structure"])
         load_tensors(network, tensors)
         return network.to(self.device)
 
