@@ -10,7 +10,9 @@ Source:
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,7 +83,7 @@ def watched(
     module = str(getattr(function, "__module__", type(function).__module__))
     if axis not in CLOSED or module.startswith("prune_core.") or not callable(function):
         return function
-    home = Path(str(sys.modules[module].__file__)).absolute().parent
+    home = Path(getattr(sys.modules[module], "__file__", None) or "").absolute().parent
     paths = tuple(str(home / file) for file in files)
 
     @functools.wraps(function)
@@ -98,6 +100,9 @@ def watched(
                 read = "; ".join(f"{what} ({where})" for what, where in work.read.items())
                 raise StrayReadError(f"{axis}: {name} reads what it is not given: {read}")
 
+    with contextlib.suppress(ValueError):  # written in C, it has none that Python knows
+        # What is called is the function itself, and not what it may wrap.
+        call.__dict__["__signature__"] = inspect.signature(function, follow_wrapped=False)
     return call
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from orchestrator.planning.plan import make_plan
+from orchestrator.planning.work import TYPICAL
 from orchestrator.sweepfile.model import parse_sweep
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
@@ -130,7 +131,7 @@ def test_the_default_is_the_authors_budget_and_plans_reckon_with_it() -> None:
     )  # fmt: skip
     assert (recipe.attack_steps, recipe.attack_step) == (10, 0.25)
     assert job.stage.threat is not None
-    assert (job.weight, job.batch_size) == (20 * (3 + 15), 128)
+    assert (job.weight, job.batch_size) == (20 * (3 + 15) * TYPICAL, 128)
     (fewer,) = [
         j for j in make_plan(parse_sweep(text + "pruning: {hydra: {epochs: 3}}")).jobs.values()
         if j.kind == "scores"
