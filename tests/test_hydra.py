@@ -138,7 +138,7 @@ def test_the_default_is_the_authors_budget_and_plans_reckon_with_it() -> None:
     ]  # fmt: skip
     assert fewer.stage.training == recipe.model_copy(update={"epochs": 3})
     (short,) = [j for j in make_plan(parse_sweep(HYDRA)).jobs.values() if j.kind == "scores"]
-    assert (short.weight, short.stage.threat) == (6, None)
+    assert (short.weight, short.stage.threat) == (6 * TYPICAL, None)
 
 
 def test_a_training_of_scores_that_is_stopped_goes_on(tmp_path: Path) -> None:
