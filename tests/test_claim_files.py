@@ -220,3 +220,16 @@ def test_the_first_claims_can_be_asked(file: Path, monkeypatch: pytest.MonkeyPat
     registered = read_claim(file)
     assert registered.claim.design is not None
     assert registered.cells(3).blocks() == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "claims" / "certificates").glob("*.json")), ids=lambda f: f.stem
+)
+def test_the_first_claims_certificates_follow_from_the_tables_beside_them(file: Path) -> None:
+    ended = mrsweep("verify", file, ROOT / "claims")
+    assert ended.returncode == 0, ended.stdout
+    said = json.loads(file.read_text(encoding="utf-8"))
+    assert (ROOT / "claims" / f"{file.stem}.yaml").exists()
+    assert f"[{said['outcome']}](claims/certificates/{file.name})" in (
+        ROOT / "README.md"
+    ).read_text(encoding="utf-8")
