@@ -35,8 +35,6 @@ CIFAR10 = {
     "threat": {"norm": "linf", "eps": "8/255"},
 }
 """What differs from the sweep on digits. A tenth of the training images is for validation."""
-FINETUNED = ("uniform", "erk", "size", "mrs-curve", "mrs-shuffled", "mrs-inverse")
-"""The rules that are fine-tuned on CIFAR-10: the others are measured before it alone."""
 METRICS = ("pruned_clean", "pruned_pgd_20", "finetuned_clean", "finetuned_pgd_20")
 SPECTRAL = "mrs-perturbation, spectral norm"
 CELL = ["architecture", "sparsity", "seed"]
@@ -49,20 +47,11 @@ def sweeps(data: str, folder: str | None) -> list[dict[str, object]]:
     if data == "cifar10":
         dataset = {"name": "cifar10", "root": folder, "source": "parquet"}
         base |= CIFAR10 | {"dataset": dataset | {"per_class": 1000, "test_per_class": 200}}
-        some = {"allocations": [rule for rule in base["allocations"] if rule in FINETUNED]}
-        few = [base | some | {"name": f"mrs-{budget}", "budget": budget} for budget in BUDGETS]
-        base["finetuning"] = {"none": {"epochs": 0}}
-        more = _by_both_norms(base, "-before")
-        return few + more
-    return _by_both_norms(base, "")
-
-
-def _by_both_norms(base: dict[str, object], kind: str) -> list[dict[str, object]]:
     found = []
     for budget in BUDGETS:
-        found.append(base | {"name": f"mrs-{budget}{kind}", "budget": budget})
+        found.append(base | {"name": f"mrs-{budget}", "budget": budget})
         spectral = {"allocations": ["mrs-perturbation"], "sensitivity": {"norm": "spectral"}}
-        found.append(base | spectral | {"name": f"mrs-{budget}{kind}-spectral", "budget": budget})
+        found.append(base | spectral | {"name": f"mrs-{budget}-spectral", "budget": budget})
     return found
 
 
@@ -104,12 +93,11 @@ def table(storage: Path, budget: str) -> pd.DataFrame:
 def _trials(storage: Path, budget: str) -> pd.DataFrame:
     """Return a row for every rule, network, sparsity and seed; what was not fine-tuned is empty."""
     parts = []
-    for kind in ("", "-before"):
-        for spectral in ("", "-spectral"):
-            name = f"mrs-{budget}{kind}{spectral}"
-            if (storage / "sweeps" / name).exists():
-                found = results.load(str(storage), sweep=name).trials
-                parts.append(found.assign(allocation=SPECTRAL) if spectral else found)
+    for spectral in ("", "-spectral"):
+        name = f"mrs-{budget}{spectral}"
+        if (storage / "sweeps" / name).exists():
+            found = results.load(str(storage), sweep=name).trials
+            parts.append(found.assign(allocation=SPECTRAL) if spectral else found)
     whole = pd.concat(parts, ignore_index=True)
     done = whole[whole["status"] == "done"].copy()
     after = [metric for metric in METRICS if metric.startswith("finetuned")]

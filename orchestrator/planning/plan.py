@@ -84,12 +84,12 @@ class Job:
             return ()
         return tuple(evaluations_of(network, self.attacks, self.threat))
 
-    @cached_property
+    @property  # kept, it would be the larger part of a job's memory
     def work(self) -> Work:
         """How much it computes."""
         return work_of(self.stage, self.attacks)
 
-    @cached_property
+    @property
     def weight(self) -> float:
         """How much it computes on images of a usual number."""
         return self.work.over(None)

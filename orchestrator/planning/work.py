@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from prune_core.specs.registry import ATTACKS, GRANULARITIES
@@ -78,6 +79,7 @@ def images_in_words(dataset: Dataset) -> str:
     return " ".join([dataset.name, *(f"{n}={v}" for n, v in told.items() if v is not None)])
 
 
+@lru_cache(maxsize=4096)
 def attack_passes(attack: str) -> float:
     """Return the passes that an attack takes of an image, with the look at what it comes to."""
     told = ATTACKS.arguments(attack)

@@ -36,6 +36,12 @@ class Stage(Spec):
         {}, description="by axis: digests of methods from outside, revisions of built-in ones"
     )
 
+    def model_post_init(self, _: Any) -> None:
+        """Share what stages have alike: of 100,000 trials, these are two thirds of the memory."""
+        same = _shared_fields(frozenset(self.__pydantic_fields_set__))
+        object.__setattr__(self, "__pydantic_fields_set__", same)
+        object.__setattr__(self, "outside", _shared_texts(tuple(self.outside.items())))
+
     @property
     def passes(self) -> float:
         """How often it goes through all training images: forward passes, as of three a step."""
@@ -74,6 +80,16 @@ def lineage(stage: Stage) -> dict[str, Any]:
         else:
             told[name] = _plain(value) if isinstance(value, Spec) else value
     return {**before, stage.key: told}
+
+
+@lru_cache(maxsize=4096)
+def _shared_fields(names: frozenset[str]) -> set[str]:
+    return set(names)
+
+
+@lru_cache(maxsize=4096)
+def _shared_texts(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return dict(items)
 
 
 def _canonical(value: Any) -> str:
