@@ -28,7 +28,8 @@ from prune_core.data import datasets
 from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.splits import Split
 from prune_core.models import architectures
-from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Dataset, Threat
 from prune_core.specs.stages import Dense, Evaluation
 from prune_core.training import loop as training

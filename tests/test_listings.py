@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sweepfile.model import Sweep, read_sweep
-from prune_core.specs.recipes import Compute, FinetuningLevel
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import FinetuningLevel
 from prune_core.specs.registry import AXES
 from results.tables.schema import SUBFACTORS, TABLES
 

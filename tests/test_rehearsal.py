@@ -13,7 +13,7 @@ from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
 from prune_core.models.folding import Twin
 from prune_core.pruning.rehearsal import Rehearsal, rehearse
-from prune_core.specs.recipes import Compute
+from prune_core.specs.compute import Compute
 from prune_core.specs.stages import Pruned
 
 import outside

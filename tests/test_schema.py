@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from prune_core.specs.recipes import Compute, FinetuningLevel, Training
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import FinetuningLevel, Training
 from results.statistics.design.words import metric_label
 from results.tables.schema import (
     KEY,

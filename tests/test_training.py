@@ -17,7 +17,8 @@ from prune_core.attacks.evaluation import accuracy, evaluate
 from prune_core.data import datasets
 from prune_core.data.augmentation import flip_and_shift
 from prune_core.errors import DivergedError
-from prune_core.specs.recipes import Compute, Growth, Training
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import Growth, Training
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation

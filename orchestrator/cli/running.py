@@ -85,7 +85,7 @@ def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
     plan, root = open_sweep(file, storage, how.changes)
     state = survey(plan, root, how.retry_failed)
     check_methods(plan, how.address, console)
-    device = _device(how)
+    device = _device(how, plan, console)
     show_plan(plan, root, state, console)
     if state.needed:
         show_allotments(plan, state, device, console)
@@ -122,7 +122,7 @@ def run_plan(plan: Plan, text: str, root: Storage, how: How, console: Console) -
         if state.needed:
             classes = check_methods(plan, how.address, console)
             show_cautions(plan, console)
-            device = _device(how)
+            device = _device(how, plan, console)
         executors.record_plan(plan, root, text, classes)
         console.print(
             f"{plan.sweep.name}: {len(plan.trials)} trials, {len(state.done)} done before, "
@@ -154,13 +154,17 @@ def _executor(plan: Plan, how: How, device: str, console: Console) -> Iterator[E
         yield executor
 
 
-def _device(how: How) -> str:
+def _device(how: How, plan: Plan, console: Console) -> str:
     """Return the device, checked where it is this machine's; a cluster's are its nodes'."""
     if how.address is not None:
         return how.device
-    from orchestrator.worker.device import resolve_device  # imports torch, which may not be needed
+    # These import torch, which may not be needed.
+    from orchestrator.worker.device import resolve_device, slow_precision
 
-    return resolve_device(how.device)
+    device = resolve_device(how.device)
+    if slow := slow_precision(device, plan.sweep.compute.precision):
+        console.print(f"Note: {slow}.", markup=False, highlight=False)
+    return device
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def levels_row(trial: Trial, labels: Mapping[str, Any]) -> Row:
         }
         row["epochs"] = sum(stage.training.epochs for stage in trial.trainings)
         row["policy"] = network.policy
-    return row
+    return row | {"profile": trial.dense.compute.named}
 
 
 def reported(trained: Sequence[Sequence[Row]], failed_checks: Sequence[str]) -> Row:

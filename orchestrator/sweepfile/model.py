@@ -38,6 +38,7 @@ from orchestrator.sweepfile.rules import (
     setting_faults,
 )
 from prune_core.specs.checkpoints import DenseLevel
+from prune_core.specs.compute import Compute
 from prune_core.specs.fields import (
     AllocationName,
     ArchitectureName,
@@ -48,7 +49,7 @@ from prune_core.specs.fields import (
     Share,
     Spec,
 )
-from prune_core.specs.recipes import Compute, FinetuningLevel
+from prune_core.specs.recipes import FinetuningLevel
 from prune_core.specs.settings import Dataset, Estimation, PruningRules, Threat
 from prune_core.specs.stages import JOB_KINDS, KEEPABLE
 

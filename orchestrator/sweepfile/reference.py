@@ -10,11 +10,11 @@ from orchestrator.sweepfile.evaluation import EvaluationRules
 from orchestrator.sweepfile.model import Override, Sweep
 from orchestrator.sweepfile.resources import Replication, Resources, Takes, Until
 from prune_core.specs.checkpoints import Constants, DenseLevel, Expected
+from prune_core.specs.compute import Compute
 from prune_core.specs.fields import QUOTIENT, Spec
 from prune_core.specs.images import Extra
 from prune_core.specs.recipes import (
     AVERAGING,
-    Compute,
     FinetuningLevel,
     HarpTraining,
     S2apTraining,

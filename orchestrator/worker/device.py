@@ -40,6 +40,18 @@ def device_name(device: str) -> str | None:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
 
 
+def slow_precision(device: str, precision: str) -> str | None:
+    """Say why a precision is slow on a device; None where it is not, as far as torch tells."""
+    if torch.device(device).type != "cpu" or precision != "bfloat16":
+        return None
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return None
+    return (
+        "this processor has neither AMX nor avx512_bf16, so bfloat16 is some 8 times slower on it "
+        "than float32; leave out compute.precision or compute.profile, or use a GPU"
+    )
+
+
 def prepare_process(device: str, gpus: float) -> None:
     """Make results independent of the process; keep it to its part of a GPU's memory.
 

@@ -159,4 +159,4 @@ class Spec(BaseModel):
     unkeyed: ClassVar[frozenset[str]] = frozenset()
     """Fields that change no number, and are in no key: where something lies."""
     later: ClassVar[frozenset[str]] = frozenset()
-    """Fields that came when there were results already: where they are None, keys are as before."""
+    """Fields that came when there were results already: at their default, keys are as before."""

@@ -40,19 +40,6 @@ PASSES = "passes over the training images"
 DECAY = "of all weights, in every step; decoupled under adamw"
 
 
-class Compute(Spec):
-    """How trainings compute. It changes the last bits of a result, so it is part of their keys.
-
-    Evaluations and sensitivities always compute in float32.
-    """
-
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the training's attack and, under autocast, of its steps"
-    )
-    channels_last: bool = Field(False, description="keep images and convolutions channels-last")
-    compile: bool = Field(False, description="use torch.compile: it takes minutes per network")
-
-
 class Training(Spec):
     """How a network is trained, be it a dense network or a pruned one."""
 

@@ -23,9 +23,8 @@ from prune_core.errors import DeclarationError, UnknownMethodError
 from prune_core.guard import watched
 from prune_core.specs.closure import code_digest, local_modules, stamp
 from prune_core.specs.definitions import definition
-from prune_core.specs.names import INNER, arguments_in, placeholders
 from prune_core.specs.reading import Method, Source
-from prune_core.specs.signatures import signature_fault
+from prune_core.specs.signatures import INNER, arguments_in, placeholders, signature_fault
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +47,7 @@ def method(
 
     Args:
         name: The name that users write. It may contain placeholders (see
-            `prune_core.specs.names`); the function gets their values as keyword arguments.
+            `prune_core.specs.signatures`); the function gets their values as keyword arguments.
         source: The paper.
         needs: What the method reads, such as ``"gradients"`` or ``"threat"``.
         traits: Properties that callers may rely on, such as ``"comparable"``.

@@ -59,7 +59,7 @@ class Stage(Spec):
         parents, spec = {}, {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if value is None and name in self.later:
+            if name in self.later and value == type(self).model_fields[name].default:
                 continue
             if isinstance(value, Stage):
                 parents[name] = value.key
@@ -131,7 +131,8 @@ def _canonical_spec(spec: Spec) -> str:
 
 
 def _plain(spec: Spec) -> dict[str, Any]:
-    unsaid = {name for name in spec.later if getattr(spec, name) is None}
+    fields = type(spec).model_fields
+    unsaid = {name for name in spec.later if getattr(spec, name) == fields[name].default}
     told = spec.model_dump(mode="json", exclude={*spec.unkeyed, *unsaid})
     inner = {name: getattr(spec, name) for name in told}
     return told | {name: _plain(each) for name, each in inner.items() if isinstance(each, Spec)}

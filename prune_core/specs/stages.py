@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from prune_core.specs.checkpoints import Checkpoint, Constants
+from prune_core.specs.compute import Compute
 from prune_core.specs.fields import (
     AllocationName,
     ArchitectureName,
@@ -24,7 +25,7 @@ from prune_core.specs.fields import (
     SensitivityName,
     Share,
 )
-from prune_core.specs.recipes import Compute, Growth, Training
+from prune_core.specs.recipes import Growth, Training
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Calibration, Dataset, Estimation, Threat
 from prune_core.specs.stage import FACTS, NETWORK, SCORES, Stage

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import torch
@@ -22,8 +22,9 @@ from prune_core.data.extra import mixed
 from prune_core.errors import DivergedError
 from prune_core.models.state import load_tensors
 from prune_core.pruning.prunable.masks import hold, masked
+from prune_core.specs.compute import Compute
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.recipes import Training
 from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.settings import Threat
 from prune_core.training.averaging import Average
@@ -60,7 +61,7 @@ def fit(
         key: All random numbers derive from it.
         checkpoint: Where to resume; None to begin.
         on_epoch: Called with a checkpoint after each epoch.
-        compute: Precision, memory format and compilation.
+        compute: Precision, memory format, kernels.
         teacher: The dense network, for objectives that need a teacher.
         rule: How masks change; None if they stay.
         until: Stop after so many epochs and keep the weights as they are then, neither averaged nor
@@ -79,7 +80,8 @@ def fit(
     if checkpoint is not None:
         run.restore(checkpoint)
     for epoch in range(len(run.history), training.epochs if until is None else until):
-        run.epoch(epoch)
+        with _kernels(run.compute):
+            run.epoch(epoch)
         on_epoch(run.checkpoint())
     run.finish(whole=until is None)
     return judged(run.history, training)
@@ -109,7 +111,7 @@ class _Run:
             network.to(memory_format=torch.channels_last)
         if compute.compile:
             network.compile()
-        self._optimizer = make_optimizer(network, training)
+        self._optimizer = make_optimizer(network, training, fused=compute.fused)
         self._average = Average(network, training)
         self._attack = TrainingAttack(network, training, threat, compute) if threat else None
         self._context = Context(training, self._attack, teacher)
@@ -253,6 +255,19 @@ class _Run:
 
     def _reported(self) -> nn.Module:
         return self._average.network(self.network)
+
+
+@contextmanager
+def _kernels(compute: Compute) -> Iterator[None]:
+    """Let cuDNN take its fastest kernels for a while, if that is asked for."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    if compute.benchmark:
+        cudnn.benchmark, cudnn.deterministic = True, False
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generator:

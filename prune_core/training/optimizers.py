@@ -8,20 +8,30 @@ from torch import Tensor, nn
 from prune_core.specs.recipes import Training
 
 
-def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Return the optimizer that a recipe asks for, over all parameters of a network."""
+def make_optimizer(
+    network: nn.Module, training: Training, *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """Return the optimizer that a recipe asks for, over all parameters of a network.
+
+    Args:
+        network: Whose parameters it changes.
+        training: The recipe.
+        fused: Whether its step is one kernel.
+    """
     if training.optimizer == "adamw":
         return torch.optim.AdamW(
             network.parameters(),
             lr=training.lr,
             betas=(training.momentum, 0.999),
             weight_decay=training.weight_decay,
+            fused=fused or None,
         )
     return torch.optim.SGD(
         network.parameters(),
         lr=training.lr,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
+        fused=fused or None,
     )
 
 
@@ -54,7 +64,8 @@ def restore_state(
         state: What `state_of` returned; tensors are copied to the device of their parameter.
     """
     parameters = dict(network.named_parameters())
+    fused = optimizer.defaults["fused"]  # then it counts its steps where it makes them
     for name, value in state.items():
         parameter, _, field = name.rpartition(".")
-        place = "cpu" if field == "step" else parameters[parameter].device
+        place = "cpu" if field == "step" and not fused else parameters[parameter].device
         optimizer.state[parameters[parameter]][field] = value.to(place, copy=True)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from prune_core.attacks.pgd import Loss, Start, ascend, cross_entropy, divergence
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating
-from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Threat
 
 AttackFunction = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
@@ -27,7 +28,7 @@ KINDS: dict[str, tuple[Start, Loss]] = {
 }
 """Where each kind of attack starts and which loss it raises, as in the authors' code."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""The number formats of `prune_core.specs.recipes.Compute`."""
+"""The number formats of `prune_core.specs.compute.Compute`."""
 
 
 @dataclass

@@ -40,7 +40,7 @@ def conditions(
     ]
     parts = [", ".join(said), _levels(trials, design, "criterion", "criteria")]
     parts += [_levels(trials, design, "finetuning", "fine-tunings"), _costs(trials)]
-    parts += [budget(trials)]
+    parts += [budget(trials), _profiles(trials)]
     this = "; ".join(part for part in parts if part)
     return f"This is {this}. {_unseen(len(design.seeds))}{_repeated(trials)}"
 
@@ -106,6 +106,14 @@ def budget(trials: pd.DataFrame) -> str:
     shares = [number(100 * one, 0) for one in sorted(trials["sparsity"].dropna().unique())]
     budgets = _only(trials, "budget")
     return f"{listed(shares)} % of {listed(budgets) if budgets else 'the budget'} removed"
+
+
+def _profiles(trials: pd.DataFrame) -> str:
+    """Say how trainings computed, where that was not ``exact`` everywhere."""
+    names = _only(trials, "profile")
+    if len(names) > 1:
+        return f"trained under profiles {listed(names)}, whose numbers differ by themselves too"
+    return f"trained under profile {names[0]}" if names and names != ["exact"] else ""
 
 
 def _only(trials: pd.DataFrame, column: str) -> list[str]:
