@@ -31,7 +31,7 @@ def mrsweep(*words: object) -> Ended:
     ):
         patch.setattr(sys, "argv", ["mrsweep", *map(str, words)])
         patch.setattr(sys, "path", [*sys.path])
-        patch.setenv("COLUMNS", "100")
+        patch.setenv("COLUMNS", "80")
         with pytest.raises(SystemExit) as ended:
             main()
     return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())

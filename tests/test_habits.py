@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from orchestrator.cli import running
 from orchestrator.cli.failures import kind_of
 from orchestrator.cli.options import console
 from orchestrator.cli.tools import probes
 from orchestrator.planning.plan import make_plan
-from orchestrator.sweepfile.model import parse_sweep, read_sweep
+from orchestrator.sweepfile.model import SweepFileError, parse_sweep, read_sweep
 from orchestrator.sweepfile.resolved import resolved_text
 from orchestrator.sweepfile.shipped import TEMPLATE, shipped_sweeps
 
@@ -159,6 +160,26 @@ def test_a_missing_package_has_its_cure(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(probes.ProbeError, match="no-such-package") as wrong:
         probes.versions()
     assert wrong.value.mend == "pip install no-such-package"
+
+
+def test_a_file_that_is_not_there_has_a_hint(tmp_path: Path) -> None:
+    """A newcomer types `mrsweep plan demo`."""
+    with pytest.raises(SweepFileError, match=r"to write .* here: mrsweep sweeps demo"):
+        read_sweep(tmp_path / "demo")
+    (tmp_path / "demo.yaml").write_text("name: demo")
+    with pytest.raises(SweepFileError, match=r"did you mean .*demo\.yaml\?"):
+        read_sweep(tmp_path / "demo")
+    with pytest.raises(SweepFileError, match=r"No such file or directory$"):
+        read_sweep(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "list criteria", "sweeps", "run --help", "claim --help"]
+)
+def test_help_fits_a_terminal_of_80_columns(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.cli.tools.commands.console", lambda: Console(width=80))
+    said = mrsweep(*words.split()).stdout
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.cli import progress
 from orchestrator.cli.progress import Display
-from orchestrator.planning.attempt import AttemptResult
+from orchestrator.planning.attempt import AttemptResult, Beat
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.sweepfile.model import parse_sweep
 
@@ -58,7 +58,7 @@ def test_a_repeated_attempt_is_no_failure(plan: Plan) -> None:
     job = next(iter(plan.jobs.values()))
     with shown:
         shown.ended(job, AttemptResult(job.key, "failed", "lost", "lost"), ())
-    assert "1 attempts repeated" in text.getvalue()
+    assert "1 attempt repeated" in text.getvalue()
     assert "failed" not in text.getvalue()
 
 
@@ -69,8 +69,8 @@ def test_trials_of_earlier_launches_count_as_done_but_not_in_the_rate(plan: Plan
         pass
     line = text.getvalue().splitlines()[-1]
     assert "5/14 trials" in line
-    assert "1 trials failed" in line
-    assert "0.0 jobs/s" in line
+    assert "1 trial failed" in line
+    assert "jobs/" not in line
 
 
 def test_the_time_left_follows_the_kinds_own_rates(
@@ -99,6 +99,41 @@ def test_on_a_terminal_it_is_one_picture(plan: Plan) -> None:
     picture = text.getvalue()
     for words in ("dense", "prune", "trial", "0/8", "running:"):
         assert words in picture
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.0, "2.0 jobs/s"), (80.0, "6.0 jobs/min"), (28800.0, "1.0 jobs/h")]
+)
+def test_a_rate_has_a_unit_in_which_it_says_something(
+    seconds: float, words: str, plan: Plan
+) -> None:
+    tally = display(plan)[0].tally
+    assert tally.rate == ""
+    tally.jobs = 8
+    tally.began -= seconds
+    assert tally.rate == words
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_terminal_cuts_the_time_left(width: int, plan: Plan) -> None:
+    """At 80 columns the rate and the time left were off the screen, of all that is told."""
+    shown, _ = display(plan)
+    trial = next(iter(plan.trials.values()))
+    done = next(job for job in plan.jobs.values() if job.kind == "dense")
+    shown.tally.began -= 3600
+    shown.ended(done, AttemptResult(done.key, "done", seconds=3600.0), ())
+    epoch = {"loss": 2.0, "validation_accuracy": 0.25, "validation_robust": 0.125}
+    beat = Beat(trial.key, 1, "host", 1, doing="epoch 1/20", epoch=epoch, seconds_left=65)
+    shown.heard(trial, beat)
+    shown.started(done)
+    shown.console = Console(file=io.StringIO(), width=width, soft_wrap=True)
+    with shown.console.capture() as picture:
+        shown.console.print(shown._picture())
+    text = picture.get()
+    assert max(map(len, text.splitlines())) <= width
+    for words in ("all ", " %", "1:00:00 gone", "jobs/h", "left", "1:05", "12.5 %", "starting: 1"):
+        assert words in text
+    assert ("25.0 %" in text) == (width > 60)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(5, "0:05"), (65, "1:05"), (3725, "1:02:05")])

@@ -258,7 +258,8 @@ def main() -> None:
     try:
         app()
     except (PruneCoreError, ResultsError, OrchestratorError) as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
+        shown = Console(stderr=True)
+        shown.print(str(error), markup=False, highlight=False, soft_wrap=not shown.is_terminal)
         raise SystemExit(2) from None
     except Exception:
         raise crashed() from None

@@ -113,8 +113,9 @@ class Commands(TyperGroup):
 
 
 def console() -> Console:
-    """Return where commands print: a terminal wraps text, a file or pipe gets whole lines."""
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+    """Return where commands print: text is wrapped between words on a terminal, never in a file."""
+    terminal = sys.stdout.isatty()
+    return Console(soft_wrap=not terminal, width=None if terminal else 140)
 
 
 def summary(text: str | None) -> str:
@@ -135,7 +136,7 @@ EXIT_CODES = {
 ENVIRONMENT = {
     "MRSWEEP_CACHE": "folder of decoded images; by default ~/.cache/mrsweep",
     "NO_COLOR": "set to anything: no colours",
-    "PYTHONPATH": "folders of methods of your own, besides the working one",
+    "PYTHONPATH": "folders of methods of your own, beside this one",
     "CUDA_VISIBLE_DEVICES": "GPUs that may be used",
     "RAY_AUTH_TOKEN_PATH": "token of the Ray cluster that --address names",
     "RAY_TMPDIR": "where Ray's scratch files go; by default /tmp",

@@ -3,77 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterator
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.driver.tally import Tally
 from orchestrator.planning.attempt import AttemptResult, Beat
 from orchestrator.planning.plan import Job, Plan
 from prune_core.specs.stages import JOB_KINDS
+from results.statistics.design.words import several
 
 SAME_ERRORS = 3
 """Failures with one error that are printed; further ones are counted."""
 SHOWN = 4
 """Jobs in training that the display tells of."""
-LINE_EVERY = 10.0
+LINE_EVERY = 30.0
 """Seconds between two plain lines."""
-
-
-@dataclass
-class Tally:
-    """Counts of a running launch, by kind of job."""
-
-    plan: Plan
-    ended: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    total: Counter[str] = field(default_factory=Counter)
-    waiting: dict[str, Job] = field(default_factory=dict)
-    """Jobs that were handed out and have not begun."""
-    running: dict[str, tuple[Job, Beat]] = field(default_factory=dict)
-    """Jobs that run, with what each said last."""
-    retries: int = 0
-    jobs: int = 0
-    """Jobs that this launch has done."""
-    weight_left: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    weight_done: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Seconds that ended jobs took, by kind."""
-    began: float = field(default_factory=time.monotonic)
-
-    def expect(self, needed: tuple[str, ...], done: int, failed: int) -> None:
-        """Take in what is to be done, and which trials earlier launches ended."""
-        self.total.update(self.plan.jobs[key].kind for key in needed)
-        self.total["trial"] += done + failed
-        self.ended["trial"] += done
-        self.failed["trial"] += failed
-        for key in needed:
-            self.weight_left[self.plan.jobs[key].kind] += self.plan.jobs[key].weight
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the launch began."""
-        return time.monotonic() - self.began
-
-    def seconds_left(self) -> float | None:
-        """Estimate the time left; None before the first job has ended.
-
-        Seconds for a unit of weight are those of the kind itself where a job of it has ended, else
-        those of all kinds. As many jobs are taken to run at once as did so far.
-        """
-        busy, done = sum(self.busy.values()), sum(self.weight_done.values())
-        if done == 0:
-            return None
-        left = 0.0
-        for kind, weight in self.weight_left.items():
-            own = self.weight_done[kind] > 0
-            left += weight * (self.busy[kind] / self.weight_done[kind] if own else busy / done)
-        return left * self.seconds / max(busy, 1e-9)
+COLUMNS = ("at", "loss", "validation", "robust", "left")
+"""What the display says of a job that runs; accuracies are of its last epoch's validation."""
+SHORT = ("at", "robust", "left")
+"""The same where the terminal is narrow."""
+ROOMY, WIDEST = 75, 100
+"""Columns of a terminal that is not narrow, and that the display takes at most."""
 
 
 class Display:
@@ -102,9 +58,9 @@ class Display:
 
     def stopping(self) -> None:
         """Say that no further job starts."""
-        running = len(self.tally.running)
+        running = several(len(self.tally.running), "running job")
         self.console.print(
-            f"Stopping: no new job starts; {running} running jobs finish. "
+            f"Stopping: no new job starts, and {running} may finish. "
             "Ctrl-C again stops at once. The same command goes on later, "
             "and a training resumes from its last epoch.",
             highlight=False,
@@ -169,58 +125,102 @@ class Display:
         self.console.print(self._summary(), highlight=False, soft_wrap=True)
 
     def _summary(self) -> str:
+        """Return a line that says all, for files and pipes."""
         tally = self.tally
-        trials = f"{tally.ended['trial']}/{tally.total['trial']} trials"
-        parts = [f"{tally.seconds:5.0f} s", trials]
+        parts = [f"{tally.seconds:5.0f} s", f"{tally.ended['trial']}/{tally.total['trial']} trials"]
         parts += [
             f"{tally.ended[kind]}/{tally.total[kind]} {kind}"
             for kind in JOB_KINDS[:-1]
             if tally.total[kind]
         ]
         if tally.failed["trial"]:
-            parts.append(f"{tally.failed['trial']} trials failed")
-        if tally.retries:
-            parts.append(f"{tally.retries} attempts repeated")
-        left = tally.seconds_left()
-        rate = tally.jobs / max(tally.seconds, 1e-9)
-        parts.append(f"{rate:.1f} jobs/s")
-        if left is not None and left > 0.5:
-            parts.append(f"about {_clock(left)} left")
-        return " · ".join(parts)
+            parts.append(f"{several(tally.failed['trial'], 'trial')} failed")
+        return " · ".join([*parts, *self._pace()])
+
+    def _pace(self) -> list[str]:
+        """Return how fast it goes, and how long yet."""
+        tally, left = self.tally, self.tally.seconds_left()
+        parts = [f"{several(tally.retries, 'attempt')} repeated"] if tally.retries else []
+        parts += [tally.rate] if tally.rate else []
+        return [*parts, f"about {_clock(left)} left"] if left is not None and left > 0.5 else parts
 
     def _picture(self) -> Group:
-        tally = self.tally
-        grid = Table.grid(padding=(0, 2))
+        tally, width = self.tally, min(self.console.width, WIDEST)
+        bars = _grid(width)
+        bars.add_column(ratio=1)
+        bars.add_column(justify="right", no_wrap=True)
+        bars.add_column(no_wrap=True)
+        bar = ProgressBar(total=1, completed=tally.share)
+        bars.add_row(Text("all", "bold"), bar, Text(f"{100 * tally.share:.0f} %", "bold"), "")
         for kind in JOB_KINDS:
             if tally.total[kind]:
                 done, total, failed = tally.ended[kind], tally.total[kind], tally.failed[kind]
                 note = Text(f"{failed} failed", "red") if failed else Text("")
-                bar = ProgressBar(total=total, completed=done + failed, width=40)
-                grid.add_row(kind, bar, f"{done}/{total}", note)
-        running = Counter(f"{job.architecture} {job.kind}" for job, _ in tally.running.values())
-        now = ", ".join(f"{count} x {what}" for what, count in running.most_common(4))
-        if tally.waiting:
-            now = f"{now or 'nothing'}; starting: {len(tally.waiting)}"
-        said = [Text(f"  {doing(*pair)}", "dim") for pair in self._slowest()]
-        return Group(
-            grid, Text(self._summary()), Text(f"running: {now or 'nothing'}", "dim"), *said
-        )
+                bar = ProgressBar(total=total, completed=done + failed)
+                bars.add_row(kind, bar, f"{done}/{total}", note)
+        said = Text(" · ".join([f"{_clock(tally.seconds)} gone", *self._pace()]),
+                    no_wrap=True, overflow="ellipsis")  # fmt: skip
+        return Group(bars, said, *self._running(width))
 
-    def _slowest(self) -> list[tuple[Job, Beat]]:
-        """Return some of the jobs that train: those with the most time left."""
-        training = [pair for pair in self.tally.running.values() if pair[1].seconds_left]
-        return sorted(training, key=lambda pair: -(pair[1].seconds_left or 0))[:SHOWN]
+    def _running(self, width: int) -> Iterator[RenderableType]:
+        """Yield how many jobs run, and a line for each as far as there is room."""
+        tally = self.tally
+        shown = sorted(tally.running.values(), key=lambda pair: -(pair[1].seconds_left or 0))
+        head = f"running: {len(shown)}"
+        head += f"; starting: {len(tally.waiting)}" if tally.waiting else ""
+        head += f"; the {SHOWN} with most left:" if len(shown) > SHOWN else ""
+        yield Text(head, "dim")
+        rows = [_columns(job, beat, tally.plan.varied) for job, beat in shown[:SHOWN]]
+        if not rows:
+            return
+        table = _grid(width, style="dim")
+        table.columns[0].ratio = 1  # it alone gives way
+        told = [
+            name for name in (COLUMNS if width >= ROOMY else SHORT) if any(r[name] for r in rows)
+        ]
+        for _ in told:
+            table.add_column(justify="right", no_wrap=True)
+        if any(row["loss"] for row in rows):
+            table.add_row("", *("" if name == "at" else name for name in told))
+        for row in rows:
+            table.add_row(f"  {row['job']}", *(row[name] for name in told))
+        yield table
 
 
-def doing(job: Job, beat: Beat) -> str:
-    """Return what a job that runs is at, in words: epoch, loss and time left."""
-    parts = [f"{job.architecture} {job.kind} {beat.doing}".rstrip()]
-    if beat.epoch is not None:
-        parts.append(f"loss {beat.epoch['loss']:.3f}")
-        parts.append(f"validation {100 * beat.epoch['validation_accuracy']:.1f} %")
-    if beat.seconds_left:
-        parts.append(f"about {_clock(beat.seconds_left)} left")
-    return ", ".join(parts)
+def _grid(width: int, style: str = "") -> Table:
+    """Return a table without lines whose first column is cut where there is no room."""
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.width, table.style = width, style
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def named(job: Job, varied: Collection[str]) -> str:
+    """Return what a job is called: its kind, with the levels of a trial's cell, or its network."""
+    levels = [str(level) for name, level in (job.labels or {}).items() if name in varied]
+    return " ".join([job.kind, *(levels or [job.architecture])])
+
+
+def _columns(job: Job, beat: Beat, varied: Collection[str]) -> dict[str, str]:
+    """Return what a job that runs is at, by what it is called there; empty where it is unknown."""
+    epoch = beat.epoch or {}
+    robust = epoch.get("validation_robust")
+    return {
+        "job": named(job, varied),
+        "at": beat.doing,
+        "loss": f"{epoch['loss']:.3f}" if epoch else "",
+        "validation": f"{100 * epoch['validation_accuracy']:.1f} %" if epoch else "",
+        "robust": f"{100 * robust:.1f} %" if robust is not None else "",
+        "left": _clock(beat.seconds_left) if beat.seconds_left else "",
+    }
+
+
+def doing(job: Job, beat: Beat, varied: Collection[str] = ()) -> str:
+    """Return what a job that runs is at, in words: epoch, loss, accuracies and time left."""
+    said = _columns(job, beat, varied)
+    parts = [f"{said['job']} {said['at']}".rstrip()]
+    parts += [f"{name} {said[name]}" for name in ("loss", "validation", "robust") if said[name]]
+    return ", ".join([*parts, f"about {said['left']} left"] if said["left"] else parts)
 
 
 def _clock(seconds: float) -> str:

@@ -29,11 +29,14 @@ from orchestrator.planning.plan import Plan
 from orchestrator.state.leases import EXPIRY, running
 from orchestrator.state.survey import State, survey
 from prune_core.specs.stages import JOB_KINDS, KEEPABLE
+from results.statistics.design.words import several
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
 SHOWN = 10
 """Jobs that run of which `show_status` tells how far they are."""
+NAMED = 6
+"""Kinds of jobs that `show_plan` names, of those that it knows nothing of."""
 REASONS = 10
 """Distinct reasons of failures that `show_status` names."""
 
@@ -41,15 +44,17 @@ REASONS = 10
 def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> None:
     """Show a plan's cells, its shared stages, what is there already and what the rest costs."""
     factors = {**plan.sweep.factors(), "seed": plan.seeds}
-    shape = " x ".join(f"{len(levels)} {name}" for name, levels in factors.items())
-    console.print(f"{plan.sweep.name}: {len(plan.trials)} trials ({shape})", highlight=False)
+    varied = [f"{len(levels)} {name}" for name, levels in factors.items() if len(levels) > 1]
+    shape = f" ({' x '.join(varied)})" if varied else ""
+    trials = several(len(plan.trials), "trial")
+    console.print(f"{plan.sweep.name}: {trials}{shape}", highlight=False)
     total = Counter(job.kind for job in plan.jobs.values())
     left = Counter(plan.jobs[key].kind for key in state.needed)
     jobs = jobs_table(Tables(storage))
     rate = rates(jobs.assign(seconds=device_seconds(jobs)), plan)
     seconds = seconds_left(rate, plan, state.needed)
     table = _table("jobs", "planned", "left", "hours left")
-    for kind in JOB_KINDS:
+    for kind in (one for one in JOB_KINDS if total[one]):
         hours = hours_in_words([seconds[kind]]) if kind in seconds else "0"
         table.add_row(kind, str(total[kind]), str(left[kind]), hours)
     if len(seconds) > 1:
@@ -85,10 +90,11 @@ def _explain_hours(lefts: Sequence[Left], jobs: pd.DataFrame, console: Console) 
         )
     unknown = sum((left.unknown for left in lefts), Counter[str]())
     if unknown:
-        named = ", ".join(f"{count} jobs of {what}" for what, count in unknown.most_common(6))
+        named = ", ".join(f"{count} jobs of {what}" for what, count in unknown.most_common(NAMED))
+        named += f" and {len(unknown) - NAMED} more such" if len(unknown) > NAMED else ""
         console.print(
             f"Unknown: {named}: none has run in this storage. To time a batch of each: "
-            "mrsweep plan --probe",
+            "mrsweep plan FILE --probe",
             highlight=False,
         )
 
@@ -118,11 +124,12 @@ def _show_disk(plan: Plan, storage: Storage, jobs: pd.DataFrame, console: Consol
     sizes = {kind: storage.sizes("artifacts", kind) for kind in KEEPABLE}
     there = sum(sum(files.values()) for files in sizes.values())
     expected, unknown = disk(plan, sizes, jobs)
-    text = f"Networks in storage: {there / 1e9:.3f} GB"
+    text = f"Networks in storage: {f'{there / 1e9:.3f} GB' if there else 'none'}"
     if expected:
         text += f". This plan will keep about {expected / 1e9:.3f} GB"
     if unknown:
-        text += f" (sizes not known yet: {', '.join(sorted(unknown))})"
+        named = ", ".join(sorted(unknown)[:NAMED])
+        text += f" (sizes not known yet: {named}{', ...' if len(unknown) > NAMED else ''})"
     console.print(text, highlight=False)
 
 
@@ -147,9 +154,12 @@ def show_status(plan: Plan, storage: Storage, console: Console) -> None:
         console.print(f"running: {now.total()} ({parts})", highlight=False)
     drivers = {name["pid"]: name for name in held.values()}
     beats = [Beat(**beat) for driver in drivers.values() for beat in driver.get("jobs", ())]
+    varied = plan.varied
     for beat in sorted(beats, key=lambda beat: -(beat.seconds_left or 0))[:SHOWN]:
         if beat.key in plan.jobs:
-            console.print(f"  {doing(plan.jobs[beat.key], beat)}", highlight=False, markup=False)
+            console.print(
+                f"  {doing(plan.jobs[beat.key], beat, varied)}", highlight=False, markup=False
+            )
     for driver in drivers.values():
         silent = time.time() - driver["at"]
         if silent > EXPIRY:

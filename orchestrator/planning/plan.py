@@ -111,6 +111,12 @@ class Plan:
         return {key: job for key, job in self.jobs.items() if job.kind == "trial"}
 
     @cached_property
+    def varied(self) -> frozenset[str]:
+        """The factors that tell trials apart: those with more than one level, and the seed."""
+        levels = {**self.sweep.factors(), "seed": self.seeds}
+        return frozenset(name for name, of in levels.items() if len(of) > 1)
+
+    @cached_property
     def children(self) -> dict[str, list[str]]:
         """The jobs that wait for each job."""
         children: dict[str, list[str]] = {key: [] for key in self.jobs}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.sweepfile.errors import describe
+from orchestrator.sweepfile.shipped import shipped_sweeps
 from prune_core.specs.fields import Spec
 from prune_core.specs.plain_yaml import YamlError, read_yaml
 
@@ -34,7 +35,17 @@ def read_text(path: str | Path) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SweepFileError([f"{path}: cannot be read: {reason}"]) from error
+        raise SweepFileError([f"{path}: cannot be read: {reason}{_instead(Path(path))}"]) from error
+
+
+def _instead(path: Path) -> str:
+    """Return what may have been meant by a file that is not there; empty where nothing is near."""
+    beside = path.with_name(f"{path.name}.yaml")
+    if not path.exists() and beside.is_file():
+        return f"; did you mean {beside}?"
+    if not path.exists() and path.stem in shipped_sweeps():
+        return f"; to write mrsweep's own sweep of that name here: mrsweep sweeps {path.stem}"
+    return ""
 
 
 def parse(model: type[S], text: str, name: str, form: str) -> S:

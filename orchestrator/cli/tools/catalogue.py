@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.errors import RequestError
 from orchestrator.sweepfile.editors import json_schema
@@ -30,10 +31,12 @@ def list_methods(axis: str, names: bool, console: Console) -> None:
         for name in methods:
             print_plain(name)
         return
-    table = _table("name", "what it is", "needs", "source")
+    table = _table("name", "what it is, what it reads, and where it is from")
     for name, method in methods.items():
-        needs = [*method.reads, *(["(channels only)"] if "channels" in method.traits else [])]
-        table.add_row(name, method.summary, ", ".join(needs), method.source)
+        only = ["for channels only"] if "channels" in method.traits else []
+        reads = [f"reads {', '.join(method.reads)}"] if method.reads else []
+        told = Text(" · ".join([*reads, *only, method.source]), "dim")
+        table.add_row(name, Text.assemble(method.summary, "\n", told))
     console.print(table, highlight=False)
 
 

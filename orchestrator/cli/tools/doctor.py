@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cli.tools import probes
 from orchestrator.errors import OrchestratorError
@@ -51,7 +53,9 @@ def _tried(name: str, probe: Callable[[], str], console: Console) -> bool:
     except (OrchestratorError, PruneCoreError, ResultsError, ImportError, OSError) as error:
         found, mend = str(error), "see the message; docs/cluster.md says what each part needs"
     mark = "wrong" if mend else "ok"
-    console.print(f"{name:<9} {mark:<6} {found}", markup=False, highlight=False)
+    told = Table.grid(padding=(0, 1))
+    told.add_row(f"{name:<9}", f"{mark:<6}", Text(found))
     if mend:
-        console.print(f"{'':<9} {'mend':<6} {mend}", markup=False, highlight=False)
+        told.add_row("", "mend", Text(mend))
+    console.print(told, highlight=False)
     return not mend

@@ -44,6 +44,11 @@ def listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else items[0]
 
 
+def several(count: int, noun: str) -> str:
+    """Return how many there are: ``1 trial``, ``3 trials``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def term_name(term: str) -> str:
     """Return a term as a person writes it: ``criterion`` times ``fine-tuning``."""
     named = {"finetuning": "fine-tuning", "dataset": "data set"}
