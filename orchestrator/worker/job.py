@@ -7,9 +7,8 @@ import functools
 import platform
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from orchestrator.state.progress import behind, trainings
 from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.device import device_memory, device_name, prepare_process
 from orchestrator.worker.energy import Energy
+from orchestrator.worker.evaluating import Known, evaluations
 from orchestrator.worker.materialize import Materializer
 from orchestrator.worker.memory import PeakMemory
 from orchestrator.worker.provenance import provenance
@@ -30,18 +30,12 @@ from orchestrator.worker.skew import differing
 from orchestrator.worker.telling import Tell, Telling, first_beat, unheard
 from orchestrator.worker.timeout import time_limit
 from prune_core.attacks import sanity
-from prune_core.attacks.evaluation import evaluate
-from prune_core.data.corrupted import test_images
 from prune_core.errors import CheckpointError, DatasetError
 from prune_core.exports import latency
 from prune_core.guard import guarded
-from prune_core.models.folding import Twin
-from prune_core.specs.stages import Dense, Evaluation, Pruned, Trial, dense_of
+from prune_core.specs.stages import Dense, Pruned, Trial
 from results.errors import StorageIOError
 from results.tables.store import Tables
-
-Known = tuple[Mapping[str, Any], ...] | None
-"""Rows of evaluations that the driver knows: all that there are; None where it cannot tell."""
 
 
 def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> AttemptResult:
@@ -172,37 +166,9 @@ def _do(order: Order, materializer: Materializer) -> None:
         present = materializer.artifacts.has(stage.kind, stage.key)
         made = None if present else materializer.computed(stage, job.rewinds)
         network = functools.cache(lambda: made or materializer.network(stage))
-        _evaluations(job.evaluations, network, known, materializer)
+        evaluations(job.evaluations, network, known, materializer)
     else:
         materializer.make(stage)
-
-
-def _evaluations(
-    wanted: Sequence[Evaluation],
-    network: Callable[[], nn.Module],
-    known: Known,
-    materializer: Materializer,
-) -> list[rows.Row]:
-    """Return the evaluations' rows; the network is made only where one is missing."""
-    if known is None:
-        found = materializer.tables.find_all("evaluations", [each.key for each in wanted])
-        known = tuple(row for rows_of_one in found.values() for row in rows_of_one)
-    there = {row["key"]: dict(row) for row in known}
-    twin = functools.cache(lambda: Twin(network()))
-    return [
-        there.get(each.key) or _evaluate(each, network(), twin(), materializer) for each in wanted
-    ]
-
-
-def _evaluate(
-    evaluation: Evaluation, network: nn.Module, twin: Twin, materializer: Materializer
-) -> rows.Row:
-    materializer.telling.say(doing=evaluation.attack)
-    data, spec = materializer.data(evaluation), dense_of(evaluation).dataset
-    seen = evaluate(network, test_images(data, spec, evaluation.attack), evaluation, twin)
-    row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds, seen.distances)
-    materializer.tables.write("evaluations", [row])
-    return row
 
 
 def _flags(trial: Trial, network: Callable[[], nn.Module], materializer: Materializer) -> list[str]:
@@ -223,7 +189,7 @@ def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> 
     """Fine-tune, evaluate all three networks of the path, and write the trial's row."""
     measured: rows.Row = {}
     for stage in (trial.dense, trial.pruned):
-        evaluated = _evaluations(
+        evaluated = evaluations(
             trial.evaluations(stage),
             functools.cache(functools.partial(materializer.network, stage)),
             known,
@@ -231,7 +197,7 @@ def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> 
         )
         measured |= rows.metrics(str(stage.network_word), evaluated)
     network = functools.cache(functools.partial(materializer.network, trial.network))
-    final = _evaluations(job.evaluations, network, known, materializer)
+    final = evaluations(job.evaluations, network, known, materializer)
     measured |= rows.metrics("finetuned", final)
     flags = _flags(trial, network, materializer)
     facts = materializer.pruning_facts(trial.pruned)["report"]
