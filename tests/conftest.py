@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from prune_core.specs.settings import Calibration, Dataset, Threat
 from prune_core.specs.stages import Dense, Pruned, Scores
 from prune_core.training import loop as training
 from prune_core.training.harp import learner_of
+from prune_core.training.history import Checkpoint
 from results.errors import AnalysisError
 from results.tables.storage import Storage
 
@@ -59,6 +60,8 @@ threat: {eps: 0.15}
 evaluation: {attacks: [fgsm], sanity_images: 0}
 """
 
+EVERY_EPOCH = "{checkpoint_every: 0}"
+"""Resources of a sweep whose trainings are interrupted: a minute would be all of each."""
 CHECKED = "{attacks: [fgsm], sanity_images: 6}"
 """Evaluation with the checks for false robustness, which take most of a tiny sweep's time."""
 
@@ -177,6 +180,11 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def digits() -> datasets.Dataset:
     return datasets.load(Dataset(name="digits"), CPU)
+
+
+def keeping(kept: list[Checkpoint]) -> Callable[[object, Callable[[], Checkpoint]], None]:
+    """What a training calls after each epoch: keeps a checkpoint of every one."""
+    return lambda _, copied: kept.append(copied())
 
 
 def dense_stage(objective: str = "standard", epochs: int = 3, seed: int = 0) -> Dense:

@@ -26,7 +26,7 @@ from results.tables.storage import Storage
 from results.tables.store import Tables
 
 from command import mrsweep
-from conftest import blank, run_sweep, sweep_text
+from conftest import blank, keeping, run_sweep, sweep_text
 
 
 class Plain:
@@ -138,7 +138,7 @@ def test_networks_that_ask_for_a_version_are_trained_and_loaded(
     network, again = made(), made()
     recipe = Training(objective="standard", epochs=2, averaging=averaging, swa_start=0.1)
     saved: list[Epochs] = []
-    fit(network, digits, recipe.resolved(), None, "key", on_epoch=saved.append)
+    fit(network, digits, recipe.resolved(), None, "key", on_epoch=keeping(saved))
     fit(again, digits, recipe.resolved(), None, "key", saved[0])
     assert all(torch.equal(a, tensors(network)[n]) for n, a in tensors(again).items())
     save_file(tensors(network), tmp_path / "weights.safetensors")

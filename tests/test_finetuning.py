@@ -23,7 +23,7 @@ from prune_core.training.history import Checkpoint
 from results.tables.load import load
 from results.tables.storage import Storage
 
-from conftest import CHECKED, CPU, blank, run_sweep, sweep_text
+from conftest import CHECKED, CPU, blank, keeping, run_sweep, sweep_text
 
 LEVELS = """{
   none: {epochs: 0},
@@ -106,7 +106,7 @@ def test_weights_rewind_to_those_of_the_dense_network_s_epoch(done: Path) -> Non
     kept: list[Checkpoint] = []
     seed = derive_seed(dense.key, "initialisation")
     network = blank(data, dense.architecture, seed)
-    training.fit(network, data, dense.training, None, dense.key, on_epoch=kept.append)
+    training.fit(network, data, dense.training, None, dense.key, on_epoch=keeping(kept))
     stored = Artifacts(Storage(str(done))).load("rewind", stage.rewound.key, NETWORK)
     assert stage.rewound.epoch == 1
     assert all(torch.equal(kept[0].tensors[f"network.{n}"], t) for n, t in stored[0].items())

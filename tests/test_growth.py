@@ -27,7 +27,7 @@ from prune_core.training.policies import Start
 from results.tables.load import load
 from results.tables.storage import Storage
 
-from conftest import blank, run_sweep, sweep_text
+from conftest import blank, keeping, run_sweep, sweep_text
 from test_training import few, same
 
 GROWING = ("rigl", "flying-bird")
@@ -137,7 +137,7 @@ def test_layers_keep_as_many_weights_through_a_training_and_its_averages(
     recipe = Training(
         epochs=2, lr=0.01, optimizer="adamw", averaging=averaging, swa_start=0.1, ema_decay=0.9
     )
-    fit(pruned, few(digits), recipe, None, "k", on_epoch=kept.append, rule=rule(policy))
+    fit(pruned, few(digits), recipe, None, "k", on_epoch=keeping(kept), rule=rule(policy))
     after = masks(pruned)
     assert not equal(before, after)
     assert [int(m.sum()) for m in before] == [int(m.sum()) for m in after]
@@ -155,7 +155,7 @@ def test_a_resumed_growth_is_the_uninterrupted_one_to_the_bit(
 ) -> None:
     again, kept = copy.deepcopy(pruned), list[Checkpoint]()
     recipe = Training(epochs=3, lr=0.05, averaging="ema", selection="validation")
-    fit(pruned, few(digits), recipe, None, "k", on_epoch=kept.append, rule=rule(policy))
+    fit(pruned, few(digits), recipe, None, "k", on_epoch=keeping(kept), rule=rule(policy))
     fit(again, few(digits), recipe, None, "k", kept[1], rule=rule(policy))
     assert same(pruned, again)
     changed = [

@@ -27,7 +27,7 @@ from prune_core.training.objectives import Context
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-from conftest import SHORT, run_sweep, scores_stage, sweep_text
+from conftest import EVERY_EPOCH, SHORT, run_sweep, scores_stage, sweep_text
 from test_launch import Stopped, trials
 
 
@@ -115,6 +115,7 @@ HYDRA = sweep_text(
     finetuning="{none: {epochs: 0}}",
     seeds="1",
     pruning="{hydra: {objective: standard, epochs: 2, lr: 0.1}}",
+    resources=EVERY_EPOCH,
 )
 
 

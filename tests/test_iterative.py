@@ -16,7 +16,7 @@ from prune_core.training import loop as training
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-from conftest import CPU, run_sweep, sweep_text
+from conftest import CPU, EVERY_EPOCH, run_sweep, sweep_text
 from test_criteria import INNER
 from test_launch import Stopped, trials
 
@@ -25,6 +25,7 @@ ITERATIVE = sweep_text(
     granularities="[channel, weight, '2:4']",
     finetuning="{i: {objective: standard, policy: iterative, rounds: 2, epochs: 3, lr: 0.02}}",
     seeds="1",
+    resources=EVERY_EPOCH,
 )
 
 

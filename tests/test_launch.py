@@ -17,7 +17,7 @@ from orchestrator.sweepfile.model import parse_sweep
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-from conftest import Silent, run_sweep, sweep_text
+from conftest import EVERY_EPOCH, Silent, run_sweep, sweep_text
 
 MEASURED = ["finetune_seconds", "evaluate_seconds", "node", "finished"]
 
@@ -194,7 +194,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_table(
     stop_at: int, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stop at the nth file that is written, whatever it is: a checkpoint, a row, a network."""
-    plain, count, text = Storage.write_all, 0, sweep_text(seeds="1")
+    plain, count, text = Storage.write_all, 0, sweep_text(seeds="1", resources=EVERY_EPOCH)
 
     def counting(self: Storage, files: Sequence[tuple[tuple[str, ...], bytes]]) -> None:
         nonlocal count
@@ -216,7 +216,7 @@ def test_stopped_anywhere_it_goes_on_to_the_same_table(
 
 
 def test_a_resumed_job_says_from_which_epoch(tmp_path: Path) -> None:
-    text = sweep_text(criteria="[l1]", seeds="1")
+    text = sweep_text(criteria="[l1]", seeds="1", resources=EVERY_EPOCH)
     plain = Storage.write
 
     def stop_after_one_epoch(self: Storage, data: bytes, *parts: str) -> None:

@@ -33,7 +33,7 @@ class KilledError(BaseException):
 def dense_order(root: Path) -> Order:
     plan = make_plan(parse_sweep(TEXT))
     (dense,) = [job for job in plan.jobs.values() if job.kind == "dense"]
-    return Order(dense, str(root), "cpu")
+    return Order(dense, str(root), "cpu", checkpoint_every=0)
 
 
 def dies_after(epochs: int, order: Order) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from prune_core.training import loop as training
 from prune_core.training.history import Checkpoint
 from prune_core.training.loop import fit
 
-from conftest import THREAT, blank
+from conftest import THREAT, blank, keeping
 from test_training import RECIPES, few, recipe, same
 
 
@@ -33,8 +34,8 @@ def test_an_interrupted_training_ends_bit_for_bit_the_same(
 
     kept: list[Checkpoint] = []
 
-    def stop(checkpoint: Checkpoint) -> None:
-        kept.append(checkpoint)
+    def stop(_: object, copied: Callable[[], Checkpoint]) -> None:
+        kept.append(copied())
         if len(kept) == stop_after:
             raise Killed
 
@@ -70,7 +71,7 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_last_whole_one(
     with monkeypatch.context() as patch:
         patch.setattr(training, "hold", die)
         with pytest.raises(KeyboardInterrupt):
-            fit(blank(digits), data, settings, THREAT, "k", on_epoch=kept.append)
+            fit(blank(digits), data, settings, THREAT, "k", on_epoch=keeping(kept))
     assert [len(checkpoint.history) for checkpoint in kept] == [1]
     resumed = blank(digits, seed=7)
     fit(resumed, data, settings, THREAT, "k", Checkpoint.of(kept[0].tensors, kept[0].facts()))
@@ -79,7 +80,7 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_last_whole_one(
 
 def test_a_training_stopped_early_is_the_first_part_of_the_whole(digits: datasets.Dataset) -> None:
     kept: list[Checkpoint] = []
-    fit(blank(digits), few(digits), recipe(3), None, "k", on_epoch=kept.append)
+    fit(blank(digits), few(digits), recipe(3), None, "k", on_epoch=keeping(kept))
     short = blank(digits)
     fit(short, few(digits), recipe(3), None, "k", until=2)
     after = kept[1].tensors
@@ -91,6 +92,6 @@ def test_checkpoints_do_not_grow_with_the_epochs(digits: datasets.Dataset) -> No
     settings = recipe(4, **RECIPES["all"] | {"objective": "awp:fgsm"})
     fit(
         blank(digits), few(digits, 128), settings, THREAT, "k",
-        on_epoch=lambda c: sizes.append(sum(t.numel() for t in c.tensors.values())),
+        on_epoch=lambda _, copied: sizes.append(sum(t.numel() for t in copied().tensors.values())),
     )  # fmt: skip
     assert len(set(sizes)) == 1

@@ -29,7 +29,7 @@ from prune_core.training.loop import fit
 from prune_core.training.policies import Start
 from prune_core.training.schedules import rate
 
-from conftest import CPU, THREAT, blank, dense_stage
+from conftest import CPU, THREAT, blank, dense_stage, keeping
 from rows import names
 
 
@@ -148,7 +148,7 @@ def test_averages_are_the_averages_of_the_weights(digits: datasets.Dataset) -> N
     def raw(**settings: object) -> tuple[list[Checkpoint], nn.Module]:
         kept.clear()
         network = blank(digits)
-        fit(network, few(digits), recipe(4, **settings), None, "k", on_epoch=kept.append)
+        fit(network, few(digits), recipe(4, **settings), None, "k", on_epoch=keeping(kept))
         return list(kept), network
 
     name = "network.network.conv.weight"
@@ -174,11 +174,12 @@ def test_averages_are_the_averages_of_the_weights(digits: datasets.Dataset) -> N
 
 
 def test_awp_begins_when_its_warm_up_is_over(digits: datasets.Dataset) -> None:
-    kept: dict[str, list[Tensor]] = {"pgd": [], "awp:pgd": []}
+    kept: dict[str, list[Tensor]] = {}
     for objective, settings in (("pgd", {}), ("awp:pgd", {"awp_warmup": 0.5})):
         chosen = recipe(2, objective=objective, attack_steps=1, **settings)
-        fit(blank(digits), few(digits, 128), chosen, THREAT, "k", on_epoch=lambda after, to=kept[
-            objective]: to.append(after.tensors["network.network.conv.weight"]))  # fmt: skip
+        after: list[Checkpoint] = []
+        fit(blank(digits), few(digits, 128), chosen, THREAT, "k", on_epoch=keeping(after))
+        kept[objective] = [each.tensors["network.network.conv.weight"] for each in after]
     same_weights = [torch.equal(*pair) for pair in zip(*kept.values(), strict=True)]
     assert same_weights == [True, False]
 
@@ -197,7 +198,7 @@ def test_validation_chooses_the_best_epoch_and_its_weights(digits: datasets.Data
     settings = recipe(6, objective="pgd", attack_steps=1, selection="validation", lr=0.3)
     weights: list[Checkpoint] = []
     network = blank(digits)
-    history = fit(network, few(digits), settings, THREAT, "k", on_epoch=weights.append)
+    history = fit(network, few(digits), settings, THREAT, "k", on_epoch=keeping(weights))
     robust = [epoch.validation_robust for epoch in history]
     best = robust.index(max(robust))
     assert [epoch.reported for epoch in history] == [index == best for index in range(6)]

@@ -34,7 +34,7 @@ dense: {objective: pgd, epochs: 4, lr: 0.05, attack_steps: 3}
 sensitivity: {steps: 5, restarts: 1}
 threat: {eps: 0.15}
 evaluation: {attacks: [fgsm, pgd-10], sanity_images: 0}
-resources: {time_limit: 40s}
+resources: {time_limit: 40s, checkpoint_every: 0}
 """
 HANGS = """
 import time

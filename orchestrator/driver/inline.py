@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from orchestrator.driver.allotment import Allotments
 from orchestrator.driver.launch import POLL, Launch
 from orchestrator.planning.attempt import Order
 from orchestrator.planning.plan import Plan
@@ -40,7 +41,9 @@ def execute_path(plan: Plan, trial_id: str, storage: Storage, device: str) -> No
     job = plan.trials[trial_id]
     tables = Tables(storage)
     attempt = 1 + tables.arrow("jobs", ["key"])["key"].to_pylist().count(trial_id)
-    result = perform(Order(job, storage.root, device, plan.sweep.keep, attempt))
+    takes = Allotments(plan.sweep.resources, on_gpu=False).takes(job)
+    order = Order(job, storage.root, device, plan.sweep.keep, attempt)
+    result = perform(replace(order, checkpoint_every=takes.checkpoint_every or 0.0))
     if result.status != "done" and isinstance(job.stage, Trial):
         row = failed_row(job.stage, job.labels or {}, result.error or "unknown")
         tables.write("trials", [row])

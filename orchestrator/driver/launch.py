@@ -235,6 +235,7 @@ class Launch:
 
     def _order(self, job: Job) -> Order:
         allotment, avoid = self.needs(job)
+        takes = self.allotments.takes(job)
         on_gpu = self.device.startswith("cuda")
         return Order(
             job=job,
@@ -243,7 +244,8 @@ class Launch:
             keep=self.keep,
             attempt=self.scheduler.attempt(job.key),
             allotment=allotment,
-            time_limit=self.allotments.takes(job).time_limit,
+            time_limit=takes.time_limit,
+            checkpoint_every=takes.checkpoint_every or 0.0,
             avoid=avoid,
             driver=self.leases.driver,
             first=self.scheduler.tries(job.key) == 1,

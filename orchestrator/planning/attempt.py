@@ -59,6 +59,8 @@ class Order:
     allotment: Allotment = Allotment()
     time_limit: float | None = None
     """Seconds after which the job counts as hanging."""
+    checkpoint_every: float = 60.0
+    """Seconds from one checkpoint of a training to the next, at least."""
     avoid: tuple[str, ...] = ()
     """Nodes of the cluster that it had better not go to."""
     driver: str | None = None

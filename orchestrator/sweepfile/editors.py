@@ -23,7 +23,7 @@ def json_schema() -> Json:
     for setting in parts["FinetuningLevel"]["properties"].values():
         one = {key: setting.pop(key) for key in [*setting] if key not in ("default", "description")}
         setting["anyOf"] = [one, {"type": "array", "items": one}]
-    for size in ("memory", "time_limit"):
+    for size in ("memory", "time_limit", "checkpoint_every"):
         for rule in ("Takes", "Resources"):
             _also(parts[rule]["properties"][size], {"type": "string"})
     return schema

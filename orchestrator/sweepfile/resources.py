@@ -32,7 +32,12 @@ def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
 
 Bytes = Annotated[Count, _measured_in(UNITS, "4 GiB"), Field(gt=0), Unit("bytes")]
 Seconds = Annotated[Number, _measured_in(PERIODS, "90m or 12h"), Field(gt=0), Unit("seconds")]
+Pause = Annotated[Number, _measured_in(PERIODS, "90s or 5m"), Field(ge=0), Unit("seconds")]
 CORES = "processor cores of a job"
+CHECKPOINTS = (
+    "time from one checkpoint of a training to the next, at least, such as 5m; 0: one after every "
+    "epoch. The last one always has one"
+)
 GPUS = (
     "share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then as much as the "
     "memory of earlier jobs of its kind, architecture, batch size and images asks for"
@@ -51,6 +56,7 @@ class Takes(Spec):
     time_limit: Seconds | None = Field(
         None, description="after which a job counts as hanging and is tried elsewhere, such as 12h"
     )
+    checkpoint_every: Pause | None = Field(None, description=CHECKPOINTS)
 
 
 Kind = Annotated[str, OneOf(JOB_KINDS)]
@@ -61,6 +67,7 @@ class Resources(Takes):
 
     cpus: Annotated[Number, Field(gt=0), Unit("cores")] = Field(1.0, description=CORES)
     gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] = Field(1.0, description=GPUS)
+    checkpoint_every: Pause = Field(60.0, description=CHECKPOINTS)
     architectures: dict[ArchitectureName, Takes] = Field(
         {}, description="rules for single architectures"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from torch import nn
 from orchestrator.planning.attempt import AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job
 from orchestrator.state import rows
+from orchestrator.state.artifacts import Artifacts
 from orchestrator.state.leases import Leases
 from orchestrator.state.patience import storage_at
 from orchestrator.state.progress import behind, trainings
 from orchestrator.state.survey import ended_meanwhile
+from orchestrator.worker.checkpoints import Checkpoints
 from orchestrator.worker.device import device_memory, device_name, prepare_process
 from orchestrator.worker.energy import Energy
 from orchestrator.worker.evaluating import Known, evaluations
@@ -38,7 +41,12 @@ from results.errors import StorageIOError
 from results.tables.store import Tables
 
 
-def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> AttemptResult:
+def perform(
+    order: Order,
+    node: str | None = None,
+    tell: Tell = unheard,
+    leaving: threading.Event | None = None,
+) -> AttemptResult:
     """Do a job, write its row in ``jobs``, and say how it ended; errors do not leave it.
 
     A job that takes longer than its limit ends with its process, its row written.
@@ -47,6 +55,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
         order: What is to be done.
         node: The cluster's name of this machine.
         tell: Is told how far the job is.
+        leaving: Set once this process is about to be ended.
     """
     job, start, clock = order.job, rows.now(), time.perf_counter()
     telling = Telling(first_beat(order, node), tell)
@@ -59,7 +68,9 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
     except Exception as fault:  # torch has many; all are of this machine's device
         return AttemptResult(job.key, "failed", _words(fault), "system", node=node)
     tables = Tables(storage_at(order.root, order.patience), f"{job.key}-{order.attempt}")
-    materializer = Materializer(tables, torch.device(order.device), order.keep, telling)
+    checkpoints = Checkpoints(Artifacts(tables.storage), order.checkpoint_every, leaving)
+    device = torch.device(order.device)
+    materializer = Materializer(tables, device, order.keep, telling, checkpoints)
     try:
         if met := _met(order, materializer):
             return met
@@ -96,6 +107,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
         with (
             guarded() if order.guarded else contextlib.nullcontext(),
             time_limit(order.time_limit, lambda where: write_row("failed", "time", where)),
+            checkpoints,
         ):
             _do(order, materializer)
         images = len(materializer.data(job.stage).train)
@@ -109,7 +121,7 @@ def perform(order: Order, node: str | None = None, tell: Tell = unheard) -> Atte
             if cause != "storage":
                 write_row("failed", cause, traceback.format_exc())
             if cause == "error":
-                materializer.drop_checkpoint(job.stage)
+                checkpoints.drop(job.stage)
     finally:
         energy.stop()
     return AttemptResult(
@@ -246,7 +258,7 @@ def _clean_up(job: Job, materializer: Materializer) -> None:
     trial = job.stage
     if not isinstance(trial, Trial):
         return
-    materializer.drop_checkpoint(trial)
+    materializer.checkpoints.drop(trial)
     for training_stage in trial.trainings[:-1]:
         pruned = training_stage.pruned
         for stage in filter(None, (pruned, pruned.scores, pruned.ranking)):

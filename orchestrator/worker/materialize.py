@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.state import rows
-from orchestrator.state.artifacts import CHECKPOINT, Artifacts
-from orchestrator.state.progress import trainings
+from orchestrator.state.artifacts import Artifacts
 from orchestrator.worker.beginning import blank, first
+from orchestrator.worker.checkpoints import Checkpoints
 from orchestrator.worker.telling import Telling
 from prune_core.data import datasets
 from prune_core.models.state import load_tensors
@@ -60,9 +60,11 @@ class Materializer:
         device: torch.device,
         keep: tuple[str, ...],
         telling: Telling | None = None,
+        checkpoints: Checkpoints | None = None,
     ):
         self.telling = telling or Telling()
         self.artifacts = Artifacts(tables.storage)
+        self.checkpoints = checkpoints or Checkpoints(self.artifacts)
         self.tables = tables
         self._facts: dict[str, dict[str, Any]] = {}
         self.device, self.keep = device, keep
@@ -132,7 +134,7 @@ class Materializer:
         keep_rewound(0)
         self._fit(stage, network, stage.training, after_epoch=keep_rewound)
         self._save(stage, network, None, classes=list(self.data(stage).names))
-        self.drop_checkpoint(stage)
+        self.checkpoints.drop(stage)
         return network
 
     def _rewound(self, stage: Rewound) -> nn.Module:
@@ -205,18 +207,17 @@ class Materializer:
         penalty: Callable[[int], Tensor] | None = None,
         rule: Rule | None = None,
     ) -> None:
-        where = (stage.kind, stage.key, CHECKPOINT)
-        found = None if stage.key in self.fresh else self.artifacts.load(*where)
-        checkpoint = Checkpoint.of(*found) if found else None
+        checkpoint = None if stage.key in self.fresh else self.checkpoints.load(stage)
 
         def write(epochs: Sequence[Epoch]) -> None:
             self.tables.write("epochs", rows.epoch_rows(stage, map(asdict, epochs)))
 
-        def keep(after: Checkpoint) -> None:
-            after_epoch(len(after.history))
-            self.artifacts.save(*where, after.tensors, after.facts())
-            write(so_far(after.history)[-1:])
-            self.telling.epoch(after.facts()["history"], recipe.epochs, stage.key)
+        def keep(history: Sequence[Epoch], copied: Callable[[], Checkpoint]) -> None:
+            after_epoch(len(history))
+            if self.checkpoints.due(last=len(history) == recipe.epochs):
+                self.checkpoints.save(stage, copied())
+            write(so_far(history)[-1:])
+            self.telling.epoch([*map(asdict, history)], recipe.epochs, stage.key)
 
         if checkpoint:
             write(so_far(checkpoint.history))  # a worker that died may have taken some with it
@@ -266,7 +267,7 @@ class Materializer:
         if stage.needs_data:
             self.tables.commit()
             self.artifacts.save(stage.kind, stage.key, SCORES, scores, {})
-            self.drop_checkpoint(stage)
+            self.checkpoints.drop(stage)
         return scores
 
     def _trained_scores(
@@ -288,11 +289,6 @@ class Materializer:
         if facts is None:
             raise OSError(f"the pruned network {stage.key} was written but cannot be read back")
         return facts
-
-    def drop_checkpoint(self, stage: Stage) -> None:
-        """Remove the checkpoint of a training that is over, for good or ill."""
-        for training_stage in trainings(stage):
-            self.artifacts.drop(training_stage.kind, training_stage.key, CHECKPOINT)
 
     def data(self, stage: Stage) -> datasets.Dataset:
         """Return the data set that a stage descends from."""

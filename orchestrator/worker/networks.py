@@ -135,9 +135,10 @@ def found(
     materializer = Materializer(Tables(storage), torch.device(device), ())
     wanted = network_of(trial, stage)
     kept = materializer.artifacts.has(wanted.kind, wanted.key)
-    network = cast(Classifier, materializer.network(wanted))
+    with materializer.checkpoints:
+        network = cast(Classifier, materializer.network(wanted))
     if not kept:
-        materializer.drop_checkpoint(wanted if isinstance(wanted, Dense) else trial)
+        materializer.checkpoints.drop(wanted if isinstance(wanted, Dense) else trial)
     data = materializer.data(wanted)
     pruned = None if isinstance(wanted, Dense) else trial.pruned
     structure: Structure = materializer.pruning_facts(pruned)["structure"] if pruned else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def fit(
     threat: Threat | None,
     key: str,
     checkpoint: Checkpoint | None = None,
-    on_epoch: Callable[[Checkpoint], None] = lambda _: None,
+    on_epoch: Callable[[Sequence[Epoch], Callable[[], Checkpoint]], None] = lambda *_: None,
     compute: Compute | None = None,
     teacher: nn.Module | None = None,
     rule: Rule | None = None,
@@ -60,7 +60,8 @@ def fit(
         threat: What the adversary may do; None for objectives without one.
         key: All random numbers derive from it.
         checkpoint: Where to resume; None to begin.
-        on_epoch: Called with a checkpoint after each epoch.
+        on_epoch: Called after each epoch with the epochs so far, and with what copies a checkpoint
+            into main memory, for as long as the call lasts.
         compute: Precision, memory format, kernels.
         teacher: The dense network, for objectives that need a teacher.
         rule: How masks change; None if they stay.
@@ -82,7 +83,7 @@ def fit(
     for epoch in range(len(run.history), training.epochs if until is None else until):
         with _kernels(run.compute):
             run.epoch(epoch)
-        on_epoch(run.checkpoint())
+        on_epoch(run.history, run.checkpoint)
     run.finish(whole=until is None)
     return judged(run.history, training)
 
@@ -190,7 +191,8 @@ class _Run:
             "best": self._best,
         }
         tensors = {f"{part}.{n}": t for part, state in parts.items() for n, t in state.items()}
-        return Checkpoint(_copied(tensors), list(self.history))
+        copies = {n: t.detach().to("cpu", copy=True) for n, t in tensors.items()}
+        return Checkpoint(copies, list(self.history))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resume from a checkpoint."""

@@ -53,7 +53,7 @@ fi
 
 # Nodes that join later are used as they come. Slurm's TERM, two minutes before the time is over,
 # reaches this shell: hand it on, and queue the job again if the sweep is not done. What runs goes
-# on from its last epoch. A preemption queues it again by itself, and then this changes nothing.
+# on from its last checkpoint. A preemption queues it again by itself, and then this changes nothing.
 "$venv/bin/mrsweep" run "$file" --storage "$storage" --address "$address:$port" &
 driver=$!
 ended=
