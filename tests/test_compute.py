@@ -20,7 +20,7 @@ from prune_core.training.loop import fit
 from results.statistics.design.design import make_design
 from results.statistics.verdict.conditions import conditions
 
-from conftest import THREAT, blank, dense_stage, sweep_text
+from conftest import THREAT, blank, dense_stage, keeping, sweep_text
 from test_analysis import sweep
 from test_training import few, recipe, same
 
@@ -97,7 +97,7 @@ def test_a_fused_optimizer_is_the_same_rule_and_resumes(
     plain, whole, resumed = blank(digits), blank(digits), blank(digits, seed=7)
     fit(plain, data, settings, None, "k")
     kept: list[Checkpoint] = []
-    fit(whole, data, settings, None, "k", on_epoch=kept.append, compute=Compute(fused=True))
+    fit(whole, data, settings, None, "k", on_epoch=keeping(kept), compute=Compute(fused=True))
     for one, other in zip(plain.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     fit(resumed, data, settings, None, "k", kept[0], compute=Compute(fused=True))
