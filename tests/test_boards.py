@@ -247,7 +247,7 @@ def test_published_figures_are_theirs_and_say_what_they_lack() -> None:
 def test_ours_are_beside_them_only_where_all_agrees() -> None:
     trials, _, _ = tables()
     several = pd.concat([
-        trials.assign(seed=seed, finetuned_autoattack=0.4 + seed / 100, criterion=name)
+        trials.assign(classes=10, seed=seed, finetuned_autoattack=0.4 + seed / 100, criterion=name)
         for seed in range(3) for name in ("l1", "random")
     ])  # fmt: skip
     several.loc[several["criterion"] == "random", "finetuned_autoattack"] = 0.1
@@ -261,7 +261,7 @@ def test_ours_are_beside_them_only_where_all_agrees() -> None:
     assert published_figure(rows).axes
     for change in (
         {"architecture": "resnet18"}, {"eps": 0.1}, {"budget": "macs"}, {"dataset": "digits"},
-        {"status": "failed"}, {"granularity": "2:4"},
+        {"status": "failed"}, {"classes": 5}, {"granularity": "2:4"},
     ):  # fmt: skip
         assert beside(several.assign(**change)).empty
     assert beside(several.drop(columns="finetuned_autoattack")).empty

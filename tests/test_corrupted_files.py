@@ -58,7 +58,9 @@ def text(folder: Path, attacks: str = f"[{FOG}]", **changes: str) -> str:
     return sweep_text(**{"dataset": told, "evaluation": evaluation, **changes})
 
 
-@pytest.mark.parametrize("limits", [{}, {"test_per_class": 2}, {"size": 4, "test_per_class": 3}])
+@pytest.mark.parametrize(
+    "limits", [{}, {"test_per_class": 2}, {"classes": 2}, {"size": 4, "test_per_class": 3}]
+)
 def test_each_test_image_has_its_own_copy(folder: Path, limits: dict[str, int]) -> None:
     told = spec(folder, **limits)
     data = datasets.load(told, CPU)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from orchestrator.worker.materialize import Materializer
 from prune_core.data import datasets
+from prune_core.data.outline import outline, training_images
+from prune_core.errors import DatasetError
 from prune_core.specs.settings import Dataset
+from prune_core.specs.stages import Dense
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -83,6 +88,37 @@ def test_subsets_are_limited_by_class(digits: datasets.Dataset) -> None:
     assert data.test.labels.bincount().tolist() == [7] * 10
     whole = {image.numpy().tobytes() for image in digits.test.images}
     assert {image.numpy().tobytes() for image in data.test.images} <= whole
+
+
+def test_the_first_classes_are_taken_alone(digits: datasets.Dataset) -> None:
+    spec = Dataset(name="digits", classes=3, per_class=20, test_per_class=7)
+    data = datasets._load.__wrapped__(spec, CPU)
+    assert data.classes == 3
+    assert data.train.labels.bincount().tolist() == [18] * 3
+    assert data.test.labels.bincount().tolist() == [7] * 3
+    whole = {image.numpy().tobytes() for image in digits.test.images[digits.test.labels < 3]}
+    assert {image.numpy().tobytes() for image in data.test.images} <= whole
+    few = Dataset(name="cifar10", root="/data", source="torchvision", classes=2)
+    assert outline(few)[1] == 2
+    assert training_images(few) == 9_000
+
+
+@pytest.mark.parametrize("look", [outline, training_images])
+def test_more_classes_than_there_are_are_refused(look: Callable[[Dataset], object]) -> None:
+    asked = Dataset(name="cifar10", root="/data", source="torchvision", classes=11)
+    with pytest.raises(DatasetError, match=r"cifar10 has 10 classes, .* asks for 11"):
+        look(asked)
+    with pytest.raises(DatasetError, match="digits has 10 classes"):
+        datasets._load.__wrapped__(Dataset(name="digits", classes=11), CPU)
+
+
+def test_classes_that_are_all_used_change_no_key() -> None:
+    def key(**limits: int) -> str:
+        dataset = Dataset(name="digits", **limits)
+        return Dense(**{**dict(dense_stage()), "dataset": dataset}).key
+
+    assert key() == dense_stage().key
+    assert key(classes=9) != key(classes=8)
 
 
 def test_generated_images_can_be_learned_and_are_the_same_everywhere() -> None:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from prune_core.attacks import sanity
 from prune_core.data import datasets
-from prune_core.data.draws import drawn
-from prune_core.data.splits import Split
+from prune_core.data.splits import Split, drawn
 from prune_core.pruning.ratios.climb import make_problem
 from prune_core.pruning.scores import signals
 from prune_core.pruning.scores.signals import Signals

@@ -89,14 +89,16 @@ def test_without_a_trial_there_is_no_standing() -> None:
 def test_published_figures_that_agree_are_beside() -> None:
     rows = pd.DataFrame({
         "status": "done", "norm": "linf", "eps": 8 / 255, "budget": "params", "dataset": "cifar10",
-        "architecture": "apb-resnet18", "granularity": "weight", "sparsity": 0.9, "dense": "pgd",
-        "criterion": "mine", "allocation": "uniform", "finetuning": "pgd", "seed": [0, 1],
+        "classes": 10, "architecture": "apb-resnet18", "granularity": "weight", "sparsity": 0.9,
+        "dense": "pgd", "criterion": "mine", "allocation": "uniform", "finetuning": "pgd",
+        "seed": [0, 1],
         "finetuned_clean": [0.8, 0.82], "finetuned_autoattack": [0.42, 0.44],
     })  # fmt: skip
     said = published_sentence(rows)
     assert "on cifar10, apb-resnet18 by weight at 90 %: 43.0 % under AutoAttack over 2" in said
     assert "beside FlyingBird 46.5, HARP 45.4, PwoA 45.4" in said
     assert "none is of the same" in published_sentence(rows.assign(eps=0.1))
+    assert "none is of the same" in published_sentence(rows.assign(classes=5))
 
 
 STUDY = parse_sweep(

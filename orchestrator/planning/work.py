@@ -74,7 +74,8 @@ def work_of(stage: Stage, attacks: Sequence[str]) -> Work:
 
 def images_in_words(dataset: Dataset) -> str:
     """Return what tells images apart on which jobs take as long as others: ``cifar10 size=64``."""
-    told = {name: getattr(dataset, name) for name in ("per_class", "test_per_class", "size")}
+    limits = ("classes", "per_class", "test_per_class", "size")
+    told = {name: getattr(dataset, name) for name in limits}
     told["content"] = dataset.content
     return " ".join([dataset.name, *(f"{n}={v}" for n, v in told.items() if v is not None)])
 

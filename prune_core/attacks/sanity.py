@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import attack, right
 from prune_core.attacks.pgd import ascend, step_size
-from prune_core.data.draws import drawn
-from prune_core.data.splits import Split
+from prune_core.data.splits import Split, drawn
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating, seeded
 from prune_core.specs.keys import derive_seed

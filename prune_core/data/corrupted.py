@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from prune_core.data.datasets import Dataset, Raw, test_part
+from prune_core.data.datasets import Dataset
+from prune_core.data.raw import Raw, test_part
 from prune_core.data.splits import Split
 from prune_core.errors import DatasetError
 from prune_core.specs.registry import ATTACKS, DATASETS

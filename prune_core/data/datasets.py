@@ -19,34 +19,13 @@ from prune_core.data import augmentation, readers
 from prune_core.data.augmentation import Augment
 from prune_core.data.content import content
 from prune_core.data.extra import from_npz
-from prune_core.data.splits import Encoded, Part, Split, check_sides, limit, split, statistics
+from prune_core.data.raw import Raw, classes_of, test_part
+from prune_core.data.splits import Split, check_sides, first_classes, limit, split, statistics
 from prune_core.errors import DatasetError
 from prune_core.guard import looked_at_test_images
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import DATASETS, method
 from prune_core.specs.settings import Dataset as DatasetSpec
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A data set as its function reads it.
-
-    Attributes:
-        train: The training images.
-        test: The test images; None if they are to be cut off from ``train``.
-        augment: Whether training flips and shifts images. Natural images allow it, digits do not.
-        names: What the classes 0, 1, ... are called; empty where nothing says so.
-    """
-
-    train: Split | Encoded
-    test: Split | Encoded | None = None
-    augment: bool = False
-    names: tuple[str, ...] = ()
-
-    @property
-    def classes(self) -> int:
-        """The number of classes."""
-        return len(self.names) or int(self.train.labels.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -122,12 +101,12 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
 
 def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
     raw: Raw = DATASETS.load(spec.name)(spec)
-    name = spec.name
+    name, classes = spec.name, classes_of(spec, raw.classes)
     train, test = (
         (raw.train, raw.test) if raw.test is not None else split(raw.train, 0.25, name, "test")
     )
     # Only what is kept is decoded.
-    kept = limit(train, spec.per_class, name, "train").decode()
+    kept = limit(first_classes(train, spec.classes), spec.per_class, name, "train").decode()
     tested = test_part(test, spec).decode()
     purpose = (name, "validation") if seed is None else (name, seed, "validation")
     check_sides(kept, tested, spec)
@@ -139,16 +118,16 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
     mean, std = statistics(fitted)
     channels, height, width = fitted.shape
     shape = (channels, height, width)
-    extra = None if spec.extra is None else from_npz(spec.extra, shape, raw.classes)
+    extra = None if spec.extra is None else from_npz(spec.extra, shape, classes)
     return Dataset(
         train=fitted.to(device),
         validation=held_out.to(device),
         test=tested.to(device),
-        classes=raw.classes,
+        classes=classes,
         mean=mean,
         std=std,
         augment=_augmentation(spec, raw, shape),
-        names=raw.names,
+        names=raw.names[:classes],
         extra=extra and extra.to(device),
         extra_share=spec.extra.share if spec.extra else 0.0,
     )
@@ -159,11 +138,6 @@ def _augmentation(spec: DatasetSpec, raw: Raw, shape: tuple[int, int, int]) -> A
         return augmentation.named(spec.augment, shape)
     natural = raw.augment and spec.augment is None
     return augmentation.flip_and_shift if natural else augmentation.nothing
-
-
-def test_part(test: Part, spec: DatasetSpec) -> Part:
-    """Return those test images that are evaluated; which they are depends on labels alone."""
-    return limit(test, spec.test_per_class, spec.name, "test")
 
 
 @method("digits", source="Alpaydin and Kaynak, 1998; shipped with scikit-learn")

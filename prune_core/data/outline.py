@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from prune_core.data.datasets import Raw
+from prune_core.data.raw import Raw, classes_of
+from prune_core.data.splits import first_classes
 from prune_core.specs.registry import DATASETS
 from prune_core.specs.settings import Dataset
 
@@ -26,10 +27,10 @@ def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
     if spec.name in PUBLISHED:
         side, classes, _ = PUBLISHED[spec.name]
         side = spec.size or side
-        return (3, side, side), classes
+        return (3, side, side), classes_of(spec, classes)
     raw: Raw = DATASETS.load(spec.name)(spec)
     channels, height, width = raw.train.take(torch.tensor([0])).decode().images.shape[1:]
-    return (channels, height, width), raw.classes
+    return (channels, height, width), classes_of(spec, raw.classes)
 
 
 def training_images(spec: Dataset) -> int:
@@ -39,10 +40,13 @@ def training_images(spec: Dataset) -> int:
         DatasetError: As `outline`.
     """
     if spec.name in PUBLISHED:
-        _, classes, count = PUBLISHED[spec.name]
+        _, there, whole = PUBLISHED[spec.name]
+        classes = classes_of(spec, there)
+        count = round(whole * classes / there)
     else:
         raw: Raw = DATASETS.load(spec.name)(spec)
-        classes, count = raw.classes, len(raw.train)
+        classes = classes_of(spec, raw.classes)
+        count = len(first_classes(raw.train, spec.classes))
         count = count if raw.test is not None else round(0.75 * count)
     if spec.per_class is not None:
         count = min(count, spec.per_class * classes)

@@ -48,7 +48,7 @@ class Dataset(Spec):
 
     # What an evaluation reads is in its own key; what files hold may be known by the name.
     unkeyed: ClassVar[frozenset[str]] = frozenset({"root", "corrupted"})
-    later: ClassVar[frozenset[str]] = frozenset({"content", "augment", "extra"})
+    later: ClassVar[frozenset[str]] = frozenset({"content", "augment", "extra", "classes"})
     name: DatasetName = Field(description="which data set; alone, it may stand for the mapping")
     root: Annotated[str, AfterValidator(absolute)] | None = Field(
         None, description="folder that holds its files; not part of any key"
@@ -69,6 +69,9 @@ class Dataset(Spec):
     )
     size: Annotated[Count, Unit("pixels")] | None = Field(
         None, ge=4, description="side in pixels to resize images to"
+    )
+    classes: Count | None = Field(
+        None, ge=2, description="the first so many classes, in the order of their labels"
     )
     per_class: Images | None = Field(
         None, ge=2, description="training and validation images of a class, at most"

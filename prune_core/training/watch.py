@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from prune_core.attacks.pgd import pursue
-from prune_core.data.draws import drawn
-from prune_core.data.splits import Split
+from prune_core.data.splits import Split, drawn
 from prune_core.models.folding import Twin
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Threat

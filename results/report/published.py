@@ -10,7 +10,7 @@ from results.statistics.design.words import percent
 
 BESIDE = ("dataset", "architecture", "granularity", "sparsity")
 """What must be equal before two figures are compared."""
-EPS, IMAGES = 0.031, 10_000
+EPS, IMAGES, CLASSES = 0.031, 10_000, 10
 SOURCE = "README of pralab/AdversarialPruningBenchmark at 0ae46e7 (Piras et al., 2024)"
 NOTE = "single runs: no table there gives a spread over seeds"
 
@@ -32,8 +32,8 @@ def beside(trials: pd.DataFrame) -> pd.DataFrame:
 
     A row is a published network; ``ours_clean`` and ``ours_autoattack`` are those of our best
     method there (of ``ours_of``, by mean AutoAttack accuracy on the same test images), ``ours_sd``
-    its standard deviation over ``ours_seeds``. Trials under another threat, or whose budget is no
-    share of parameters, are left out. Empty where nothing agrees.
+    its standard deviation over ``ours_seeds``. Trials under another threat, on some of the
+    classes, or whose budget is no share of parameters, are left out. Empty where nothing agrees.
 
     Args:
         trials: rows of ``trials``.
@@ -45,6 +45,7 @@ def beside(trials: pd.DataFrame) -> pd.DataFrame:
         & (trials["norm"] == "linf")
         & ((trials["eps"] - EPS).abs() < 1e-3)
         & (trials["budget"] == "params")
+        & (trials["classes"] == CLASSES)
         & trials["finetuned_autoattack"].notna()
     ]
     if done.empty:

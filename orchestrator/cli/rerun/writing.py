@@ -85,6 +85,7 @@ def _split(data: Dataset) -> str:
     each = "others at each seed" if data.split == "by-seed" else "the same at all seeds"
     limits = {
         "resized to a side of {} pixels": data.size,
+        "the first {} classes": data.classes,
         "at most {} of a class": data.per_class,
         "at most {} test images of a class": data.test_per_class,
     }

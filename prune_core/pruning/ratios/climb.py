@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
-from prune_core.data.draws import drawn
+from prune_core.data.splits import drawn
 from prune_core.pruning.prunable.masks import mask_of, maskable
 from prune_core.pruning.ratios.prefix import Prefix
 from prune_core.specs.keys import derive_seed

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prune_core.attacks.pgd import pgd
 from prune_core.data.datasets import Dataset
-from prune_core.data.draws import drawn
+from prune_core.data.splits import drawn
 from prune_core.models.state import evaluating
 from prune_core.pruning.prunable.groups import PrunableModule
 from prune_core.pruning.prunable.masks import maskable
