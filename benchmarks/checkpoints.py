@@ -19,7 +19,8 @@ from orchestrator.state.artifacts import Artifacts
 from orchestrator.worker.checkpoints import Checkpoints
 from prune_core.data.datasets import Dataset, load
 from prune_core.models import architectures
-from prune_core.specs.recipes import Compute, Training
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Dataset as DatasetSpec
 from prune_core.specs.stages import Dense
 from prune_core.training.loop import _Run

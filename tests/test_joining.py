@@ -52,7 +52,7 @@ def test_what_a_worker_is_asked_goes_there_by_value() -> None:
     """A worker with other code would run its own version of what is only named."""
     from ray import cloudpickle
 
-    sent = cloudpickle.dumps(trainable_for({"mrsweep": "0"}, None))
+    sent = cloudpickle.dumps(trainable_for({"mrsweep": "0"}, None, "name"))
     assert b"sha256" in sent
     assert b"its code is not the driver's" in sent
 

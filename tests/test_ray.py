@@ -142,6 +142,27 @@ def test_a_raising_criterion_fails_its_trials_alone(eventful: Eventful) -> None:
     assert Counter(eventful.trials["status"]) == {"done": 16, "failed": 4}
 
 
+def test_jobs_in_processes_of_their_own_write_the_same_rows(
+    modules: Path, tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on GPUs: forked, one for each trial, one for the rest until a criterion kills it."""
+    monkeypatch.syspath_prepend(str(modules))
+    (modules / "killer_in_child.py").write_text(KILLER)
+    text = sweep_text(
+        criteria="[l1, 'killer_in_child:dies_once']",
+        seeds="1",
+        resources="{process: resident, kinds: {trial: {process: fresh}}}",
+    )
+    run_sweep(text, tmp_path, executor="ray", workers=1)
+    found, expected = trials(tmp_path), trials(undisturbed)
+    pd.testing.assert_frame_equal(
+        found.query("criterion == 'l1'").reset_index(drop=True),
+        expected.query("criterion == 'l1' and seed == 0").reset_index(drop=True),
+    )
+    assert set(found["status"]) == {"done"}
+    assert jobs(tmp_path).query("status == 'failed'")["cause"].tolist() == ["lost"]
+
+
 @pytest.mark.usefixtures("modules")
 def test_a_driver_that_cannot_write_ends_in_good_order_and_goes_on_later(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.planning.attempt import Allotment
+from orchestrator.planning.attempt import Allotment, Process
 from orchestrator.planning.plan import Job
 from orchestrator.planning.work import images_in_words
 from orchestrator.sweepfile.resources import Resources, Takes
@@ -55,6 +55,13 @@ class Allotments:
             memory=takes.memory and takes.memory * 2**grown,
             accelerator=takes.accelerator if gpus else None,
         )
+
+    def process(self, job: Job) -> Process:
+        """Return where a job runs: on a GPU in a process that gives back all memory as it ends."""
+        said = self.takes(job).process
+        if said is None or said == "auto":
+            return "fresh" if self.of(job).gpus else "worker"
+        return said
 
     def can_grow(self, job: Job, grown: int) -> bool:
         """Say whether there is more memory to give to a job than it had."""

@@ -236,15 +236,15 @@ class Launch:
     def _order(self, job: Job) -> Order:
         allotment, avoid = self.needs(job)
         takes = self.allotments.takes(job)
-        on_gpu = self.device.startswith("cuda")
         return Order(
             job=job,
             root=self.storage.root,
-            device=self.device if allotment.gpus or not on_gpu else "cpu",
+            device=self.device if allotment.gpus or not self.device.startswith("cuda") else "cpu",
             keep=self.keep,
             attempt=self.scheduler.attempt(job.key),
             allotment=allotment,
             time_limit=takes.time_limit,
+            process=self.allotments.process(job),
             checkpoint_every=takes.checkpoint_every or 0.0,
             avoid=avoid,
             driver=self.leases.driver,

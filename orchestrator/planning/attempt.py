@@ -22,6 +22,10 @@ Cause = Literal["error", "system", "storage", "memory", "lost", "preempted", "ti
 """Why an attempt failed: an error of its own; the system's, where it ran; the storage root; no
 memory; its worker died; its node was lost; it hung; its worker has other code than the driver."""
 
+Process = Literal["worker", "fresh", "resident"]
+"""Where a job runs: in Ray's worker itself; in a process of its own, forked from one that has all
+imports done; in such a process that does job after job and is replaced after a failure."""
+
 ATTEMPTS: dict[Cause, int] = {
     "error": 1, "system": 3, "storage": 3, "memory": 2, "lost": 3, "preempted": 20, "time": 2,
     "skew": 1000,
@@ -59,6 +63,7 @@ class Order:
     allotment: Allotment = Allotment()
     time_limit: float | None = None
     """Seconds after which the job counts as hanging."""
+    process: Process = "worker"
     checkpoint_every: float = 60.0
     """Seconds from one checkpoint of a training to the next, at least."""
     avoid: tuple[str, ...] = ()

@@ -33,10 +33,16 @@ def _measured_in(units: Mapping[str, int], example: str) -> BeforeValidator:
 Bytes = Annotated[Count, _measured_in(UNITS, "4 GiB"), Field(gt=0), Unit("bytes")]
 Seconds = Annotated[Number, _measured_in(PERIODS, "90m or 12h"), Field(gt=0), Unit("seconds")]
 Pause = Annotated[Number, _measured_in(PERIODS, "90s or 5m"), Field(ge=0), Unit("seconds")]
+ProcessName = Literal["auto", "worker", "fresh", "resident"]
 CORES = "processor cores of a job"
 CHECKPOINTS = (
     "time from one checkpoint of a training to the next, at least, such as 5m; 0: one after every "
     "epoch. The last one always has one"
+)
+PROCESS = (
+    "where Ray runs a job. fresh: a process of its own, forked from one on the node that has all "
+    "imports done; resident: such a process does job after job, keeps the images, and is replaced "
+    "after a failure; worker: Ray's own; auto: fresh on a GPU, worker on a CPU"
 )
 GPUS = (
     "share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then as much as the "
@@ -56,6 +62,7 @@ class Takes(Spec):
     time_limit: Seconds | None = Field(
         None, description="after which a job counts as hanging and is tried elsewhere, such as 12h"
     )
+    process: ProcessName | None = Field(None, description=PROCESS)
     checkpoint_every: Pause | None = Field(None, description=CHECKPOINTS)
 
 
@@ -67,6 +74,7 @@ class Resources(Takes):
 
     cpus: Annotated[Number, Field(gt=0), Unit("cores")] = Field(1.0, description=CORES)
     gpus: Annotated[Number, Field(ge=0, le=1)] | Literal["auto"] = Field(1.0, description=GPUS)
+    process: ProcessName = Field("auto", description=PROCESS)
     checkpoint_every: Pause = Field(60.0, description=CHECKPOINTS)
     architectures: dict[ArchitectureName, Takes] = Field(
         {}, description="rules for single architectures"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 from orchestrator.errors import OrchestratorError
@@ -69,3 +71,10 @@ def prepare_process(device: str, gpus: float) -> None:
         torch.backends.cudnn.allow_tf32 = False
         if gpus:
             torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
+
+
+def give_back(device: str) -> None:
+    """Give back memory that a job which is over does not hold any more."""
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()

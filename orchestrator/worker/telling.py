@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.planning.attempt import Beat, Order
 
 Tell = Callable[[Beat], None]
+EVERY = 10.0
+"""Seconds between two heartbeats of a job that has nothing new to say."""
 
 
 def unheard(_: Beat) -> None:
@@ -20,6 +24,30 @@ def unheard(_: Beat) -> None:
 def first_beat(order: Order, node: str | None) -> Beat:
     """Return what a job says of itself before it begins."""
     return Beat(order.job.key, order.attempt, platform.node(), os.getpid(), node)
+
+
+@contextlib.contextmanager
+def repeated(tell: Tell) -> Iterator[Tell]:
+    """Tell, and once more every so often while this process lives and works."""
+    last: list[Beat] = []
+    over = threading.Event()
+
+    def anew(beat: Beat) -> None:
+        last[:] = [beat]
+        tell(beat)
+
+    def repeat() -> None:
+        while not over.wait(EVERY):
+            for beat in last:
+                tell(beat)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield anew
+    finally:
+        over.set()
+        thread.join()
 
 
 class Telling:

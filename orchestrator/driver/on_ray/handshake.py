@@ -39,14 +39,15 @@ def code_reader() -> Callable[[], dict[str, str]]:
     return read
 
 
-def trainable_for(code: Code, pulse: Any) -> Callable[[dict[str, Any]], None]:
+def trainable_for(code: Code, pulse: Any, name: str) -> Callable[[dict[str, Any]], None]:
     """Return what Tune has a worker do: a job, where the worker's code is the driver's.
 
     Args:
         code: The driver's.
         pulse: Where heartbeats go.
+        name: Of the processes on each node that jobs are forked from.
     """
-    read, checked = code_reader(), dict[str, str]()
+    read, checked, held = code_reader(), dict[str, str](), dict[str, Any]()
 
     def trainable(config: dict[str, Any]) -> None:
         import json
@@ -55,7 +56,10 @@ def trainable_for(code: Code, pulse: Any) -> Callable[[dict[str, Any]], None]:
         from ray import tune
 
         node = ray.get_runtime_context().get_node_id()
-        if not checked:
+        forks = held.get("forks")
+        forked = config["process"] != "worker"
+        if not checked or (forked and not (forks and forks.connected)):  # it imports anew
+            checked.clear()
             checked.update(read())
         if other := {name: has for name, has in checked.items() if code.get(name) != has}:
             words = ", ".join(f"{name} {has} (the driver: {code.get(name)})"
@@ -64,14 +68,36 @@ def trainable_for(code: Code, pulse: Any) -> Callable[[dict[str, Any]], None]:
             result = {"key": config["key"], "status": "failed", "error": error, "cause": "skew"}
             tune.report({"attempt": json.dumps({**result, "node": node})})
             return
+        do = in_child if forked else in_worker
+        tune.report({"attempt": json.dumps(do(config, node))})
+
+    def in_worker(config: dict[str, Any], node: str) -> Any:
+        import threading
         from dataclasses import asdict
 
-        from orchestrator.driver.on_ray.pulse import beating
+        from orchestrator.driver.on_ray.pulse import noticed
         from orchestrator.planning.attempt import decode_order
         from orchestrator.worker.job import perform
+        from orchestrator.worker.telling import repeated
 
-        with beating(pulse) as tell:
-            ended = perform(decode_order(config["order"]), node, tell)
-        tune.report({"attempt": json.dumps(asdict(ended))})
+        leaving = threading.Event()
+        with (
+            noticed(node, leaving.set),
+            repeated(lambda beat: pulse.tell.remote(asdict(beat))) as tell,
+        ):
+            return asdict(perform(decode_order(config["order"]), node, tell, leaving))
+
+    def in_child(config: dict[str, Any], node: str) -> Any:
+        from orchestrator.driver.on_ray.pulse import noticed
+        from orchestrator.worker.forked.owner import Forks
+
+        forks = held.setdefault("forks", Forks(name))
+        stays = config["process"] == "resident"
+        try:
+            with noticed(node, forks.leave):
+                return forks.perform(config["order"], node, pulse.tell.remote, stays)
+        except OSError as error:  # of this node: another one may be able to
+            failed = {"status": "failed", "error": str(error), "cause": "system"}
+            return {"key": config["key"], **failed, "node": node}
 
     return trainable

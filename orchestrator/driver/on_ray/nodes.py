@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.autoscaler.sdk import request_resources
 from ray.experimental.internal_kv import _internal_kv_get
 
@@ -25,6 +26,14 @@ def present() -> dict[str, Resources]:
     """Return what each node that is alive has, by its id."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # ray leaves it untyped
     return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+
+
+def leaving() -> set[str]:
+    """Return the nodes of which Ray was told that they are to go (`ray drain-node`, a spot notice).
+
+    Ray offers no public way to learn it.
+    """
+    return set(state.get_draining_nodes())
 
 
 def autoscales(seconds: float = SETTLED) -> bool:

@@ -10,18 +10,17 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.driver.on_ray import nodes
 from orchestrator.planning.attempt import Beat
-from orchestrator.worker.telling import Tell
 
-EVERY = 10.0
-"""Seconds between two heartbeats of a job that has nothing new to say."""
+NOTICE = 10.0
+"""Seconds between two looks at whether a job's node is to go."""
 ANSWER = 5.0
 """Seconds that the driver waits for what was heard."""
 
@@ -63,27 +62,21 @@ class Listener:
 
 
 @contextlib.contextmanager
-def beating(pulse: Any) -> Iterator[Tell]:
-    """Give what a worker's job says to the driver, and once more every so often while it runs."""
-    last: list[Beat] = []
+def noticed(node: str, leave: Callable[[], None], every: float = NOTICE) -> Iterator[None]:
+    """Call ``leave`` once the cluster is told that a node is to go; asked every so often."""
     over = threading.Event()
 
-    def tell(beat: Beat) -> None:
-        last[:] = [beat]
-        pulse.tell.remote(asdict(beat))
+    def look() -> None:
+        while not over.wait(every):
+            if node in nodes.leaving():
+                leave()
+                return
 
-    def repeat() -> None:
-        while not over.wait(EVERY):
-            for beat in last:
-                tell(beat)
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
+    threading.Thread(target=look, daemon=True).start()
     try:
-        yield tell
+        yield
     finally:
         over.set()
-        thread.join()
 
 
 def end_process(beat: Beat) -> None:

@@ -44,12 +44,12 @@ def tune_jobs(jobs: Jobs, scratch: str) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by the launch
     try:
         tuner = tune.Tuner(
-            tune.with_resources(trainable_for(code_reader()(), jobs.pulse), placement),
+            tune.with_resources(jobs.trainable(), placement),
             tune_config=tune.TuneConfig(
                 search_alg=jobs,
                 scheduler=_Endings(jobs),
                 num_samples=-1,
-                reuse_actors=reuses(jobs.launch),
+                reuse_actors=True,  # what a job took, a child of the worker's gives back
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
@@ -62,15 +62,6 @@ def tune_jobs(jobs: Jobs, scratch: str) -> None:
         tuner.fit()
     except Exception as error:  # of this thread; the main one raises it
         jobs.failure = jobs.failure or error
-
-
-def reuses(launch: Launch) -> bool:
-    """Say whether a process does one job after the other.
-
-    On a GPU a fresh one gives back all of its memory; on a CPU starting one would take longer than
-    most jobs.
-    """
-    return not launch.device.startswith("cuda")
 
 
 def placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -96,14 +87,12 @@ class Jobs(Searcher):
         self._watch = Watch()
         self._orders: dict[str, Order] = {}  # by Tune's id of the trial
         self._ended: dict[str, str] = {}  # jobs that were ended from outside, and why
-        self._most_waiting = WAITING if reuses(launch) else 0
         self._listened, self._abandoned = 0.0, False
         self.failure: Exception | None = None
 
-    @property
-    def pulse(self) -> Any:
-        """Where heartbeats go."""
-        return self._listener.pulse
+    def trainable(self) -> Callable[[dict[str, Any]], None]:
+        """Return what Tune has workers do."""
+        return trainable_for(code_reader()(), self._listener.pulse, self.launch.leases.driver)
 
     @property
     def over(self) -> bool:
@@ -121,7 +110,7 @@ class Jobs(Searcher):
         try:
             self._attend()  # while nothing runs, Tune only asks, and takes no step
             order = self.launch.take(self._supply.fits)
-            if order is None and len(self._waiting()) < self._most_waiting:
+            if order is None and len(self._waiting()) < WAITING:
                 order = self.launch.take(lambda allotment, _: self._supply.could(allotment))
         except Exception as error:
             return self._give_up(error)
@@ -134,6 +123,7 @@ class Jobs(Searcher):
             "key": order.job.key,
             "kind": order.job.kind,
             "order": encode_order(order),
+            "process": order.process,
             "allotment": asdict(order.allotment),
             "off": list(off),
         }
@@ -205,8 +195,11 @@ class Jobs(Searcher):
     ) -> None:
         """Take in a job that said how it ended; of others `_Endings` hears why."""
         if not error and result and "attempt" in result:
-            ended = AttemptResult(**json.loads(result["attempt"]))
-            self._end(trial_id, lambda _: self.launch.report(ended))
+            said = json.loads(result["attempt"])
+            if said is None:
+                self.died(trial_id, None)
+            else:
+                self._end(trial_id, lambda _: self.launch.report(AttemptResult(**said)))
         elif not error:
             self.died(trial_id, None)
 
