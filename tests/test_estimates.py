@@ -16,8 +16,10 @@ from orchestrator.planning.disk import disk
 from orchestrator.planning.estimates import (
     FACTOR,
     PROBE,
+    TIMED,
     devices_of,
     jobs_table,
+    probe_of,
     rates,
     seconds_left,
 )
@@ -86,6 +88,27 @@ def test_a_batch_that_was_timed_stands_for_every_kind_with_a_range() -> None:
         assert rate(job) == pytest.approx((seconds, seconds / FACTOR, seconds * FACTOR))
 
 
+def test_parts_that_were_timed_add_up_to_jobs() -> None:
+    """Each at its own pace, and one that was not timed at that of the others, with more doubt."""
+    asked = plan_of(evaluation="{attacks: [fgsm, pgd-20], sanity_images: 0}")
+    (dense, *_) = asked.jobs.values()
+    paces = {"training standard": 1.0, "clean": 2.0, "pgd-20": 50.0}
+    (like,) = jobs(asked).head(1).to_dict("records")
+    timed = pd.DataFrame(
+        {**like, "key": f"probe-{part}", "kind": probe_of(part), "work": 1.0, "seconds": pace}
+        for part, pace in paces.items()
+    )
+    estimate = rates(timed, asked)(dense)
+    passes = {part: work.over(1000) for part, work in dense.work.parts.items()}
+    assert passes.keys() == {*paces, "fgsm"}
+    known = sum(paces[part] * passes[part] for part in paces)
+    counted = sum(paces.values()) / len(paces) * passes["fgsm"]
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(known + counted)
+    assert estimate.high == pytest.approx(TIMED * known + FACTOR * counted)
+    assert estimate.low == pytest.approx(known / TIMED + counted / FACTOR)
+
+
 def test_devices_that_are_used_no_longer_do_not_count() -> None:
     asked = plan_of()
     old = jobs(asked, end=END - pd.Timedelta(days=9), accelerator="old")
@@ -123,12 +146,12 @@ def test_a_plan_says_what_is_unknown_what_is_counted_and_what_was_measured(
     tables = Tables(storage)
     tables.write("jobs", list(timed(asked, asked.jobs, "cpu")))
     tables.commit()
-    row = tables.read("jobs").iloc[0]
-    assert (row["kind"], row["dataset"], row["images"]) == (
-        PROBE,
-        "digits per_class=40 test_per_class=10",
-        360,
-    )
+    rows = tables.read("jobs")
+    assert set(rows["kind"]) == {
+        f"{PROBE} {part}" for part in ("clean", "fgsm", "training standard")
+    }
+    assert set(rows["dataset"]) == {"digits per_class=40 test_per_class=10"}
+    assert set(rows["images"]) == {360}
     counted = shown(asked, storage)
     assert " to " in counted
     assert "Unknown" not in counted

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from orchestrator.cli import running
 from orchestrator.driver.launch import Launch
 from orchestrator.state import rows
 from orchestrator.state.patience import Patient
@@ -120,6 +121,23 @@ def test_termination_stops_at_once(
     assert nothing_in_hand(root)
     assert jobs(root)["status"].tolist() == ["done"] * 2
     goes_on(root, undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["open_sweep", "write_report"])
+def test_so_it_does_before_jobs_and_after_them(
+    moment: str, command: tuple[str, ...], undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(running, moment, asked)
+    before = signal.getsignal(signal.SIGTERM)
+    ended = mrsweep(
+        *command[:2], "--storage", undisturbed, "--executor", "inline", "--device", "cpu"
+    )
+    assert ended.returncode == 130
+    assert "Give the same command again to go on from here" in ended.stderr
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_so_does_the_second_interruption(

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.driver.address import check_address
 from orchestrator.driver.launch import ResourceError
 from orchestrator.driver.on_ray import join
 from orchestrator.driver.on_ray.handshake import code_reader, trainable_for
-from orchestrator.driver.on_ray.join import check_address
 from orchestrator.driver.on_ray.tune import Jobs
 
 
@@ -20,10 +20,18 @@ def test_ray_s_client_is_refused_with_what_to_do() -> None:
         check_address("ray://head:10001")
 
 
-@pytest.mark.parametrize("address", ["head", "head:", ":6379", "http://head"])
+@pytest.mark.parametrize(
+    "address", ["head", "head:", ":6379", "http://head", "head:99999", "head:0"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ResourceError, match="HOST:PORT"):
         check_address(address)
+
+
+@pytest.mark.parametrize("host", ["no..name", "no-such-machine.invalid"])
+def test_a_machine_that_is_not_known_is_named(host: str) -> None:
+    with pytest.raises(ResourceError, match=f"no machine is called '{host}'"):
+        check_address(f"{host}:6379", seconds=5)
 
 
 def test_an_address_where_nothing_listens_is_refused_in_time() -> None:

@@ -1,25 +1,29 @@
 """Faults made to happen, on a Ray cluster of several nodes on this machine, and what they leave.
 
-    python benchmarks/chaos [FAULT ...]
+    python benchmarks/chaos [FAULT ...]     # "driver killed=5": that often
 
-Every fault strikes a sweep of 24 trials (45 jobs) at work; then the same command is given until
-all is done. The table ``trials`` must equal an undisturbed run's, bit for bit, but for times: no
-row lost, none doubled, no finished job run again. The faults of a store need the right to mount.
+Every fault strikes a sweep of 24 trials at work; then the same command is given until all is done.
+The table ``trials`` must equal an undisturbed run's, bit for bit, but for times: no row lost, none
+doubled, no finished job run again. Faults of a store, and of images, need the right to mount.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from ground import HANGS, SWEEP, Cluster, Ground
-from strikes import FAULTS
+from asked import TRIALS, write_sweeps
+from ground import Ground
+from nodes import one_more, two_nodes
+from strikes import AGAIN, FAULTS, SWEEPS
 
 MEASURED = ["finetune_seconds", "evaluate_seconds", "node", "finished"]
-DRIVER_KILLS = 20
 LOSES_WHAT_WAS_DONE = ("artifacts truncated, bytes flipped", "table files damaged")
 """Faults that destroy what jobs had done: these have to run again."""
 
@@ -45,14 +49,30 @@ def compare(root: Path, reference: Path) -> tuple[int, int, int]:
     return lost, doubled, int(done["key"].duplicated().sum())
 
 
-def strike(name: str, on: Ground, kills: int) -> int:
-    """Let a fault happen, again and again on one root where it is a killed driver."""
-    if name != "driver killed":
+def strike(name: str, on: Ground, most: int) -> int:
+    """Let a fault happen, again and again on one root where it comes at random moments."""
+    if name not in AGAIN:
         return FAULTS[name](on)
     strikes = 0
-    while on.rows() < 24 and strikes < kills:
+    while on.rows() < TRIALS and strikes < most:
         strikes += FAULTS[name](on)
     return strikes
+
+
+def row(name: str, most: int, on: Ground, reference: Ground) -> str:
+    """Let a fault happen so often, on roots of its own, and return what came of it."""
+    total, notes, left, number = [0, 0, 0, 0, 0], list[str](), most, 0
+    while left > 0:
+        here = replace(on, root=on.root / str(number), launches=0, notes=[])
+        strikes = strike(name, here, left)
+        here.finish()
+        counts = [strikes, here.launches, *compare(here.root, reference.root)]
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+        notes += here.notes
+        left, number = left - (strikes if name in AGAIN else 1), number + 1
+    notes += ["of what was destroyed"] if name in LOSES_WHAT_WAS_DONE else []
+    note = f" ({'; '.join(notes)})" if notes else ""
+    return f"| {name} | {' | '.join(map(str, total))}{note} |"
 
 
 def main() -> None:
@@ -60,37 +80,31 @@ def main() -> None:
     random.seed(0)
     print("| fault | strikes | launches | rows lost | rows doubled | jobs repeated |")
     print("| --- | --- | --- | --- | --- | --- |")
+    references: dict[str, Ground] = {}
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
         base = Path(scratch)
-        (base / "hangs.py").write_text(HANGS)
-        (base / "hung").write_text("")
-        cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-        )
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        references = {}
-        for criterion in ("taylor", "hangs:once"):
-            file = base / f"{criterion.partition(':')[0]}.yaml"
-            file.write_text(SWEEP.replace("CRITERION", f"'{criterion}'"))
-            references[criterion] = Ground(base / f"undisturbed-{file.stem}", file, cluster, base)
-            if criterion == "taylor" or "hung job" in chosen:
-                references[criterion].finish()
-        for name in chosen:
-            left = DRIVER_KILLS if name == "driver killed" else 1
-            total = [0, 0, 0, 0, 0]
-            while left > 0:
-                like = references["hangs:once" if name == "hung job" else "taylor"]
-                root = base / f"{name}-{left}".replace(" ", "-")
-                on = Ground(root, like.file, cluster, base)
-                strikes = strike(name, on, left)
-                on.finish()
-                left -= strikes if name == "driver killed" else 1
-                counts = [strikes, on.launches, *compare(root, like.root)]
-                total = [a + b for a, b in zip(total, counts, strict=True)]
-            note = " (of what was destroyed)" if name in LOSES_WHAT_WAS_DONE else ""
-            print(f"| {name} | {' | '.join(map(str, total))}{note} |", flush=True)
+        (base / "decoded").mkdir()
+        os.environ["MRSWEEP_CACHE"] = str(base / "decoded")
+        files = write_sweeps(base)
+        cluster, wrong = two_nodes(), False
+        for number, asked in enumerate(chosen):
+            name, _, times = asked.partition("=")
+            sweep = SWEEPS.get(name, "usual")
+            on = Ground(base / f"struck-{number}", files[sweep], cluster, base)
+            try:
+                if sweep not in references:
+                    like = replace(on, root=base / f"undisturbed-{sweep}")
+                    with one_more(like, 2):
+                        like.finish()
+                    references[sweep] = like
+                most = int(times or AGAIN.get(name, 1))
+                print(row(name, most, on, references[sweep]), flush=True)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                wrong = True
+                print(f"{name}: {error}", flush=True)
+                on.end()
         cluster.shutdown()
+    raise SystemExit(wrong)
 
 
 if __name__ == "__main__":

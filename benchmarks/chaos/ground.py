@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.driver.executors import RAY_ENVIRONMENT
 
 os.environ.update(RAY_ENVIRONMENT)
 os.environ.setdefault("RAY_AUTH_TOKEN", "benchmark" * 4)
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray writes it
 
 from ray.cluster_utils import Cluster
 
@@ -21,32 +22,6 @@ from results.tables.schema import KEY
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
-SWEEP = """
-name: chaos
-dataset: digits
-architectures: [resnet8]
-criteria: [random, CRITERION]
-sparsities: [0.5]
-allocations: [uniform, mrs]
-finetuning: {none: {epochs: 0}, pgd: {objective: pgd, epochs: 3, lr: 0.05, attack_steps: 3}}
-seeds: 3
-dense: {objective: pgd, epochs: 4, lr: 0.05, attack_steps: 3}
-sensitivity: {steps: 5, restarts: 1}
-threat: {eps: 0.15}
-evaluation: {attacks: [fgsm, pgd-10], sanity_images: 0}
-resources: {time_limit: 40s, checkpoint_every: 0}
-"""
-HANGS = """
-import time
-from pathlib import Path
-
-def once(layer):
-    mark = Path(__file__).with_name("hung")
-    if not mark.exists():
-        mark.write_text("")
-        time.sleep(3600)
-    return layer.weight.abs().sum(1)
-"""
 LONGEST = 600.0
 """Seconds that one run may take before it counts as stuck."""
 
@@ -60,6 +35,9 @@ class Ground:
     cluster: Cluster
     work: Path
     launches: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What else was measured."""
+    drivers: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
         """Give the command."""
@@ -67,11 +45,19 @@ class Ground:
         how = options or ("--address", self.cluster.address)
         command = [sys.executable, "-m", "orchestrator", "run", str(self.file), "--device", "cpu"]
         path = os.pathsep.join([str(self.work), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
+        driver = subprocess.Popen(
             [*command, "--storage", str(self.root), *how],
             env={**os.environ, "PYTHONPATH": path, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
+        self.drivers.append(driver)
+        return driver
+
+    def end(self) -> None:
+        """End what still runs."""
+        for driver in self.drivers:
+            if driver.poll() is None:
+                driver.kill()
 
     def rows(self, table: str = "trials") -> int:
         """Return how many rows a table has."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import nodes
 from clocks import clock_jumps
 from ground import LONGEST, Ground, expect, workers
 
@@ -26,18 +27,6 @@ def worker_killed(on: Ground) -> int:
             strikes += 1
     driver.communicate(timeout=LONGEST)
     return strikes
-
-
-def node_lost(on: Ground) -> int:
-    driver = on.start()
-    for jobs in (5, 20):
-        on.until(driver, jobs)
-        lost = next(iter(on.cluster.worker_nodes))
-        on.cluster.remove_node(lost, allow_graceful=False)
-        time.sleep(1)
-        on.cluster.add_node(num_cpus=1)
-    driver.communicate(timeout=LONGEST)
-    return 2
 
 
 def driver_killed(on: Ground) -> int:
@@ -169,8 +158,10 @@ def interrupted_twice(on: Ground) -> int:
     time.sleep(0.3)
     os.kill(driver.pid, signal.SIGINT)
     began = time.monotonic()
-    driver.communicate(timeout=LONGEST)
+    text, _ = driver.communicate(timeout=LONGEST)
     expect(driver.returncode == 130, str(driver.returncode))
+    expect("Give the same command again" in text, text)
+    expect("Traceback" not in text, text)
     expect(time.monotonic() - began < 20, "stopping at once took too long")
     return 2
 
@@ -190,8 +181,14 @@ def two_drivers(on: Ground) -> int:
 
 FAULTS: dict[str, Callable[[Ground], int]] = {
     "worker killed": worker_killed,
-    "node lost, another joined": node_lost,
+    "node lost, another joined": nodes.node_lost,
+    "node drained, with notice": nodes.node_drained,
+    "node without the data set": nodes.node_without_data,
+    "only fitting node lost": nodes.only_fitting_node_lost,
+    "large jobs before small": nodes.large_before_small,
+    "head killed": nodes.head_killed,
     "driver killed": driver_killed,
+    "driver terminated": nodes.terminated,
     "store full": store_full,
     "store read-only": store_read_only,
     "artifacts truncated, bytes flipped": artifacts_damaged,
@@ -204,3 +201,12 @@ FAULTS: dict[str, Callable[[Ground], int]] = {
     "clock jumps": clock_jumps,
     "two drivers, compaction in a loop": two_drivers,
 }
+SWEEPS = {
+    "hung job": "hangs",
+    "node without the data set": "images",
+    "only fitting node lost": "uneven",
+    "large jobs before small": "uneven",
+}
+"""What faults strike that do not strike the usual sweep."""
+AGAIN = {"driver killed": 20, "driver terminated": 5}
+"""How often those strike that come at random moments."""

@@ -82,7 +82,7 @@ def plan(
     changes: Changes = None,
     storage: StorageRoot = "runs",
     probe: Annotated[
-        bool, typer.Option("--probe", help="Time a batch of each network first, in a minute.")
+        bool, typer.Option("--probe", help="Time a batch of each kind of work first, in a minute.")
     ] = False,
     device: Device = "auto",
     show: ShowOption = None,
@@ -156,7 +156,8 @@ def run(
         running.rehearse(file, storage, how, _console())
         return
     try:
-        done = running.run(file, storage, how, _console())
+        with running.terminable():
+            done = running.run(file, storage, how, _console())
     except KeyboardInterrupt:
         message = "\nInterrupted. Give the same command again to go on from here."
         Console(stderr=True).print(message)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -16,6 +19,7 @@ from orchestrator.cli.reporting import write_report
 from orchestrator.cli.request import open_sweep
 from orchestrator.cli.status import show_allotments, show_cautions, show_plan
 from orchestrator.driver import executors
+from orchestrator.driver.address import check_address
 from orchestrator.driver.executors import Executor
 from orchestrator.driver.following import Progress
 from orchestrator.driver.launch import Launch
@@ -80,10 +84,28 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
     return not after.failed and not left
 
 
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Take a request to terminate, at whatever moment it comes, as an interruption."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def rehearse(file: Path, storage: str, how: How, console: Console) -> None:
     """Check everything that `run` checks and show what it would do; write nothing."""
     plan, root = open_sweep(file, storage, how.changes)
     state = survey(plan, root, how.retry_failed)
+    _check_address(how)
     check_methods(plan, how.address, console)
     device = _device(how, plan, console)
     show_plan(plan, root, state, console)
@@ -120,6 +142,7 @@ def run_plan(plan: Plan, text: str, root: Storage, how: How, console: Console) -
     with _followers(plan.sweep.name, root, how) as followers:
         device, classes = how.device, dict[str, tuple[str, ...]]()
         if state.needed:
+            _check_address(how)
             classes = check_methods(plan, how.address, console)
             show_cautions(plan, console)
             device = _device(how, plan, console)
@@ -152,6 +175,12 @@ def _executor(plan: Plan, how: How, device: str, console: Console) -> Iterator[E
             opened = executors.opened(*where)
             executor = stack.enter_context(opened)
         yield executor
+
+
+def _check_address(how: How) -> None:
+    """Refuse a wrong address at once: what is checked besides takes longer."""
+    if how.address is not None and how.executor == "ray":
+        check_address(how.address)
 
 
 def _device(how: How, plan: Plan, console: Console) -> str:

@@ -85,7 +85,7 @@ def _explain_hours(lefts: Sequence[Left], jobs: pd.DataFrame, console: Console) 
         console.print(
             f"Hours are device-hours on {' and '.join(devices_of(jobs))}, at the rates of jobs in "
             "this storage with the same network and images; an hour on half a GPU is half a "
-            "device-hour. A range is counted from jobs of other kinds.",
+            "device-hour. A range is counted from batches that were timed, or other kinds of job.",
             highlight=False,
         )
     unknown = sum((left.unknown for left in lefts), Counter[str]())

@@ -34,6 +34,7 @@ RAY_ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # no more are handed out than there is room for
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "180",  # a lost head is told of before; see `Head`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a job without a GPU sees none
     "OMP_NUM_THREADS": "1",
 }

@@ -1,37 +1,41 @@
-"""Timing: a batch of each network on each data set, as training has it, before anything runs."""
+"""Timing: a batch of each part that the jobs of each network have, before anything runs."""
 
 from __future__ import annotations
 
 import platform
-import statistics
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
-import torch
-from torch import nn
-from torch.nn import functional as F
-
 from orchestrator.driver.allotment import Allotments
-from orchestrator.planning.estimates import PROBE
+from orchestrator.planning.estimates import PROBE, probe_of
 from orchestrator.planning.plan import Job, Plan
-from orchestrator.planning.work import TRAINING, images_in_words
+from orchestrator.planning.work import (
+    ON_FILES,
+    REST,
+    TESTED,
+    images_in_words,
+    training_part,
+    trainings_of,
+)
 from orchestrator.state.rows import Row, now
 from orchestrator.worker.device import device_name, prepare_process
-from prune_core.data.outline import outline, training_images
-from prune_core.models import architectures
-from prune_core.specs.stages import Dense, dense_of
+from orchestrator.worker.stopwatch import Bench, Timed
+from prune_core.data.outline import counted_images
+from prune_core.specs.registry import ATTACKS
+from prune_core.specs.stages import Sensitivity, dense_of
 
-IN_ALL = 50.0
-"""Seconds for all networks together."""
+IN_ALL = 45.0
+"""Seconds for all of them together; what there is no time for is counted."""
 EACH = 4.0
 """Seconds for one, at most."""
-FIRST = 8
-"""Images of the first batch: a whole one may take minutes, and needs other memory."""
+RIGHT = 2 / 3
+"""Of test images, that networks classify correctly: no others are attacked."""
 
 
 def timed(plan: Plan, keys: Iterable[str], device: str) -> Iterator[Row]:
-    """Time a batch for each network and data set of some jobs; yield rows of ``jobs``.
+    """Time a batch of each part of some jobs, by network and data set; yield rows of ``jobs``.
 
     Args:
         plan: The plan.
@@ -43,67 +47,68 @@ def timed(plan: Plan, keys: Iterable[str], device: str) -> Iterator[Row]:
     """
     prepare_process(device, 0)
     allotments = Allotments(plan.sweep.resources, device.startswith("cuda"))
-    jobs: dict[tuple[str, str], Job] = {}
-    for job in map(plan.jobs.__getitem__, keys):
-        dense = dense_of(job.stage)
-        jobs.setdefault((job.architecture, images_in_words(dense.dataset)), job)
-    for (architecture, images), job in jobs.items():
-        dense, start, clock = dense_of(job.stage), now(), time.perf_counter()
-        size, steps = _steps(dense, device, min(EACH, IN_ALL / len(jobs)), clock)
+    asked = _parts(plan.jobs[key] for key in keys)
+    end, benches = time.perf_counter() + IN_ALL, dict[tuple[str, str], Bench]()
+    for number, ((architecture, images, part), job) in enumerate(asked.items()):
+        begun, clock, dense = now(), time.perf_counter(), dense_of(job.stage)
+        if clock > end and (architecture, images) in benches:
+            continue
+        if (architecture, images) not in benches:
+            benches[architecture, images] = Bench(dense, device)
+        until = clock + min(EACH, max(0.0, end - clock) / (len(asked) - number))
+        trained, tested = counted_images(dense.dataset)
+        found = _timed(benches[architecture, images], part, job, tested, until)
+        if found is None:
+            continue
         allotment = allotments.of(job)
         yield {
             "key": f"{PROBE}-{uuid.uuid4().hex[:12]}",
-            "kind": PROBE,
+            "kind": probe_of(part),
             "attempt": 1,
             "status": "done",
             "architecture": architecture,
-            "batch_size": size,
+            "batch_size": found.size,
             "dataset": images,
-            "images": training_images(dense.dataset),
-            "work": TRAINING * size * len(steps),
+            "images": trained,
+            "work": found.passes * _counted(part, job, trained, tested),
             "node": platform.node(),
             "device": device,
             "accelerator": device_name(device),
             "cpus": allotment.cpus,
             "gpus": allotment.gpus,
-            "start": start,
+            "start": begun,
             "end": now(),
-            "seconds": statistics.median(steps) * len(steps),  # others may use the machine too
+            "seconds": found.seconds,
         }
 
 
-def _steps(dense: Dense, device: str, limit: float, began: float) -> tuple[int, list[float]]:
-    """Return the images of a step, the largest that there is time for, and seconds of some."""
-    shape, classes = outline(dense.dataset)
-    even = (0.5,) * shape[0]
-    network = architectures.build(dense.architecture, shape, classes, even, even, seed=0)
-    network.to(device).train()
-    size, most = min(FIRST, dense.training.batch_size), dense.training.batch_size
-    _step(network, shape, classes, size, device)  # the first one makes plans and takes memory
-    while True:
-        seconds = _step(network, shape, classes, size, device)
-        if size == most or 8 * seconds > began + limit - time.perf_counter():
-            break
-        size = min(2 * size, most)
-    steps = [seconds]
-    while len(steps) < 20 and time.perf_counter() - began < limit:
-        steps.append(_step(network, shape, classes, size, device))
-    return size, steps
+def _parts(jobs: Iterable[Job]) -> dict[tuple[str, str, str], Job]:
+    """Return a job that has it for each network, data set and part, what takes longest first."""
+    found: dict[tuple[str, str, str], Job] = {}
+    passes: Counter[tuple[str, str, str]] = Counter()
+    for job in jobs:
+        images = images_in_words(dense_of(job.stage).dataset)
+        for part, work in job.work.parts.items():
+            if part != REST:
+                found.setdefault((job.architecture, images, part), job)
+                passes[job.architecture, images, part] += int(work.over(None))
+    return dict(sorted(found.items(), key=lambda item: -passes[item[0]]))
 
 
-def _step(
-    network: nn.Module, shape: tuple[int, int, int], classes: int, size: int, device: str
-) -> float:
-    """Return the seconds of a step forwards and backwards."""
-    images = torch.rand(size, *shape, device=device)
-    labels = torch.arange(size, device=device) % classes
-    start = _clock(device)
-    loss = F.cross_entropy(network(images), labels)
-    torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
-    return _clock(device) - start
+def _timed(bench: Bench, part: str, job: Job, tested: int, until: float) -> Timed | None:
+    for trained in trainings_of(job.stage):
+        if trained.training is not None and training_part(trained.training) == part:
+            return bench.training(trained, until)
+    if isinstance(job.stage, Sensitivity):
+        return bench.sensitivity(job.stage, until)
+    if any(word in ATTACKS.arguments(part) for word in ON_FILES):
+        return None  # as long as a look at the images as they are
+    threat = next(each.threat for each in job.evaluations if each.attack == part)
+    return bench.attack(part, threat, tested, until)
 
 
-def _clock(device: str) -> float:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def _counted(part: str, job: Job, trained: int, tested: int) -> float:
+    """Return what a pass counts for: test images are counted as a share of those to train on."""
+    if part not in ("clean", *job.attacks):
+        return 1.0
+    return TESTED * trained / tested / (RIGHT if part in job.attacks else 1.0)

@@ -1,8 +1,9 @@
 """Estimates: how long what is left takes, from what jobs like it took, on images like theirs.
 
 A job is estimated by jobs of its kind with the same network, images and device; where there are
-none, by other kinds of job with these, or by a batch that was timed (`mrsweep plan --probe`): their
-work is counted beforehand, which is right within a factor of three. Without these nothing is known.
+none, by batches that were timed (`mrsweep plan --probe`), one of each part that jobs have, within a
+factor of two; or, where only other kinds of job are known, by the work that is counted beforehand,
+within a factor of three. Without these nothing is known.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from orchestrator.planning.plan import Job, Plan
-from orchestrator.planning.work import images_in_words
+from orchestrator.planning.work import Passes, Work, images_in_words
 from prune_core.specs.stages import dense_of
 from results.tables.store import Tables
 
 PROBE = "probe"
-"""The kind of the rows in ``jobs`` of batches that were timed."""
-FACTOR = 3.0
-"""What counted work may be off by, either way."""
+"""The kind of the rows in ``jobs`` of batches that were timed begins so; then comes the part."""
+FACTOR, TIMED = 3.0, 2.0
+"""What counted work may be off by, either way, and what a part of which a batch was timed."""
 RECENT = timedelta(days=1)
 """Before the last job ended: devices that were in use then count as those to come."""
 COLUMNS = [
@@ -84,6 +85,32 @@ def devices_of(jobs: pd.DataFrame) -> list[str]:
 
 def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
     """Return what a job takes; see the module's docstring."""
+    spent = _spent(jobs, plan)
+
+    def paced(like: tuple[str, ...], passes: Passes | Work, factor: float) -> Estimate | None:
+        if not (known := spent.get(like)) or not known.work:
+            return None
+        seconds = known.seconds / known.work * passes.over(known.images)
+        return Estimate(seconds, seconds / factor, seconds * factor)
+
+    def rate(job: Job) -> Estimate | None:
+        alike, others = _likes(job)
+        if estimate := paced(alike, job.work, 1.0):
+            return estimate
+        whole = Estimate(0.0, 0.0, 0.0)
+        for part, passes in job.work.parts.items():
+            timed = (probe_of(part), *others)
+            estimate = paced(timed, passes, TIMED) or paced(others, passes, FACTOR)
+            if estimate is None:
+                return None
+            whole = Estimate(*(a + b for a, b in zip(whole, estimate, strict=True)))
+        return whole if job.work.parts else paced(others, job.work, FACTOR)
+
+    return rate
+
+
+def _spent(jobs: pd.DataFrame, plan: Plan) -> dict[tuple[str, ...], _Spent]:
+    """Return what jobs that are done took, by what they have in common."""
     done = jobs[(jobs["status"] == "done") & (jobs["resumed_epoch"].fillna(0) == 0)]
     spent: dict[tuple[str, ...], _Spent] = {}
     used = done[_device(done).isin(devices_of(done))] if len(done) else done
@@ -103,15 +130,12 @@ def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
             so_far.seconds += row["seconds"]
             so_far.work += work
             so_far.images = images or so_far.images
+    return spent
 
-    def rate(job: Job) -> Estimate | None:
-        for like, factor in zip(_likes(job), (1.0, FACTOR), strict=True):
-            if (known := spent.get(like)) and known.work:
-                seconds = known.seconds / known.work * job.work.over(known.images)
-                return Estimate(seconds, seconds / factor, seconds * factor)
-        return None
 
-    return rate
+def probe_of(part: str) -> str:
+    """Return the kind of the rows of batches that were timed of a part of jobs."""
+    return f"{PROBE} {part}"
 
 
 def seconds_left(rate: Rate, plan: Plan, keys: Iterable[str]) -> dict[str, Left]:

@@ -8,10 +8,13 @@ counts as if networks had ten of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from prune_core.specs.recipes import Training
 from prune_core.specs.registry import ATTACKS, GRANULARITIES
 from prune_core.specs.settings import Dataset
 from prune_core.specs.stage import Stage
@@ -38,8 +41,12 @@ ON_FILES = ("severity", "file")
 """What a name tells of attacks that look once."""
 
 
-class Work(NamedTuple):
-    """Passes of a job."""
+REST = "rest"
+"""What a job does besides its trainings, its attacks and the measuring of sensitivities."""
+
+
+class Passes(NamedTuple):
+    """Passes of a part of a job."""
 
     training: float = 0.0
     """Over all training images."""
@@ -50,6 +57,23 @@ class Work(NamedTuple):
         """Return the passes of single images, with so many to train on."""
         return self.training * (images or TYPICAL) + self.images
 
+    def __add__(self, other: object) -> Passes:
+        """Return both together."""
+        if not isinstance(other, Passes):
+            return NotImplemented
+        return Passes(self.training + other.training, self.images + other.images)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job computes, by part: its trainings, each attack, the rest."""
+
+    parts: Mapping[str, Passes]
+
+    def over(self, images: float | None) -> float:
+        """Return the passes of single images, with so many to train on."""
+        return sum(part.over(images) for part in self.parts.values())
+
 
 def work_of(stage: Stage, attacks: Sequence[str]) -> Work:
     """Return the work of a stage's job.
@@ -58,18 +82,46 @@ def work_of(stage: Stage, attacks: Sequence[str]) -> Work:
         stage: The stage.
         attacks: What its network is evaluated by besides clean images; none where it is not.
     """
-    tested = TESTED * sum(map(attack_passes, ("clean", *attacks))) if attacks else 0.0
+    parts: defaultdict[str, Passes] = defaultdict(Passes)
+    for name, passes in _parts(stage, attacks):
+        parts[name] += passes
+    return Work({name: passes for name, passes in parts.items() if any(passes)})
+
+
+def trainings_of(stage: Stage) -> list[Dense | Finetuned | Scores]:
+    """Return the stages of a job that train: a network, or scores of later rounds too."""
     if isinstance(stage, Trial):
-        trained = stage.passes + tested if stage.trainings else 0.0  # else measured when pruned
-        return Work(_left(stage.pruned) * trained, READ + CHECKED * stage.sanity_images)
-    if isinstance(stage, Pruned):
-        return Work(stage.passes + _left(stage) * tested)
-    if isinstance(stage, Sensitivity):
-        return Work(0.0, _measuring(stage))
-    if isinstance(stage, Scores) and stage.calibration is not None:
+        scores = (trained.pruned.scores for trained in stage.trainings[:-1])
+        return [*stage.trainings, *scores]
+    return [stage] if isinstance(stage, Dense | Finetuned | Scores) else []
+
+
+def training_part(training: Training) -> str:
+    """Return what a training is called among the parts: its steps are as long as another's."""
+    steps = f" {training.attack_steps} steps" if training.attack_steps else ""
+    return f"training {training.objective}{steps}"
+
+
+def _parts(stage: Stage, attacks: Sequence[str]) -> Iterator[tuple[str, Passes]]:
+    short = _left(stage.pruned) if isinstance(stage, Trial) else 1.0
+    trainings = trainings_of(stage)
+    for trained in trainings:
+        if trained.training is not None:
+            yield training_part(trained.training), Passes(short * trained.training.passes)
+    untrained = isinstance(stage, Trial) and not trainings  # and was measured when pruned
+    if attacks and isinstance(stage, Dense | Finetuned | Pruned | Trial) and not untrained:
+        tested = TESTED * (_left(stage) if isinstance(stage, Pruned) else short)
+        for name in ("clean", *attacks):
+            yield name, Passes(tested * attack_passes(name))
+    if isinstance(stage, Trial):
+        yield REST, Passes(0.0, READ + CHECKED * stage.sanity_images)
+    elif isinstance(stage, Sensitivity):
+        yield f"sensitivity {stage.estimator}", Passes(0.0, measuring_passes(stage))
+    elif isinstance(stage, Scores) and stage.calibration is not None:
         attacked = STEP * stage.calibration.attack_steps if stage.threat else 0.0
-        return Work(stage.passes, stage.calibration.samples * (TRAINING + attacked))
-    return Work(stage.passes + (tested if isinstance(stage, Dense | Finetuned) else 0.0))
+        yield REST, Passes(0.0, stage.calibration.samples * (TRAINING + attacked))
+    elif not trainings:
+        yield REST, Passes(stage.passes)
 
 
 def images_in_words(dataset: Dataset) -> str:
@@ -103,7 +155,8 @@ def _left(pruned: Pruned) -> float:
     return 1.0 if masked else math.sqrt(1.0 - pruned.sparsity)
 
 
-def _measuring(stage: Sensitivity) -> float:
+def measuring_passes(stage: Sensitivity) -> float:
+    """Return the passes of single images that the measuring of sensitivities takes."""
     how = stage.estimation
     climbs = how.restarts * how.steps * TRAINING / 2  # what runs before a layer is reused
     tried = climbs if stage.scores is None else len(how.shares)

@@ -10,12 +10,13 @@ from prune_core.specs.registry import DATASETS
 from prune_core.specs.settings import Dataset
 
 PUBLISHED = {
-    "cifar10": (32, 10, 50_000),
-    "cifar100": (32, 100, 50_000),
-    "svhn": (32, 10, 73_257),
-    "tiny-imagenet": (64, 200, 100_000),
+    "cifar10": (32, 10, 50_000, 10_000),
+    "cifar100": (32, 100, 50_000, 10_000),
+    "svhn": (32, 10, 73_257, 26_032),
+    "tiny-imagenet": (64, 200, 100_000, 10_000),
 }
-"""Of data sets that are everywhere the same: the side of the images, classes, training images."""
+"""Of data sets that are everywhere the same: the side of the images, classes, training images, test
+images."""
 
 
 def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
@@ -25,7 +26,7 @@ def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
         DatasetError: It is not here, and copies of it need not be alike.
     """
     if spec.name in PUBLISHED:
-        side, classes, _ = PUBLISHED[spec.name]
+        side, classes, *_ = PUBLISHED[spec.name]
         side = spec.size or side
         return (3, side, side), classes_of(spec, classes)
     raw: Raw = DATASETS.load(spec.name)(spec)
@@ -33,21 +34,26 @@ def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
     return (channels, height, width), classes_of(spec, raw.classes)
 
 
-def training_images(spec: Dataset) -> int:
-    """Return how many images a data set has to train on, less those that it holds out.
+def counted_images(spec: Dataset) -> tuple[int, int]:
+    """Return how many images a data set has to train on, less those held out, and to test on.
 
     Raises:
         DatasetError: As `outline`.
     """
     if spec.name in PUBLISHED:
-        _, there, whole = PUBLISHED[spec.name]
+        _, there, *both = PUBLISHED[spec.name]
         classes = classes_of(spec, there)
-        count = round(whole * classes / there)
+        count, tested = (round(part * classes / there) for part in both)
     else:
         raw: Raw = DATASETS.load(spec.name)(spec)
         classes = classes_of(spec, raw.classes)
-        count = len(first_classes(raw.train, spec.classes))
-        count = count if raw.test is not None else round(0.75 * count)
+        whole = len(first_classes(raw.train, spec.classes))
+        count = whole if raw.test is not None else round(0.75 * whole)
+        tested = whole - count
+        if raw.test is not None:
+            tested = len(first_classes(raw.test, spec.classes))
     if spec.per_class is not None:
         count = min(count, spec.per_class * classes)
-    return round(count * (1 - spec.validation))
+    if spec.test_per_class is not None:
+        tested = min(tested, spec.test_per_class * classes)
+    return round(count * (1 - spec.validation)), tested

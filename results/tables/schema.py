@@ -205,7 +205,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "jobs": (
         Column("key", TEXT, "", "key of the stage"),
         Column("kind", TEXT, "", "dense, rewind, sensitivity, scores, prune or trial; "
-               "probe: a batch that plan --probe timed"),
+               "probe and a part: a batch that plan --probe timed, as probe pgd-20"),
         Column("attempt", INT, "", "counted from 1, over all launches"),
         Column("status", TEXT, "", "done or failed"),
         Column("cause", TEXT, "", "error, system, storage, memory, lost, preempted or time; "

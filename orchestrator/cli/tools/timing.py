@@ -1,4 +1,4 @@
-"""``mrsweep plan --probe``: a batch of each network is timed, and plans know it from then on."""
+"""``mrsweep plan --probe``: batches are timed, and plans know them from then on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from results.tables.store import Tables
 
 
 def time_batches(plan: Plan, storage: Storage, state: State, device: str, console: Console) -> None:
-    """Time a batch of each network that is needed still; write what it took into ``jobs``.
+    """Time a batch of each kind of work that is left; write what they took into ``jobs``.
 
     Raises:
         RequestError: Images are not known here.
@@ -23,7 +23,7 @@ def time_batches(plan: Plan, storage: Storage, state: State, device: str, consol
 
     tables = Tables(storage)
     try:
-        with console.status("timing a batch of each network"):
+        with console.status("timing a batch of each kind of work"):
             tables.write("jobs", list(timed(plan, state.needed, resolve_device(device))))
     except DatasetError as error:
         raise RequestError(f"dataset: {error}") from error

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from orchestrator.driver.launch import Launch
+import ray
+
+from orchestrator.driver.launch import Launch, ResourceError
+from orchestrator.driver.on_ray.head import Head
 from orchestrator.driver.on_ray.pulse import Listener
 from orchestrator.driver.on_ray.supply import Supply
 from orchestrator.driver.on_ray.tune import Jobs, tune_jobs
@@ -35,21 +38,29 @@ class Cluster:
         come out as anything.
 
         Raises:
-            ResourceError: There are jobs that it could never start.
+            ResourceError: There are jobs that it could never start, or its head is lost.
         """
         supply = Supply(launch, self.patience, self.grows)
         supply.check()
         jobs = Jobs(launch, supply, Listener())
         thread = threading.Thread(target=tune_jobs, args=(jobs, self.scratch), daemon=True)
         thread.start()
+        head = Head(ray.get_runtime_context().gcs_address)
         try:
             while thread.is_alive():
                 thread.join(LOOK)
+                if head.lost.is_set():
+                    raise ResourceError(
+                        f"the head of the Ray cluster, {head.address}, does not answer any more. "
+                        "Finished work is kept. The same command goes on, there or on another"
+                    )
         except KeyboardInterrupt:
             jobs.abandon()
             thread.join(END)
             raise
         finally:
-            supply.close()
+            head.leave()
+            if not head.lost.is_set():
+                supply.close()
         if jobs.failure is not None:
             raise jobs.failure

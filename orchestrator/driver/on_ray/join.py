@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
-import socket
+import signal
 import sys
 import tempfile
 import threading
@@ -16,16 +17,15 @@ from pathlib import Path
 
 import ray
 
+from orchestrator.driver.address import ANSWER, check_address, silent
 from orchestrator.driver.launch import ResourceError
 from orchestrator.driver.on_ray import nodes
 from orchestrator.driver.on_ray.cluster import Cluster
 
-ANSWER = 30.0
-"""Seconds that a cluster has to answer; Ray itself would go on asking for minutes."""
 LAUNCH, LOOK = 30.0, 0.5
 """Seconds in which an autoscaler that can add a node begins to; between two looks at it."""
-CLIENT = "ray://"
-RAY_PORT = 6379
+LEAVE = 15.0
+"""Seconds that Ray has to let go."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,16 @@ def joined(device: str, cpus: int, address: str | None, patience: float) -> Iter
             yield Cluster(resolved(device, grows, patience), scratch, patience, grows)
         finally:
             if started:
-                ray.shutdown()
+                _leave()
+
+
+def _leave() -> None:
+    """Leave the cluster; one whose head is lost keeps nobody from ending."""
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    thread.start()
+    thread.join(LEAVE)
+    if thread.is_alive():
+        atexit.unregister(ray.shutdown)
 
 
 def resolved(device: str, grows: bool, patience: float) -> str:
@@ -100,7 +109,7 @@ def _join(address: str | None, cpus: int, scratch: str) -> None:
         check_address(address)
     path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(Path.cwd())]))
     try:
-        with contextlib.chdir(scratch), _answered(address):
+        with contextlib.chdir(scratch), _own_signals(), _answered(address):
             ray.init(
                 address=address or "local",
                 num_cpus=None if address else cpus,
@@ -110,41 +119,16 @@ def _join(address: str | None, cpus: int, scratch: str) -> None:
                 runtime_env={"env_vars": {"PYTHONPATH": path}},
             )
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-        raise _silent(address, str(error)) from error
+        raise silent(address, str(error)) from error
 
 
-def check_address(address: str, seconds: float = ANSWER) -> None:
-    """Refuse an address at which nothing listens, and one of a client.
-
-    Raises:
-        ResourceError: It says what to do.
-    """
-    if address.startswith(CLIENT):
-        raise ResourceError(
-            f"--address {address}: a sweep is not run through Ray's client, whose connection "
-            "would have to last as long. Give the command on a node of the cluster (--address "
-            "auto), or submit it: ray job submit --address http://HEAD:8265 -- mrsweep run ..."
-        )
-    if address in ("auto", "local"):
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ResourceError(
-            f"--address {address!r} is no address; give HOST:PORT, such as 10.0.0.1:{RAY_PORT}, "
-            "or auto on a node of the cluster"
-        )
-    until, fault = time.monotonic() + seconds, OSError()
-    while (left := until - time.monotonic()) > 0:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=left).close()
-        except socket.gaierror as error:
-            raise _silent(address, f"no machine is called {host!r} here") from error
-        except OSError as error:
-            fault = error
-            time.sleep(min(1.0, max(0.0, until - time.monotonic())))
-        else:
-            return
-    raise _silent(address, str(fault) or "nothing listens there") from fault
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Take back how this process ends when it is asked to: Ray would end it without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -152,7 +136,7 @@ def _answered(address: str | None) -> Iterator[None]:
     """End this process with a message where Ray goes on waiting for what does not answer."""
 
     def end() -> None:
-        sys.stderr.write(f"{_silent(address, f'no answer within {2 * ANSWER:.0f} s')}\n")
+        sys.stderr.write(f"{silent(address, f'no answer within {2 * ANSWER:.0f} s')}\n")
         sys.stderr.flush()
         os._exit(2)  # what waits is within Ray, and heeds nothing
 
@@ -164,10 +148,3 @@ def _answered(address: str | None) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def _silent(address: str | None, why: str) -> ResourceError:
-    return ResourceError(
-        f"no Ray cluster answers at {address!r} ({why}): check the address, that `ray status` "
-        "works there, and that this machine has the cluster's token and is one of its nodes"
-    )

@@ -23,9 +23,14 @@ FIXED = "node_"
 
 
 def present() -> dict[str, Resources]:
-    """Return what each node that is alive has, by its id."""
+    """Return what each node that is alive has, by its id; of those that are being drained, none.
+
+    What runs there may go on until the node is gone, but Ray gives it nothing new.
+    """
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # ray leaves it untyped
-    return {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
+    drained = state.get_draining_nodes()
+    there = (node for node in nodes if node["Alive"] and node["NodeID"] not in drained)
+    return {node["NodeID"]: node["Resources"] for node in there}
 
 
 def leaving() -> set[str]:

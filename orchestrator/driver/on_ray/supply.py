@@ -10,7 +10,7 @@ from datetime import datetime
 from orchestrator.driver.launch import Launch, ResourceError
 from orchestrator.driver.on_ray import nodes
 from orchestrator.driver.places import ACCELERATOR, Places, Resources, bundle
-from orchestrator.planning.attempt import Allotment
+from orchestrator.planning.attempt import Allotment, Order
 from orchestrator.planning.plan import Job
 
 LOOK = 2.0
@@ -30,6 +30,7 @@ class Supply:
         self._since: dict[str, datetime] = {}
         self._idle_since: float | None = None
         self._asked: list[Resources] = []
+        self._off: dict[str, tuple[str, ...]] = {}
         launch.could = lambda allotment: self.growing or self.could(allotment)
         self.look()
 
@@ -68,6 +69,23 @@ class Supply:
     def off(self, allotment: Allotment, avoid: Sequence[str]) -> tuple[str, ...]:
         """Return the nodes that a job is kept off."""
         return self.places.off(bundle(allotment), avoid, self._launch.nodes.shut)
+
+    def hand_out(self, order: Order) -> tuple[str, ...]:
+        """Note that a job is handed out; return the nodes that it is kept off."""
+        key, off = order.job.key, self.off(order.allotment, order.avoid)
+        self.places.take(key, bundle(order.allotment), off)
+        self._off[key] = off
+        return off
+
+    def strands(self, order: Order) -> bool:
+        """Say whether a job that waits cannot start any more, or would where it now should not."""
+        off = self.off(order.allotment, order.avoid)
+        return not self.could(order.allotment) or not {*off} <= {*self._off[order.job.key]}
+
+    def leave(self, key: str) -> None:
+        """Note that a job has ended, or is taken back."""
+        self.places.leave(key)
+        self._off.pop(key, None)
 
     def look(self) -> None:
         """Look at the nodes from time to time; name what nothing fits, and ask for room.

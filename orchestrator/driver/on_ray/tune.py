@@ -116,8 +116,7 @@ class Jobs(Searcher):
             return self._give_up(error)
         if order is None:
             return None
-        off = self._supply.off(order.allotment, order.avoid)
-        self._supply.places.take(order.job.key, bundle(order.allotment), off)
+        off = self._supply.hand_out(order)
         self._orders[trial_id] = order
         return {
             "key": order.job.key,
@@ -158,15 +157,13 @@ class Jobs(Searcher):
         return {t: order for t, order in self._orders.items() if order.job.key not in running}
 
     def _stranded(self) -> set[str]:
-        """Return the trials that have not begun and now cannot, or now need not."""
-        if self.over:
-            return set(self._waiting())
-        could = self._supply.could
-        return {t for t, order in self._waiting().items() if not could(order.allotment)}
+        """Return the trials that have not begun and now cannot, should not, or need not."""
+        stranded = self._supply.strands
+        return {t for t, order in self._waiting().items() if self.over or stranded(order)}
 
     def _take_back(self, trial_id: str) -> None:
         order = self._orders.pop(trial_id)
-        self._supply.places.leave(order.job.key)
+        self._supply.leave(order.job.key)
         self.launch.withdraw(order)
 
     def _listen(self) -> None:
@@ -226,7 +223,7 @@ class Jobs(Searcher):
         if (order := self._orders.pop(trial_id, None)) is None:
             return
         key = order.job.key
-        self._supply.places.leave(key)
+        self._supply.leave(key)
         self._watch.leave(key)
         try:
             take_in(key)
