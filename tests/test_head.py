@@ -58,7 +58,7 @@ def test_a_run_whose_head_is_lost_ends_and_says_so(monkeypatch: pytest.MonkeyPat
         "ray": SimpleNamespace(get_runtime_context=lambda: context),
         "Supply": lambda *_: supply,
         "Listener": lambda: None,
-        "Jobs": lambda *_: SimpleNamespace(failure=None),
+        "Jobs": lambda *_: SimpleNamespace(failure=None, abandon=over.set),
         "Head": lambda address: watched,
         "tune_jobs": lambda jobs, scratch: over.wait(30),
     }
@@ -67,7 +67,7 @@ def test_a_run_whose_head_is_lost_ends_and_says_so(monkeypatch: pytest.MonkeyPat
     launch: Any = None
     with pytest.raises(ResourceError, match=r"10\.0\.0\.1:6379, does not answer any more"):
         Cluster("cpu", "", 900.0).execute(launch)
-    over.set()
+    assert over.is_set()
     assert not asked
 
 

@@ -14,14 +14,19 @@ import pandas as pd
 import pytest
 
 from orchestrator.cli import running
-from orchestrator.driver.launch import Launch
+from orchestrator.driver.executors import run
+from orchestrator.driver.inline import Inline
+from orchestrator.driver.launch import Launch, ResourceError
+from orchestrator.planning.plan import make_plan
 from orchestrator.state import rows
 from orchestrator.state.patience import Patient
+from orchestrator.sweepfile.model import parse_sweep
+from orchestrator.worker.job import perform
 from results.errors import StorageIOError
 from results.tables.storage import Storage
 
 from command import mrsweep
-from conftest import run_sweep, sweep_text
+from conftest import Silent, run_sweep, sweep_text
 from test_launch import jobs, trials
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -210,6 +215,27 @@ def test_a_storage_root_that_fails_is_no_trial_s_fault(
     assert before < set(jobs(root)["key"])
 
 
+class Starved:
+    """An executor that does one job, and then has no room for any other."""
+
+    device = "cpu"
+
+    def execute(self, launch: Launch) -> None:
+        order = launch.take()
+        assert order is not None
+        launch.report(perform(order))
+        raise ResourceError("no node has that")
+
+
+def test_what_a_run_has_done_that_waits_in_vain_is_in_bare_files(tmp_path: Path) -> None:
+    plan = make_plan(parse_sweep(sweep_text(seeds="1")))
+    launch = Launch(plan, Storage(str(tmp_path)), "cpu", Silent())
+    with pytest.raises(ResourceError, match="no node has that"):
+        run(launch, Starved())
+    assert pd.read_parquet(tmp_path / "tables" / "jobs")["kind"].tolist() == ["dense"]
+    assert nothing_in_hand(tmp_path)
+
+
 def test_a_clock_that_jumps_changes_no_result_and_no_duration(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,15 +259,8 @@ def test_what_another_driver_failed_is_failed_here_too(
 ) -> None:
     """And is not tried again: its row was written after this driver looked."""
     text = sweep_text(criteria="['outside:raises']", seeds="1", finetuning="{none: {epochs: 0}}")
-    from orchestrator.planning.plan import make_plan
-    from orchestrator.sweepfile.model import parse_sweep
-
-    from conftest import Silent
-
     late = Launch(make_plan(parse_sweep(text)), Storage(str(tmp_path)), "cpu", Silent())
     run_sweep(text, tmp_path)
-    from orchestrator.driver.inline import Inline
-
     with late.leases:
         Inline("cpu").execute(late)
     assert late.finished

@@ -16,7 +16,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.driver.launch import Launch
+from orchestrator.driver.launch import Launch, ResourceError
 from orchestrator.planning.plan import Plan
 from orchestrator.state.content import Classes, record_images
 from orchestrator.state.patience import give_up
@@ -117,6 +117,9 @@ def run(launch: Launch, executor: Executor, on_stop: Callable[[], None] = lambda
             executor.execute(launch)
         except KeyboardInterrupt:
             give_up(launch.storage)
+            raise
+        except ResourceError:
+            launch.upkeep.finish()  # what is done is whole, and storage is well
             raise
         launch.upkeep.finish()
 

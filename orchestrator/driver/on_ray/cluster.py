@@ -50,6 +50,8 @@ class Cluster:
             while thread.is_alive():
                 thread.join(LOOK)
                 if head.lost.is_set():
+                    jobs.abandon()
+                    thread.join(END)
                     raise ResourceError(
                         f"the head of the Ray cluster, {head.address}, does not answer any more. "
                         "Finished work is kept. The same command goes on, there or on another"
