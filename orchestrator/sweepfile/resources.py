@@ -37,7 +37,7 @@ ProcessName = Literal["auto", "worker", "fresh", "resident"]
 CORES = "processor cores of a job"
 CHECKPOINTS = (
     "time from one checkpoint of a training to the next, at least, such as 5m; 0: one after every "
-    "epoch. The last one always has one"
+    "epoch. The last one always has one, and each from a notice on that its node is to go"
 )
 PROCESS = (
     "where Ray runs a job. fresh: a process of its own, forked from one on the node that has all "
