@@ -128,7 +128,8 @@ def main(path: str, ready: int) -> None:
 
         for name in ALSO:
             importlib.import_module(name)
-        if torch.cuda.is_initialized() or threading.active_count() > 1:
+        begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch leaves it so
+        if begun or threading.active_count() > 1:
             raise RuntimeError("something that is imported began a CUDA context or a thread")
         gc.collect()
         gc.freeze()  # collecting would touch, and so copy, what children share
