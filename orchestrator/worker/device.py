@@ -7,6 +7,7 @@ import gc
 import torch
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.worker.memory import pool_share
 
 
 class DeviceError(OrchestratorError):
@@ -70,7 +71,7 @@ def prepare_process(device: str, gpus: float) -> None:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         if gpus:
-            torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
+            torch.cuda.set_per_process_memory_fraction(pool_share(gpus, device_memory(device) or 1))
 
 
 def give_back(device: str) -> None:
