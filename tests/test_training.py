@@ -22,14 +22,14 @@ from prune_core.specs.recipes import Growth, Training
 from prune_core.specs.registry import POLICIES
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Evaluation
-from prune_core.training import loop as training
 from prune_core.training.averaging import decay_after
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, collapses
 from prune_core.training.loop import fit
 from prune_core.training.policies import Start
 from prune_core.training.schedules import rate
+from prune_core.training.step import Step
 
-from conftest import CPU, THREAT, blank, dense_stage, keeping
+from conftest import THREAT, blank, dense_stage, keeping
 from rows import names
 
 
@@ -292,4 +292,5 @@ def test_augmentation_shifts_and_flips_by_its_generator() -> None:
 
 
 def test_the_device_of_a_generator_is_the_data_s(digits: datasets.Dataset) -> None:
-    assert training._generator(CPU, "k", 1, "order").device == digits.train.labels.device
+    step = Step(blank(digits), digits, recipe(), None, Compute(), None, None)
+    assert {each.device for each in step.generators.values()} == {digits.train.labels.device}

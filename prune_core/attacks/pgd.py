@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune_core.attacks.norms import NORMS
+from prune_core.attacks.norms import NORMS, each
 from prune_core.models.state import evaluating
 from prune_core.specs.settings import Threat
 
@@ -113,19 +113,25 @@ def pursue(
     for _ in range(steps):
         following, logits = _step(network, current, images, labels, threat, size, loss)
         lost = right & (logits.argmax(1) != labels)
-        attacked[place[lost]] = current.detach()[lost]
+        _keep(attacked, place, lost, current.detach())
         right &= ~lost
-        count = int(right.sum())
+        count = int(right.sum())  # the one look from the host in a step: it buys smaller batches
         if count == 0:
             return attacked
         current, room = following, -(-count // BLOCK) * BLOCK
         if room < len(place):
             rest = right.int().argsort(descending=True, stable=True)[:room]
             place, images, labels, current, right = (
-                each[rest] for each in (place, images, labels, current, right)
+                tensor[rest] for tensor in (place, images, labels, current, right)
             )
-    attacked[place[right]] = current[right]
+    _keep(attacked, place, right, current)
     return attacked
+
+
+def _keep(attacked: Tensor, place: Tensor, chosen: Tensor, current: Tensor) -> None:
+    """Write the chosen images [m] to their places [m] among those that were attacked [n]."""
+    before = attacked.index_select(0, place)
+    attacked.index_copy_(0, place, torch.where(each(chosen), current, before))
 
 
 def _begin(

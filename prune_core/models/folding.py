@@ -63,24 +63,30 @@ class Twin(nn.Module):
     @torch.no_grad()
     def refresh(self, network: nn.Module) -> None:
         """Take over the current weights and statistics of the network that it was made from."""
-        theirs = _tensors(network)
-        ours = _tensors(self.twin)
-        for name in self._copied:
-            ours[name].copy_(theirs[name])
-        for convolution, norm in self._pairs:
-            bn = network.get_submodule(norm)
-            assert isinstance(bn, nn.BatchNorm2d)  # noqa: S101 - `foldable` chose it so
-            variance, mean = _statistics(bn)
-            scale = torch.rsqrt(variance + bn.eps)
-            if bn.weight is not None:
-                scale = scale * bn.weight
-            shift = -mean * scale if bn.bias is None else bn.bias - mean * scale
-            bias = theirs.get(f"{convolution}.bias")
-            if bias is not None:
-                shift = shift + bias * scale
-            weight = theirs[f"{convolution}.weight"]
-            ours[f"{convolution}.weight"].copy_(weight * scale.view(-1, 1, 1, 1))
-            ours[f"{convolution}.bias"].copy_(shift)
+        theirs, ours = _tensors(network), _tensors(self.twin)
+        if self._copied:
+            torch._foreach_copy_(
+                [ours[name] for name in self._copied], [theirs[name] for name in self._copied]
+            )
+        if not self._pairs:
+            return
+        layers, norms = zip(*self._pairs, strict=True)
+        statistics = [_statistics(network.get_submodule(norm)) for norm in norms]
+        variances, means, gains, shifts, eps = (
+            list(each) for each in zip(*statistics, strict=True)
+        )
+        scales = torch._foreach_rsqrt(torch._foreach_add(variances, eps))
+        torch._foreach_mul_(scales, gains)
+        biases = list(torch._foreach_sub(shifts, torch._foreach_mul(means, scales)))
+        for index, layer in enumerate(layers):
+            if (bias := theirs.get(f"{layer}.bias")) is not None:
+                biases[index] = biases[index] + bias * scales[index]
+        weights = torch._foreach_mul(
+            [theirs[f"{layer}.weight"] for layer in layers],
+            [scale.view(-1, 1, 1, 1) for scale in scales],
+        )
+        torch._foreach_copy_([ours[f"{layer}.weight"] for layer in layers], weights)
+        torch._foreach_copy_([ours[f"{layer}.bias"] for layer in layers], biases)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [n, classes] of images [n, c, h, w] in [0,1]."""
@@ -138,10 +144,15 @@ def foldable(network: nn.Module) -> list[tuple[str, str]]:
     return pairs
 
 
-def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    if norm.running_var is None or norm.running_mean is None:
+def _statistics(norm: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """Return a BatchNorm's variance, mean, weight, bias and epsilon."""
+    assert isinstance(norm, nn.BatchNorm2d)  # noqa: S101 - `foldable` chose it so
+    variance, mean = norm.running_var, norm.running_mean
+    if variance is None or mean is None:
         raise ValueError("a BatchNorm without running statistics cannot be folded")
-    return norm.running_var, norm.running_mean
+    weight = torch.ones_like(variance) if norm.weight is None else norm.weight
+    bias = torch.zeros_like(mean) if norm.bias is None else norm.bias
+    return variance, mean, weight, bias, norm.eps
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

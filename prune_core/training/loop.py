@@ -10,30 +10,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
-from prune_core.data.extra import mixed
 from prune_core.errors import DivergedError
 from prune_core.models.state import load_tensors
-from prune_core.pruning.prunable.masks import hold, masked
 from prune_core.specs.compute import Compute
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Training
-from prune_core.specs.registry import OBJECTIVES
 from prune_core.specs.settings import Threat
-from prune_core.training.averaging import Average
 from prune_core.training.growth import Rewiring, Rule
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, judged
-from prune_core.training.objectives import Context
-from prune_core.training.optimizers import make_optimizer, restore_state, state_of
+from prune_core.training.optimizers import restore_state, state_of
 from prune_core.training.schedules import rate
-from prune_core.training.training_attack import PRECISIONS, TrainingAttack
+from prune_core.training.step import Step
 from prune_core.training.watch import Watch
 
 
@@ -104,7 +98,7 @@ class _Run:
         penalty: Callable[[int], Tensor] | None,
     ):
         self.network, self.data, self.training, self.threat = network, data, training, threat
-        self.key, self.compute, self._penalty = key, compute, penalty
+        self.key, self.compute = key, compute
         self.history: list[Epoch] = []
         self._best: dict[str, Tensor] = {}
         self._watch = Watch(training, threat, derive_seed(key, "watch"))
@@ -112,11 +106,8 @@ class _Run:
             network.to(memory_format=torch.channels_last)
         if compute.compile:
             network.compile()
-        self._optimizer = make_optimizer(network, training, fused=compute.fused)
-        self._average = Average(network, training)
-        self._attack = TrainingAttack(network, training, threat, compute) if threat else None
-        self._context = Context(training, self._attack, teacher)
-        self._objective = OBJECTIVES.load(training.objective)
+        self._step = Step(network, data, training, threat, compute, teacher, penalty)
+        self._optimizer, self._average = self._step.optimizer, self._step.average
         self._steps = len(self._divided(torch.arange(len(data.train))))  # of an epoch
         steps = self._steps * training.epochs
         self._rewiring = Rewiring(network, self._optimizer, rule, steps, key) if rule else None
@@ -124,31 +115,17 @@ class _Run:
     def epoch(self, epoch: int) -> None:
         """Train for one epoch, counted from 0, and add it to the history."""
         training, start = self.training, time.perf_counter()
-        device = self.data.train.labels.device
-        if self._attack is not None:
-            self._attack.generator = _generator(device, self.key, epoch, "attack")
-        losses, right = torch.zeros((), device=device), torch.zeros((), device=device)
-        pruned = masked(self.network)
+        step, count, lr = self._step, self._steps, 0.0
+        step.begin(epoch, self.key)
         self.network.train()
-        lr, count = 0.0, self._steps
-        for index, (images, labels) in enumerate(self._batches(epoch)):
+        for index, positions in enumerate(self._order(epoch)):
             lr = rate(training, epoch + (index + 0.5) / count)
-            context = replace(self._context, progress=(epoch + index / count) / training.epochs)
-            for group in self._optimizer.param_groups:
-                group["lr"] = lr
-            with self._precision():
-                loss, logits = self._objective(self.network, images, labels, context)
-            if self._penalty is not None:
-                loss = loss + self._penalty(epoch)
-            self._optimizer.zero_grad()
-            loss.backward()
-            self._step(epoch * count + index + 1)
-            hold(pruned)
-            self._average.after_step(self.network)
-            losses += loss.detach() * len(labels)
-            right += (logits.detach().argmax(1) == labels).sum()
+            step.prepare(lr, (epoch + index / count) / training.epochs)
+            number = epoch * count + index + 1
+            due = self._rewiring is not None and self._rewiring.due(number)
+            step(positions, self._rewiring if due else None, number)
         images_seen = len(self.data.train)
-        mean_loss = float(losses) / images_seen
+        mean_loss = float(step.loss) / images_seen
         if not math.isfinite(mean_loss):
             raise DivergedError(
                 f"the loss was {mean_loss} in epoch {epoch + 1} of {training.epochs}"
@@ -160,7 +137,7 @@ class _Run:
             Epoch(
                 epoch=epoch + 1,
                 loss=mean_loss,
-                train_accuracy=float(right) / images_seen,
+                train_accuracy=float(step.right) / images_seen,
                 validation_accuracy=accuracy(self._reported(), self.data.validation),
                 validation_robust=robust,
                 validation_one_step=one_step,
@@ -209,30 +186,15 @@ class _Run:
         self._best = {name: tensor.to(device) for name, tensor in parts["best"].items()}
         self.history = list(checkpoint.history)
 
-    def _step(self, step: int) -> None:
-        """Change the weights by their gradients, and the masks too where that is due."""
-        rewiring = self._rewiring if self._rewiring and self._rewiring.due(step) else None
-        if rewiring is None or not rewiring.rule.replaces_step:
-            self._optimizer.step()
-        if rewiring is not None:
-            rewiring.apply(step)
-            self._average.after_rewiring(self.network)
-
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        train = self.data.train
-        device = train.labels.device
-        order = torch.randperm(len(train), generator=_generator("cpu", self.key, epoch, "order"))
-        augmentation = _generator(device, self.key, epoch, "augmentation")
-        for batch in self._divided(order.to(device)):
-            images, labels = train.batch(batch)
-            if self.data.extra is not None:
-                more = self.data.extra, self.data.extra_share
-                images, labels = mixed(images, labels, *more, augmentation)
-            yield self._formatted(self.data.augment(images, augmentation)), labels
+    def _order(self, epoch: int) -> list[Tensor]:
+        """Return the positions of each batch's images, on their device."""
+        generator = torch.Generator().manual_seed(derive_seed(self.key, epoch, "order"))
+        order = torch.randperm(len(self.data.train), generator=generator)
+        return self._divided(order.to(self.data.train.labels.device))
 
     def _clean_batches(self) -> Iterator[Tensor]:
         for batch in self._divided(torch.arange(len(self.data.train))):
-            yield self._formatted(self.data.train.batch(batch)[0])
+            yield self._step.formatted(self.data.train.batch(batch)[0])
 
     def _divided(self, order: Tensor) -> list[Tensor]:
         """Divide positions into batches; a last one of one image joins the one before it.
@@ -243,17 +205,6 @@ class _Run:
         if len(batches) > 1 and len(batches[-1]) == 1 < len(batches[-2]):
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
-
-    def _formatted(self, images: Tensor) -> Tensor:
-        if self.compute.channels_last:
-            return images.contiguous(memory_format=torch.channels_last)
-        return images
-
-    def _precision(self) -> AbstractContextManager[object]:
-        precision = PRECISIONS[self.compute.precision]
-        return torch.autocast(
-            self.data.train.labels.device.type, precision, enabled=precision != torch.float32
-        )
 
     def _reported(self) -> nn.Module:
         return self._average.network(self.network)
@@ -270,11 +221,6 @@ def _kernels(compute: Compute) -> Iterator[None]:
         yield
     finally:
         cudnn.benchmark, cudnn.deterministic = before
-
-
-def _generator(device: torch.device | str, *purpose: str | int) -> torch.Generator:
-    key, *rest = purpose
-    return torch.Generator(device).manual_seed(derive_seed(str(key), *rest))
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -169,13 +169,13 @@ def mart(
     attacked = context.attack(network, images, labels, "mart")
     clean, robust = network(images), network(attacked)
     tiny = 1e-12
-    true = F.one_hot(labels, robust.shape[1]).bool()
+    true = labels.unsqueeze(1)
     believed, doubted = robust.softmax(1), clean.softmax(1)
-    runner_up = believed.masked_fill(true, 0).amax(1)
+    runner_up = believed.scatter(1, true, 0).amax(1)
     # 1.0001, as in the authors' code, keeps the logarithm finite where the runner-up has all.
     boosted = F.cross_entropy(robust, labels) - torch.log(1.0001 - runner_up + tiny).mean()
     apart = F.kl_div((believed + tiny).log(), doubted, reduction="none").sum(1)
-    doubt = 1.0000001 - doubted[true]
+    doubt = 1.0000001 - doubted.gather(1, true).squeeze(1)
     return boosted + context.setting("beta") * (apart * doubt).mean(), robust
 
 

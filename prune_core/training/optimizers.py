@@ -16,23 +16,39 @@ def make_optimizer(
     Args:
         network: Whose parameters it changes.
         training: The recipe.
-        fused: Whether its step is one kernel.
+        fused: Whether its step is one kernel, which reads the rate where it computes.
     """
+    optimizer: torch.optim.Optimizer
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=training.lr,
             betas=(training.momentum, 0.999),
             weight_decay=training.weight_decay,
             fused=fused or None,
         )
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        fused=fused or None,
-    )
+    else:
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=training.lr,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            fused=fused or None,
+        )
+    if fused:
+        device = next(network.parameters()).device
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(training.lr, dtype=torch.float32, device=device)
+    return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def state_of(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:

@@ -160,6 +160,32 @@ def hold(layers: Iterable[nn.Module]) -> None:
         torch._foreach_mul_(weights, held)
 
 
+class Held:
+    """Masked weights, held at zero: `hold` for many steps, with masks that are cast once.
+
+    Args:
+        network: A network with masks, or without.
+    """
+
+    def __init__(self, network: nn.Module):
+        self._layers = masked(network)
+        self._weights: list[Tensor] = [layer.get_parameter("weight") for layer in self._layers]
+        self._masks = [torch.empty_like(weight) for weight in self._weights]
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the masks, after they changed."""
+        if self._layers:
+            torch._foreach_copy_(self._masks, [mask_of(layer) for layer in self._layers])
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Set masked weights to zero, in place."""
+        if self._layers:
+            torch._foreach_mul_(self._weights, self._masks)
+
+
 def fits(layer: nn.Module, pattern: tuple[int, int]) -> bool:
     """Return whether a layer's inputs lie along its rows, and their number is a multiple of m."""
     return axes(layer)[1] == 1 and widths(layer)[1] % pattern[1] == 0
