@@ -93,6 +93,7 @@ def test_parts_that_were_timed_add_up_to_jobs() -> None:
     asked = plan_of(evaluation="{attacks: [fgsm, pgd-20], sanity_images: 0}")
     (dense, *_) = asked.jobs.values()
     paces = {"training standard": 1.0, "clean": 2.0, "pgd-20": 50.0}
+    doubt = {"training standard": TIMED, "clean": TIMED, "pgd-20": FACTOR}
     (like,) = jobs(asked).head(1).to_dict("records")
     timed = pd.DataFrame(
         {**like, "key": f"probe-{part}", "kind": probe_of(part), "work": 1.0, "seconds": pace}
@@ -105,8 +106,10 @@ def test_parts_that_were_timed_add_up_to_jobs() -> None:
     counted = sum(paces.values()) / len(paces) * passes["fgsm"]
     assert estimate is not None
     assert estimate.seconds == pytest.approx(known + counted)
-    assert estimate.high == pytest.approx(TIMED * known + FACTOR * counted)
-    assert estimate.low == pytest.approx(known / TIMED + counted / FACTOR)
+    high = sum(doubt[part] * paces[part] * passes[part] for part in paces)
+    low = sum(paces[part] * passes[part] / doubt[part] for part in paces)
+    assert estimate.high == pytest.approx(high + FACTOR * counted)
+    assert estimate.low == pytest.approx(low + counted / FACTOR)
 
 
 def test_devices_that_are_used_no_longer_do_not_count() -> None:

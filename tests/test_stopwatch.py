@@ -48,8 +48,9 @@ def test_a_short_attack_is_timed_whole_and_a_long_one_for_as_long_as_there_is_ti
 ) -> None:
     short = bench.attack("fgsm", WHOLE, most=FIRST, until=0.0)
     assert (short.size, short.passes) == (FIRST, FIRST * attack_passes("fgsm"))
+    assert short.whole
     long = bench.attack("square", WHOLE, most=FIRST, until=0.0)
-    assert long.size == FIRST
+    assert (long.size, long.whole) == (FIRST, False)
     assert LEAST * FIRST < long.passes < 2 * LEAST * FIRST < FIRST * attack_passes("square")
     assert min(long.seconds, short.seconds) > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shlex
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,21 @@ def large_before_small(on: Ground) -> int:
     """Jobs of two CPUs, first in line, of which one node holds one; the others hold the small."""
     with one_more(on, 2) as large:
         sizes = {node.node_id: 1 for node in on.cluster.worker_nodes} | {large.node_id: 2}
-        text, _ = (driver := on.start()).communicate(timeout=LONGEST)
+        log = on.root.with_suffix(".log")
+        driver = on.start("--address", on.cluster.address, "--log", str(log))
+        text, _ = driver.communicate(timeout=LONGEST)
     expect(driver.returncode == 0, text)
-    idle = idle_shares(on, sizes)
-    on.notes.append(f"idle while a job fits: {', '.join(f'{100 * s:.0f} %' for s in idle)}")
+    jobs = pd.read_parquet(on.root / "tables" / "jobs")
+    jobs = jobs[jobs["status"] == "done"].set_index("key")
+    given = [json.loads(line) for line in log.read_text().splitlines()]
+    handed = {
+        event["key"]: datetime.fromisoformat(event["time"]).astimezone()
+        for event in given
+        if event["event"] == "started"
+    }
+    waits = idle_share(on, jobs, sizes, handed)
+    starts = idle_share(on, jobs, sizes, jobs["start"].to_dict())
+    on.notes.append(f"idle while a job fits: {waits:.1%}; with starts of processes: {starts:.1%}")
     return 1
 
 
@@ -174,28 +187,28 @@ def bare_node(on: Ground) -> Iterator[None]:
         node.wait()
 
 
-def idle_shares(on: Ground, sizes: Mapping[str, int]) -> list[float]:
-    """Return for each node the share of the time in which it had room for a job that was ready.
+def idle_share(
+    on: Ground, jobs: pd.DataFrame, sizes: Mapping[str, int], begun: Mapping[str, Any]
+) -> float:
+    """Return the share of the nodes' time in which one had room for a job that was ready.
 
     Args:
         on: Where the sweep ran, once and whole.
+        jobs: Its rows of ``jobs``, by key.
         sizes: The CPUs of the nodes.
+        begun: When each job was given to its node.
     """
-    jobs = pd.read_parquet(on.root / "tables" / "jobs")
-    jobs = jobs[jobs["status"] == "done"].set_index("key")
-    first = jobs["start"].min()
-    begin = {key: (at - first).total_seconds() for key, at in jobs["start"].items()}
+    first = min(begun.values())
+    begin = {key: (begun[key] - first).total_seconds() for key in jobs.index}
     end = {key: (at - first).total_seconds() for key, at in jobs["end"].items()}
     plan = make_plan(read_sweep(on.file))
     ready = {key: max((end[p] for p in plan.jobs[key].parents), default=0.0) for key in begin}
     looks = [STEP * number for number in range(int(max(begin.values()) / STEP))]
-    shares = []
+    idle = 0
     for node, size in sizes.items():
         here = [key for key in begin if jobs["node_id"][key] == node]
-        idle = 0
         for at in looks:
             free = size - sum(jobs["cpus"][key] for key in here if begin[key] <= at < end[key])
             waiting = (key for key in begin if ready[key] <= at < begin[key])
             idle += any(jobs["cpus"][key] <= free for key in waiting)
-        shares.append(idle / len(looks))
-    return shares
+    return idle / len(looks) / len(sizes)

@@ -2,8 +2,9 @@
 
 A job is estimated by jobs of its kind with the same network, images and device; where there are
 none, by batches that were timed (`mrsweep plan --probe`), one of each part that jobs have, within a
-factor of two; or, where only other kinds of job are known, by the work that is counted beforehand,
-within a factor of three. Without these nothing is known.
+factor of two, and of attacks, whose length depends on the network, of three. Where only other kinds
+of job are known, the work is counted beforehand, within a factor of three. Without these nothing is
+known.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from results.tables.store import Tables
 PROBE = "probe"
 """The kind of the rows in ``jobs`` of batches that were timed begins so; then comes the part."""
 FACTOR, TIMED = 3.0, 2.0
-"""What counted work may be off by, either way, and what a part of which a batch was timed."""
+"""What counted work may be off by, either way, and a part of which a batch was timed."""
 RECENT = timedelta(days=1)
 """Before the last job ended: devices that were in use then count as those to come."""
 COLUMNS = [
@@ -100,7 +101,8 @@ def rates(jobs: pd.DataFrame, plan: Plan) -> Rate:
         whole = Estimate(0.0, 0.0, 0.0)
         for part, passes in job.work.parts.items():
             timed = (probe_of(part), *others)
-            estimate = paced(timed, passes, TIMED) or paced(others, passes, FACTOR)
+            doubt = FACTOR if part in job.attacks else TIMED
+            estimate = paced(timed, passes, doubt) or paced(others, passes, FACTOR)
             if estimate is None:
                 return None
             whole = Estimate(*(a + b for a, b in zip(whole, estimate, strict=True)))

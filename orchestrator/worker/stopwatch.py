@@ -47,6 +47,8 @@ class Timed(NamedTuple):
     seconds: float
     size: int
     """Images of the batch."""
+    whole: bool = True
+    """Whether an attack was let end."""
 
 
 class EnoughError(Exception):
@@ -149,11 +151,14 @@ class Bench:
                 start = clock(self._device)
                 with torch.no_grad():
                     self._network(images)
-                return (clock(self._device) - start) * min(passes, LEAST)
+                return clock(self._device) - start
 
-            size, _ = _grown(look, min(most, BATCH), until, self._device, times=1)
+            few = min(FIRST, most)
+            each = min(look(few) for _ in range(3)) / few  # the first one makes plans
+            room = (until - clock(self._device)) / (each * min(passes, LEAST))
+            size = max(few, min(int(room), most, BATCH))
             seconds, counted = once(size)
-        return Timed(counted, seconds, size)
+        return Timed(counted, seconds, size, whole=counted == passes * size)
 
     def sensitivity(self, stage: Sensitivity, until: float) -> Timed:
         """Time the measuring of sensitivities, on as many images as there is time for."""
@@ -199,9 +204,7 @@ def clock(device: str) -> float:
     return time.perf_counter()
 
 
-def _grown(
-    step: Callable[[int], float], most: int, until: float, device: str, times: int = TIMES
-) -> tuple[int, float]:
+def _grown(step: Callable[[int], float], most: int, until: float, device: str) -> tuple[int, float]:
     """Return the images of a step, the largest that there is time for, and its seconds."""
     size = min(FIRST, most)
     step(size)  # the first one makes plans and takes memory
@@ -210,6 +213,6 @@ def _grown(
         if size == most or 8 * seconds[0] > until - clock(device):
             break
         size = min(2 * size, most)
-    while len(seconds) < times and clock(device) + seconds[0] < until:
+    while len(seconds) < TIMES and clock(device) + seconds[0] < until:
         seconds.append(step(size))
     return size, statistics.median(seconds)  # others may use the machine too
