@@ -34,6 +34,8 @@ class Ground:
     file: Path
     cluster: Cluster
     work: Path
+    inline: bool = False
+    """Whether drivers do the jobs themselves: for faults that take no cluster."""
     launches: int = 0
     notes: list[str] = field(default_factory=list)
     """What else was measured."""
@@ -42,7 +44,10 @@ class Ground:
     def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
         """Give the command."""
         self.launches += 1
-        how = options or ("--address", self.cluster.address)
+        how = options
+        if "--address" not in options and "--executor" not in options:
+            where = ("--executor", "inline") if self.inline else ("--address", self.cluster.address)
+            how = (*where, *options)
         command = [sys.executable, "-m", "orchestrator", "run", str(self.file), "--device", "cpu"]
         path = os.pathsep.join([str(self.work), os.environ.get("PYTHONPATH", "")])
         driver = subprocess.Popen(

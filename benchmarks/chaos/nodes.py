@@ -54,7 +54,7 @@ def node_without_data(on: Ground) -> int:
 def only_fitting_node_lost(on: Ground) -> int:
     """What fits elsewhere is done, what nothing fits is named; then it is waited for, not long."""
     with one_more(on, 2) as node:
-        driver = on.start("--address", on.cluster.address, "--patience", "0.2")
+        driver = on.start("--patience", "0.2")
         on.until(driver, 8)
         on.cluster.remove_node(node, allow_graceful=False)
         text, _ = driver.communicate(timeout=LONGEST)
@@ -74,7 +74,7 @@ def large_before_small(on: Ground) -> int:
     with one_more(on, 2) as large:
         sizes = {node.node_id: 1 for node in on.cluster.worker_nodes} | {large.node_id: 2}
         log = on.root.with_suffix(".log")
-        driver = on.start("--address", on.cluster.address, "--log", str(log))
+        driver = on.start("--log", str(log))
         text, _ = driver.communicate(timeout=LONGEST)
     expect(driver.returncode == 0, text)
     jobs = pd.read_parquet(on.root / "tables" / "jobs")

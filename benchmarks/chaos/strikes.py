@@ -57,8 +57,7 @@ def small_disk(on: Ground, megabytes: float) -> Iterator[None]:
 
 def store_full(on: Ground) -> int:
     with small_disk(on, 1.6):
-        how = ("--address", on.cluster.address, "--patience", "0")
-        text, _ = (driver := on.start(*how)).communicate(timeout=LONGEST)
+        text, _ = (driver := on.start("--patience", "0")).communicate(timeout=LONGEST)
         expect(driver.returncode == 2, str(text))
         expect("No space left" in text, text)
     return 1
@@ -66,7 +65,7 @@ def store_full(on: Ground) -> int:
 
 def store_read_only(on: Ground) -> int:
     with small_disk(on, 200):
-        driver = on.start("--address", on.cluster.address, "--patience", "0")
+        driver = on.start("--patience", "0")
         on.until(driver, 8)
         remount = ["mount", "-o", "remount,ro", str(on.root)]
         subprocess.run(remount, check=True)

@@ -207,7 +207,9 @@ def clock(device: str) -> float:
 def _grown(step: Callable[[int], float], most: int, until: float, device: str) -> tuple[int, float]:
     """Return the images of a step, the largest that there is time for, and its seconds."""
     size = min(FIRST, most)
-    step(size)  # the first one makes plans and takes memory
+    first = step(size)  # it makes plans and takes memory
+    if first > until - clock(device):
+        return size, first
     while True:
         seconds = [step(size)]
         if size == most or 8 * seconds[0] > until - clock(device):
