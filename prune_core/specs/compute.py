@@ -9,8 +9,20 @@ from pydantic import Field, model_validator
 from prune_core.specs.fields import Spec
 
 PROFILES: dict[str, dict[str, Any]] = {
-    "exact": {"precision": "float32", "channels_last": False, "fused": False, "benchmark": False},
-    "fast": {"precision": "bfloat16", "channels_last": True, "fused": True, "benchmark": True},
+    "exact": {
+        "precision": "float32",
+        "channels_last": False,
+        "fused": False,
+        "benchmark": False,
+        "graphs": "none",
+    },
+    "fast": {
+        "precision": "bfloat16",
+        "channels_last": True,
+        "fused": True,
+        "benchmark": True,
+        "graphs": "auto",
+    },
 }
 """Named settings of `Compute`: the most exact that there is, and what is fast on a GPU."""
 
@@ -22,11 +34,11 @@ class Compute(Spec):
     """
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"profile"})  # its settings are in the key
-    later: ClassVar[frozenset[str]] = frozenset({"fused", "benchmark"})
+    later: ClassVar[frozenset[str]] = frozenset({"fused", "benchmark", "graphs"})
     profile: Literal["exact", "fast"] | None = Field(
         None,
         description="sets all below but compile: exact, which are the defaults, or fast, on a GPU: "
-        "bfloat16 and true",
+        "bfloat16, true and auto",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the training's attack and, under autocast, of its steps"
@@ -35,6 +47,10 @@ class Compute(Spec):
     fused: bool = Field(False, description="the optimizer's step is one kernel")
     benchmark: bool = Field(
         False, description="on a GPU, the fastest of cuDNN's kernels, not its deterministic ones"
+    )
+    graphs: Literal["none", "auto"] = Field(
+        "none",
+        description="auto: on a GPU, a step is captured once and replayed where it can be; fused",
     )
     compile: bool = Field(False, description="use torch.compile: it takes minutes per network")
 
@@ -53,6 +69,8 @@ class Compute(Spec):
                     f"profile {self.profile} has {name} {_text(value)}, and {_text(given)} is "
                     f"given: leave out {name}, or write the settings without a profile"
                 )
+        if self.graphs == "auto" and not self.fused:
+            raise ValueError("graphs: auto needs fused: true, whose rate is no number of the host")
         return self
 
     @property

@@ -31,6 +31,7 @@ class Epoch:
         reported: Whether the training ends with the weights after this epoch; None while it goes
             on.
         collapsed: Whether the network overfitted to its one-step attack (see `collapses`).
+        graphs: How many steps were replayed, and why not more; None if it was not asked for.
     """
 
     epoch: int
@@ -44,6 +45,7 @@ class Epoch:
     images_per_second: float
     reported: bool | None = None
     collapsed: bool = False
+    graphs: str | None = None
 
     @property
     def withstood(self) -> float:

@@ -23,6 +23,7 @@ from prune_core.specs.compute import Compute
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Threat
+from prune_core.training.graphs import CaptureError, Graphs, reason_against
 from prune_core.training.growth import Rewiring, Rule
 from prune_core.training.history import Checkpoint, Epoch, best_epoch, judged
 from prune_core.training.optimizers import restore_state, state_of
@@ -100,30 +101,59 @@ class _Run:
         self.network, self.data, self.training, self.threat = network, data, training, threat
         self.key, self.compute = key, compute
         self.history: list[Epoch] = []
+        self._rewiring: Rewiring | None
         self._best: dict[str, Tensor] = {}
         self._watch = Watch(training, threat, derive_seed(key, "watch"))
         if compute.channels_last:
             network.to(memory_format=torch.channels_last)
         if compute.compile:
             network.compile()
-        self._step = Step(network, data, training, threat, compute, teacher, penalty)
+        self._parts = teacher, penalty, rule
+        against: str | None = "they are not asked for"
+        if compute.graphs == "auto":
+            device = data.train.labels.device
+            against = reason_against(training.objective, device, penalty is not None)
+        self._build(against)
+
+    def _build(self, against: str | None) -> None:
+        """Make what makes the steps; ``against`` says why none of them is replayed, if none is."""
+        teacher, penalty, rule = self._parts
+        network, training, compute = self.network, self.training, self.compute
+        self._step = Step(network, self.data, training, self.threat, compute, teacher, penalty)
         self._optimizer, self._average = self._step.optimizer, self._step.average
-        self._steps = len(self._divided(torch.arange(len(data.train))))  # of an epoch
+        self._graphs = Graphs(self._step, training.batch_size, against, look=not compute.compile)
+        self._steps = len(self._divided(torch.arange(len(self.data.train))))  # of an epoch
         steps = self._steps * training.epochs
-        self._rewiring = Rewiring(network, self._optimizer, rule, steps, key) if rule else None
+        self._rewiring = None
+        if rule:
+            self._rewiring = Rewiring(network, self._optimizer, rule, steps, self.key)
 
     def epoch(self, epoch: int) -> None:
         """Train for one epoch, counted from 0, and add it to the history."""
+        begun = self.checkpoint() if self._graphs.pending else None
+        try:
+            self._epoch(epoch)
+        except CaptureError as error:
+            if begun is None:
+                raise
+            self._build(f"a step cannot be captured: {error}")  # nothing of the attempt is left
+            self.restore(begun)
+            self._epoch(epoch)
+
+    def _epoch(self, epoch: int) -> None:
         training, start = self.training, time.perf_counter()
         step, count, lr = self._step, self._steps, 0.0
         step.begin(epoch, self.key)
+        self._graphs.replayed = 0
         self.network.train()
         for index, positions in enumerate(self._order(epoch)):
             lr = rate(training, epoch + (index + 0.5) / count)
             step.prepare(lr, (epoch + index / count) / training.epochs)
             number = epoch * count + index + 1
-            due = self._rewiring is not None and self._rewiring.due(number)
-            step(positions, self._rewiring if due else None, number)
+            if self._rewiring is not None and self._rewiring.due(number):
+                step(positions, self._rewiring, number)
+            else:
+                self._graphs(positions)
         images_seen = len(self.data.train)
         mean_loss = float(step.loss) / images_seen
         if not math.isfinite(mean_loss):
@@ -144,6 +174,7 @@ class _Run:
                 lr=lr,
                 seconds=seconds,
                 images_per_second=images_seen / seconds,
+                graphs=self._graphs.told(count) if self.compute.graphs == "auto" else None,
             )
         )
         if training.selection == "validation" and best_epoch(self.history, training) == epoch:

@@ -35,7 +35,9 @@ class Step:
     Attributes:
         optimizer: Changes the weights.
         average: The average of the weights.
+        device: Where it computes.
         generators: All that a step draws from; `begin` seeds them.
+        phases: How many kinds of steps there are: those of AWP's warm-up are another.
         loss: The sum of the losses of the epoch's images so far.
         right: How many of them were classified correctly.
     """
@@ -53,9 +55,11 @@ class Step:
         self.optimizer = make_optimizer(network, training, fused=compute.fused)
         self.average = Average(network, training)
         self._network, self._data, self._compute, self._penalty = network, data, compute, penalty
-        self._device = data.train.labels.device
+        self.device = data.train.labels.device
+        self._training, self._progress = training, 0.0
+        self.phases = 1 + bool(training.awp_warmup)
         self.generators = {
-            purpose: torch.Generator(self._device) for purpose in ("augmentation", "attack")
+            purpose: torch.Generator(self.device) for purpose in ("augmentation", "attack")
         }
         attack = None
         if threat:
@@ -64,7 +68,7 @@ class Step:
         self._objective = OBJECTIVES.load(training.objective)
         self._held = Held(network)
         self._epoch = 0
-        self.loss, self.right = (torch.zeros((), device=self._device) for _ in range(2))
+        self.loss, self.right = (torch.zeros((), device=self.device) for _ in range(2))
 
     def begin(self, epoch: int, key: str) -> None:
         """Begin an epoch, counted from 0: seed what is drawn from, and count from nothing."""
@@ -85,6 +89,12 @@ class Step:
         set_rate(self.optimizer, rate)
         self.average.before_step()
         self._context = replace(self._context, progress=progress)
+        self._progress = progress
+
+    @property
+    def phase(self) -> tuple[bool, ...]:
+        """What the host decides about the step that was prepared: steps of a phase are alike."""
+        return self.average.begins, self._progress < (self._training.awp_warmup or 0)
 
     def __call__(
         self, positions: Tensor, rewiring: Rewiring | None = None, number: int = 0
@@ -129,4 +139,4 @@ class Step:
 
     def _precision(self) -> AbstractContextManager[object]:
         precision = PRECISIONS[self._compute.precision]
-        return torch.autocast(self._device.type, precision, enabled=precision != torch.float32)
+        return torch.autocast(self.device.type, precision, enabled=precision != torch.float32)

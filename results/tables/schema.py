@@ -107,6 +107,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("channels_last", BOOL, "", "whether fine-tuning kept images channels-last"),
         Column("fused", BOOL, "", "whether fine-tuning's optimizer is one kernel"),
         Column("benchmark", BOOL, "", "whether fine-tuning took cuDNN's fastest kernels"),
+        Column("graphs", TEXT, "", "auto: fine-tuning's steps were replayed where they can be"),
         Column("compile", BOOL, "", "whether fine-tuning was compiled"),
         Column("seed", INT, "", "block: all trials of a seed share its dense network"),
         Column("norm", TEXT, "", "norm of the threat"),
@@ -174,6 +175,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("lr", REAL, "", "learning rate at the end of the epoch"),
         Column("seconds", REAL, "s", "time of the epoch"),
         Column("images_per_second", REAL, "images/s", "rate of the epoch"),
+        Column("graphs", TEXT, "", "steps replayed, and why not more; null if not asked for"),
     ),
     "checks": (
         Column("key", TEXT, "", "key of the checks of a network"),
