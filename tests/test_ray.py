@@ -147,7 +147,7 @@ def test_jobs_in_processes_of_their_own_write_the_same_rows(
 ) -> None:
     """As on GPUs: forked, one for each trial, one for the rest until a criterion kills it."""
     monkeypatch.syspath_prepend(str(modules))
-    (modules / "killer_in_child.py").write_text(KILLER)
+    (modules / "killer_in_child.py").write_text(KILLER.replace("died", "died_in_child"))
     text = sweep_text(
         criteria="[l1, 'killer_in_child:dies_once']",
         seeds="1",

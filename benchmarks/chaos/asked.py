@@ -30,6 +30,10 @@ _USUAL = {
 _OTHER = {
     "usual": {},
     "hangs": {"CRITERION": "'hangs:once'"},
+    "forked": {
+        "RESOURCES": "{time_limit: 40s, OFTEN, process: resident, "
+        "kinds: {trial: {process: fresh}}}",
+    },
     "images": {"DATASET": "{name: imagefolder, root: 'FOLDER', source: folder, FEW}"},
     "uneven": {
         "ARCHITECTURES": "[vgg8, resnet8]",
@@ -37,7 +41,8 @@ _OTHER = {
         "RESOURCES": "{architectures: {vgg8: {cpus: 2}}, OFTEN}",
     },
 }
-"""What tells the sweeps apart: a method that hangs, images in files, large jobs before small."""
+"""What tells the sweeps apart: a method that hangs, processes as on GPUs, images in files, large
+jobs before small."""
 _FEW = "per_class: 20, test_per_class: 10"
 _HANGS = """
 import time

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import nodes
 from clocks import clock_jumps
-from ground import LONGEST, Ground, expect, workers
+from ground import LONGEST, Ground, expect, forked, workers
 
 
 def worker_killed(on: Ground) -> int:
@@ -123,6 +123,37 @@ def process_stopped(on: Ground) -> int:
     return 1
 
 
+def job_killed(on: Ground) -> int:
+    """The process of a job as it is on GPUs: forked, or resident."""
+    driver = on.start()
+    for jobs in (3, 12, 25):
+        on.until(driver, jobs)
+        os.kill(forked(on)[1], signal.SIGKILL)
+    text, _ = driver.communicate(timeout=LONGEST)
+    expect(driver.returncode == 0, str(text))
+    return 3
+
+
+def job_stopped(on: Ground) -> int:
+    driver = on.start()
+    on.until(driver, 8)
+    os.kill(forked(on)[1], signal.SIGSTOP)
+    text, _ = driver.communicate(timeout=LONGEST)
+    expect(driver.returncode == 0, str(text))
+    return 1
+
+
+def template_killed(on: Ground) -> int:
+    """What the processes of jobs are forked from."""
+    driver = on.start()
+    for jobs in (5, 20):
+        on.until(driver, jobs)
+        os.kill(forked(on)[0], signal.SIGKILL)
+    text, _ = driver.communicate(timeout=LONGEST)
+    expect(driver.returncode == 0, str(text))
+    return 2
+
+
 def store_gone(on: Ground) -> int:
     """For eight seconds, as while a folder is mounted again: nothing ends for it."""
     driver = on.start()
@@ -194,6 +225,9 @@ FAULTS: dict[str, Callable[[Ground], int]] = {
     "table files damaged": tables_damaged,
     "hung job": hung_job,
     "process stopped": process_stopped,
+    "forked job killed": job_killed,
+    "forked job stopped": job_stopped,
+    "template killed": template_killed,
     "store gone for 8 s": store_gone,
     "Ctrl-C once": interrupted_once,
     "Ctrl-C twice": interrupted_twice,
@@ -202,6 +236,9 @@ FAULTS: dict[str, Callable[[Ground], int]] = {
 }
 SWEEPS = {
     "hung job": "hangs",
+    "forked job killed": "forked",
+    "forked job stopped": "forked",
+    "template killed": "forked",
     "node without the data set": "images",
     "only fitting node lost": "uneven",
     "large jobs before small": "uneven",

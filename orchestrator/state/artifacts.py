@@ -127,7 +127,7 @@ def _facts(data: bytes) -> dict[str, Any]:
     return facts
 
 
-def _digest(*parts: bytes) -> str:
+def _digest(*parts: bytes | memoryview) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -135,11 +135,12 @@ def _digest(*parts: bytes) -> str:
 
 
 def _digest_of(tensors: dict[str, Tensor], facts: str, tied: dict[str, str]) -> str:
-    parts = [facts.encode(), *(f"{name}={first}".encode() for name, first in tied.items())]
+    parts: list[bytes | memoryview] = [facts.encode()]
+    parts += [f"{name}={first}".encode() for name, first in tied.items()]
     for name in sorted(tensors):
         tensor = tensors[name]
         parts += [f"{name}{tensor.dtype}{list(tensor.shape)}".encode()]
-        parts += [tensor.contiguous().numpy().tobytes()]
+        parts += [tensor.contiguous().numpy().data]  # a view: they may be hundreds of megabytes
     return _digest(*parts)
 
 

@@ -28,7 +28,7 @@ def present() -> dict[str, Resources]:
     What runs there may go on until the node is gone, but Ray gives it nothing new.
     """
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # ray leaves it untyped
-    drained = state.get_draining_nodes()
+    drained = leaving()
     there = (node for node in nodes if node["Alive"] and node["NodeID"] not in drained)
     return {node["NodeID"]: node["Resources"] for node in there}
 

@@ -97,8 +97,7 @@ class Supply:
             return
         self._looked = time.monotonic()
         there = nodes.present()
-        gone = nodes.leaving()
-        self.places.see({node: has for node, has in there.items() if node not in gone})
+        self.places.see(there)
         self._launch.nodes.see(node for node, has in there.items() if has.get("CPU", 0))
         lacking = Counter(dict(self._lacking()))
         self._name(lacking)
