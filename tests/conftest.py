@@ -260,4 +260,4 @@ def trained(digits: datasets.Dataset) -> torch.nn.Module:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report whose figures are not drawn: its words alone are looked at."""
     files = dict.fromkeys(("svg", "pdf", "png"), b"<svg />")
-    monkeypatch.setattr("results.report.page.render", lambda _: files)
+    monkeypatch.setattr("results.report.page.render", lambda *_: files)

@@ -172,7 +172,7 @@ def test_trials_missing_at_some_seeds_are_filled_in_and_counted() -> None:
     holes.loc[101, "finetuned_pgd_20"] = np.nan
     design = make_design(holes, "finetuned_pgd_20")
     assert design.values.shape == (2, 3, 2, 3, 4)
-    assert any("5 of 144 trials (3.5%) are missing" in note for note in design.notes)
+    assert any("5 of 144 trials (3.5 %) are missing" in note for note in design.notes)
     whole, filled = (
         results.decompose(t, "finetuned_pgd_20").set_index("term")["share"] for t in (trials, holes)
     )

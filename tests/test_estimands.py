@@ -43,7 +43,7 @@ def test_measures_may_disagree() -> None:
     assert found.loc["left to chance", "winner"] == "finetuning"
     verdict = results.verdict(trials, METRIC)
     assert found.loc["main effects", "difference"] == pytest.approx(verdict.difference)
-    assert "by Shapley shares, criterion matters more" in verdict.robustness
+    assert "criterion matters more by Shapley shares" in verdict.robustness
 
 
 def test_points_lost_are_those_of_the_levels() -> None:

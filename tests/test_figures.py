@@ -15,7 +15,8 @@ from results.report.figures.forest import forest_figure
 from results.report.figures.heat import heat_figure
 from results.report.figures.seeds import seed_figure
 from results.report.figures.shares import share_figure
-from results.report.figures.style import COLUMN
+from results.report.figures.style import COLUMN, SLIM, WIDE, outer, panelled
+from results.report.findings.size import once
 
 from simulated import simulated
 
@@ -57,6 +58,21 @@ def test_all_of_a_figure_lies_within_a_column(name: str) -> None:
     assert figure.get_figwidth() == COLUMN
     assert box.x0 >= 0
     assert box.x1 <= COLUMN
+
+
+def test_panels_are_stacked_where_it_is_narrow() -> None:
+    for width, columns in ((SLIM, 1), (WIDE, 2)):
+        _, axes = panelled(2, width, 2.0)
+        assert len(axes) == 2
+        assert len(outer(axes)) == 3 - columns
+
+
+def test_a_factor_of_two_levels_is_drawn_once() -> None:
+    effects = results.level_effects(TRIALS, METRIC)
+    counts = once(effects).groupby("factor")["level"].agg(["count", "first"])
+    assert counts.loc["sparsity", "count"] == 1
+    assert ", not " in counts.loc["sparsity", "first"]
+    assert counts.loc["criterion", "count"] == 3
 
 
 def test_the_users_axes_have_the_users_style() -> None:

@@ -39,13 +39,39 @@ def test_what_is_undecided_or_refused_is_said_first(summary: Summary) -> None:
     assert front.answer(refused) == "These data carry no verdict, since level l1 collapses."
 
 
+def test_noise_is_called_noise(summary: Summary) -> None:
+    """Tiny networks at chance had shares of 0 and 0 %, and a difference of -100 %."""
+    found = replace(summary.verdicts[0], winner="undecided", difference=-3.0)
+    assert front.answer(found).endswith("networks hardly differ by more than noise.")
+    assert "hardly differ by more than noise" in found.finding
+    assert "%" not in front.answer(found) + found.finding
+    assert "moves the difference" not in found.robustness
+
+
+def test_where_there_is_no_verdict_nothing_is_said_of_how_well_it_holds(summary: Summary) -> None:
+    refused = replace(summary.verdicts[0], refusals=("level l1 collapses",))
+    assert "conclusion" not in refused.robustness
+    assert front.by_metric((refused,)).loc[0, "depends_on"] == "\N{EN DASH}"
+
+
+@pytest.mark.parametrize("count", [3, 12, 40])
+def test_a_sweep_that_has_just_begun_has_a_page_without_warnings(count: int) -> None:
+    """The page that is served while a sweep runs; warnings are errors here."""
+    begun = simulated()
+    begun.__dict__["trials"] = begun.trials.sample(count, random_state=0)
+    found = summarise(begun)
+    if count == 3:
+        assert "level_effects" not in found.tables  # they were drawn, all of them zero
+        assert sum("No verdict on" in caveat for caveat in found.caveats) == 1
+
+
 def test_bars_are_the_verdict_s_shares_and_none_without_width(summary: Summary) -> None:
     found = summary.verdicts[0]
     drawn = front.bars(found, summary.tables["variance_shares"])
     assert [(bar.factor, bar.stage) for bar in drawn] == [
         ("fine-tuning", "after fine-tuning"),
         ("criterion", "after fine-tuning"),
-        ("criterion", "before it"),
+        ("criterion", "before fine-tuning"),
     ]
     for bar, name in zip(drawn, ("finetuning", "criterion"), strict=False):
         assert bar.share == pytest.approx(100 * max(found.shares[name].value, 0))
@@ -64,9 +90,9 @@ def test_what_was_run_is_in_the_rows(summary: Summary) -> None:
     assert "; vgg8 (dense: clean 80.0 %" in run["networks"]
     assert run["threat"] == "linf, eps 8/255"
     assert run["criteria"] == "l1, lamp, random"
-    assert run["seeds"] == "0, 1, 2"
+    assert run["seeds"] == "3 (0, 1, 2)"
     assert run["fine-tuning"] == "none (0 epochs), pgd (3 epochs), standard (3 epochs)"
-    assert "clean" in run["attacks"]
+    assert "clean" not in run["attacks"]  # it is none
     assert run["computed"].startswith("mrsweep 0.1.0")
     assert all(run.values())
 

@@ -179,7 +179,7 @@ def test_how_far_the_share_moves_is_said() -> None:
     trials.loc[trials["finetuning"] == "none", METRIC] -= 0.2
     found = results.verdict(trials)
     assert found.winner == "finetuning"
-    assert "leave out fine-tuning none: from" in found.robustness
+    assert "Leaving out fine-tuning none moves the difference most: from" in found.robustness
 
 
 def test_more_compute_for_one_criterion_is_no_verdict() -> None:

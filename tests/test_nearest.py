@@ -134,7 +134,7 @@ def test_curves_come_from_the_rows(storage: Storage) -> None:
     own = drawn[(drawn["radius"] - row["eps"]).abs() < 1e-9]
     assert own["accuracy"].tolist() == pytest.approx([row["finetuned_fmn_10"]])
     assert shown.draw is not None
-    figure = shown.draw(drawn, evidence)
+    figure = shown.draw(drawn, evidence, None)
     assert figure is not None
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["digits, fmn-10"]
     whole = results.security_curves(tables, stage="dense", attack="fmn-10")

@@ -159,7 +159,7 @@ def test_a_sweep_in_the_middle_says_so(root: Path, tmp_path: Path) -> None:
     pq.write_table(table.slice(5), file)
     summary = summarise(results.load(str(tmp_path / "part"), sweep="tiny"))
     assert summary.missing == 5
-    assert "5 planned trials have not run yet: the sweep is not complete." in summary.caveats
+    assert "The sweep is not complete: planned trials that have not run yet: 5." in summary.caveats
 
 
 def test_one_seed_carries_no_verdict_but_a_report(undrawn: None) -> None:

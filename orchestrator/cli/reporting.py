@@ -89,9 +89,8 @@ def _lines_of(folder: Storage, place: tuple[str, ...], digest: str) -> Lines | N
 def _said(summary: Summary) -> Lines:
     lines: Lines = []
     for verdict in summary.verdicts[:1]:
-        lines += [(verdict.sentence, "bold"), (verdict.robustness, None)]
-        if verdict.doubts:
-            lines.append((verdict.doubts, None))
+        lines.append((verdict.sentence, "bold"))
+        lines += [(said, None) for said in (verdict.robustness, verdict.doubts) if said]
     lines += [
         (f"On {name} alone: {verdicts[0].finding}", None)
         for name, verdicts in summary.evidence.by_dataset.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -45,7 +46,9 @@ def show_plan(plan: Plan, storage: Storage, state: State, console: Console) -> N
     """Show a plan's cells, its shared stages, what is there already and what the rest costs."""
     factors = {**plan.sweep.factors(), "seed": plan.seeds}
     varied = [f"{len(levels)} {name}" for name, levels in factors.items() if len(levels) > 1]
-    shape = f" ({' x '.join(varied)})" if varied else ""
+    whole = math.prod(map(len, factors.values()))
+    left_out = f", {whole - len(plan.trials)} left out" if whole > len(plan.trials) else ""
+    shape = f" ({' x '.join(varied)}{left_out})" if varied else ""
     trials = several(len(plan.trials), "trial")
     console.print(f"{plan.sweep.name}: {trials}{shape}", highlight=False)
     total = Counter(job.kind for job in plan.jobs.values())

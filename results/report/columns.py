@@ -57,7 +57,9 @@ def estimate(
 
     def interval(row: pd.Series) -> str:
         low, high = (row[name] for name in ends)
-        return f"{words(low)} to {words(high)}" if pd.notna(low) else number(float("nan"))
+        if pd.isna(low):
+            return number(float("nan"))
+        return f"{words(low).removesuffix(' %')} to {words(high)}"
 
     return Column(heading, lambda row: words(row[column])), Column("95 % interval", interval)
 

@@ -71,13 +71,16 @@ class Finding:
     """Of its files; of the figure and the table on the page."""
     compute: Callable[[Evidence], pd.DataFrame]
     """Returns an empty frame, or raises AnalysisError, where the data cannot carry it."""
-    draw: Callable[[pd.DataFrame, Evidence], Figure | None] | None = None
-    """Returns None where the figure would show nothing that others do not."""
+    draw: Callable[[pd.DataFrame, Evidence, float | None], Figure | None] | None = None
+    """Takes the width in inches too, None for the page's own; returns None where the figure would
+    show nothing that others do not."""
     caption: str = ""
     columns: Sequence[Column] = ()
     table_caption: str = ""
     folded: bool = False
     """Whether the table is closed on the page until a reader opens it."""
+    leads: Callable[[pd.DataFrame, Evidence], pd.Series[bool]] | None = None
+    """Which rows the page shows; the rest are closed until a reader opens them."""
     each_metric: bool = False
     """Whether there is one for every metric; its name then ends with the metric's."""
     caveat: str = ""

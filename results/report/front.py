@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.statistics.design.design import metrics_of, stage_metrics
 from results.statistics.design.intervals import Estimate
-from results.statistics.design.words import listed, metric_label, percent, possible, share_words
+from results.statistics.design.words import DASH, listed, metric_label, number, percent, possible
 from results.statistics.shares.comparison import PAIR, UNDECIDED
 from results.statistics.verdict.conditions import budget, radius, spent
 from results.statistics.verdict.sentences import Verdict
@@ -42,17 +42,22 @@ def answer(verdict: Verdict) -> str:
     if verdict.refusals:
         return f"These data carry no verdict, since {listed(verdict.refusals)}."
     explained = {name: percent(possible(verdict.shares[name].value)) for name in PAIR}
+    if verdict.noisy:
+        return (
+            f"These data do not decide it: in {metric_label(verdict.metric)}, networks hardly "
+            "differ by more than noise."
+        )
     if verdict.winner == UNDECIDED:
         return (
             "These data do not decide it: fine-tuning explains "
-            f"{explained['finetuning']} of what {metric_label(verdict.metric)} varies by between "
+            f"{explained['finetuning']} of the variance of {metric_label(verdict.metric)} between "
             f"networks, the criterion {explained['criterion']}."
         )
     first, second = PAIR if verdict.winner == PAIR[0] else PAIR[::-1]
     head = "The fine-tuning" if first == "finetuning" else "The criterion"
     return (
-        f"{head}: it explains {explained[first]} of what {metric_label(verdict.metric)} varies by "
-        f"between networks, the {NAMES[second]} {explained[second]}."
+        f"{head}: it explains {explained[first]} of the variance of "
+        f"{metric_label(verdict.metric)} between networks, the {NAMES[second]} {explained[second]}."
     )
 
 
@@ -74,7 +79,7 @@ def bars(verdict: Verdict, shares: pd.DataFrame | None) -> list[Bar]:
     if shares is not None:
         before = shares[(shares["term"] == "criterion") & (shares["stage"] == "pruned")]
         for share, low, high in before[["share", "low", "high"]].to_numpy():
-            found.append(_bar("criterion", "before it", Estimate(share, low, high)))
+            found.append(_bar("criterion", "before fine-tuning", Estimate(share, low, high)))
     return [bar for bar in found if bar is not None]
 
 
@@ -82,8 +87,8 @@ def _bar(factor: str, stage: str, share: Estimate) -> Bar | None:
     value, low, high = (100 * possible(end) for end in share)
     if not low < high:
         return None
-    return Bar(NAMES[factor], stage, stage == "after fine-tuning", value, low, high,
-               share_words(share))  # fmt: skip
+    words = f"{number(value, 0)} % ({number(low, 0)} to {number(high, 0)} %)"
+    return Bar(NAMES[factor], stage, stage == "after fine-tuning", value, low, high, words)
 
 
 def by_metric(verdicts: tuple[Verdict, ...]) -> pd.DataFrame:
@@ -93,6 +98,7 @@ def by_metric(verdicts: tuple[Verdict, ...]) -> pd.DataFrame:
         ends = (possible(end, -1) for end in (verdict.difference, verdict.low, verdict.high))
         difference, low, high = ends
         conclusion = "no verdict" if verdict.refusals else NAMES.get(verdict.winner, "undecided")
+        on = "; ".join(verdict.depends_on)
         row = {name: possible(verdict.shares[name].value) for name in PAIR}
         rows.append(
             {
@@ -102,34 +108,39 @@ def by_metric(verdicts: tuple[Verdict, ...]) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "more": conclusion,
-                "depends_on": "; ".join(verdict.depends_on) or "no single level",
+                "depends_on": DASH if verdict.refusals else on or "no single level",
             }
         )
     return pd.DataFrame(rows)
 
 
-def what_was_run(trials: pd.DataFrame, metric: str, images: int | None) -> list[tuple[str, str]]:
+def what_was_run(
+    trials: pd.DataFrame, metric: str, images: int | None, epochs: pd.DataFrame | None = None
+) -> list[tuple[str, str]]:
     """Return what a reader must know of a sweep, in the order of a paper's section on it.
 
     Args:
         trials: rows of ``trials``.
         metric: the metric that leads.
         images: how many test images there are; None where it is not known.
+        epochs: rows of ``epochs``, for how long the dense networks were trained; None for unknown.
     """
     done = trials[trials["status"] == "done"]
     attacks = [metric_label(m).removesuffix(" accuracy") for m in metrics_of(done)
-               if m.startswith("finetuned_") and not m.endswith("_worst")]  # fmt: skip
+               if m.startswith("finetuned_") and not m.endswith(("_worst", "_clean"))]  # fmt: skip
+    trained = {} if epochs is None else dict(epochs.groupby("network")["epoch"].max())
+    seeds = _levels(trials, "seed")
     rows = [
         ("data set" if len(sets := _levels(trials, "dataset")) == 1 else "data sets",
          ", ".join([*sets, *([f"{images} test images"] if images else [])])),
-        ("networks", "; ".join(_networks(done, metric))),
+        ("networks", "; ".join(_networks(done, metric, trained))),
         ("threat", _threats(trials)),
         ("attacks", listed(list(dict.fromkeys(attacks))) if attacks else ""),
         ("criteria", ", ".join(_levels(trials, "criterion"))),
         ("removed", _removed(trials)),
         ("ratios", ", ".join(_levels(trials, "allocation"))),
         ("fine-tuning", ", ".join(_finetunings(trials))),
-        ("seeds", ", ".join(_levels(trials, "seed"))),
+        ("seeds", f"{len(seeds)} ({', '.join(seeds)})" if len(seeds) > 1 else ", ".join(seeds)),
         ("computed", "; ".join(_computed(done))),
     ]  # fmt: skip
     return [(name, words) for name, words in rows if words]
@@ -142,8 +153,8 @@ def _levels(trials: pd.DataFrame, column: str) -> list[str]:
     return levels if len(levels) <= MOST_NAMED else [f"{len(levels)} of them"]
 
 
-def _networks(done: pd.DataFrame, metric: str) -> Iterator[str]:
-    """Yield each architecture with the mean accuracies of its dense networks."""
+def _networks(done: pd.DataFrame, metric: str, trained: Mapping[str, int]) -> Iterator[str]:
+    """Yield each architecture with its dense networks: their epochs and mean accuracies."""
     wanted = {"dense_clean": "", stage_metrics(metric)["pruned"].replace("pruned", "dense", 1): ""}
     known = [name for name in wanted if name in done]
     alike = "dataset" not in done or done["dataset"].nunique() == 1
@@ -152,7 +163,9 @@ def _networks(done: pd.DataFrame, metric: str) -> Iterator[str]:
         dense = part.drop_duplicates("dense_network")
         said = [f"{metric_label(one).removesuffix(' accuracy')} {percent(dense[one].mean(), 1)}"
                 for one in known if dense[one].notna().any()]  # fmt: skip
-        yield f"{name} (dense: {', '.join(said)})" if said else str(name)
+        long = sorted({trained[one] for one in dense["dense_network"] if one in trained})
+        spent_on = f", {' or '.join(map(str, long))} epochs" if long else ""
+        yield f"{name} (dense{spent_on}: {', '.join(said)})" if said else str(name)
 
 
 def _threats(trials: pd.DataFrame) -> str:
@@ -168,7 +181,7 @@ def _threats(trials: pd.DataFrame) -> str:
 
 
 def _removed(trials: pd.DataFrame) -> str:
-    words = budget(trials)
+    words = budget(trials).removesuffix(" removed").replace(" params", " parameters")
     granularities = ", ".join(_levels(trials, "granularity"))
     return f"{words}, by {granularities}" if words and granularities else words
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design.design import metrics_of
-from results.statistics.design.words import metric_label, percent
+from results.statistics.design.words import listed, metric_label, percent, several
 from results.statistics.verdict.sentences import Verdict
 from results.statistics.verdict.verdict import leading_metric, verdict
 from results.tables.load import Loaded
@@ -37,8 +37,12 @@ class Judged:
     def caveats(self, notes: Iterable[str] = ()) -> list[str]:
         """Return what must be said beside the verdicts, more notes among it."""
         every = {note for verdict in self.verdicts for note in verdict.notes} | set(notes)
-        missed = [f"No verdict on {metric_label(of)}: {why}." for of, why in self.missed.items()]
-        caveats = [*self.counted, *missed, *sorted(f"{note}." for note in every)]
+        whys = dict.fromkeys(self.missed.values())
+        alike = {why: [metric_label(of).removesuffix(" accuracy") for of in self.missed
+                       if self.missed[of] == why] for why in whys}  # fmt: skip
+        missed = [f"No verdict on {listed(of)} accuracy: {why}." for why, of in alike.items()]
+        said = sorted(f"{note[:1].upper()}{note[1:]}." for note in every)
+        caveats = [*self.counted, *missed, *said]
         if not self.checked:
             caveats.append("No network was checked for false robustness (sanity_images: 0).")
         return caveats
@@ -129,9 +133,9 @@ def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _counts(trials: pd.DataFrame, missing: int) -> Iterator[str]:
     if failed := int((trials["status"] == "failed").sum()):
-        yield f"{failed} trials failed; they are named below."
+        yield f"{several(failed, 'trial')} failed: see below, and mrsweep failures FILE."
     if missing:
-        yield f"{missing} planned trials have not run yet: the sweep is not complete."
+        yield f"The sweep is not complete: planned trials that have not run yet: {missing}."
     if short := int(trials["shortfall"].notna().sum()):
         yield f"{short} trials missed their budget by more than one point."
     yield from shared_networks(trials)

@@ -25,11 +25,17 @@ from results.tables.storage import Storage
 SHARE = 0.25
 """Of the time that may go into drawing."""
 SCRIPT = Path(__file__).with_name("templates") / "live.js"
+STYLE = Path(__file__).with_name("templates") / "page.css"
 WAITING = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-    "<body style='font: 16px system-ui; margin: 2rem'><main><h1>{title}</h1><p>{said}</p></main>"
-    "</body></html>"
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="description" content="{said}"><link rel="icon" href="data:,">'
+    "<title>{title} \N{EN DASH} mrsweep</title><style>{style}</style></head><body><main>"
+    '<p class="sweep">Sweep <strong>{title}</strong></p><h1>Nothing to show yet</h1>'
+    '<section class="verdict"><p>{said}</p></section></main></body></html>'
 )
+
+FIRST = "The page comes with the first trial that is done: dense networks are trained before any."
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class Live:
             self._digest, self._behind = digest, False
         clock = f"{datetime.now(UTC):%H:%M:%S}"
         self._drawn = clock if draw else self._drawn
-        self._show(f"{said}; read at {clock}, page drawn of what there was at {self._drawn} UTC.",
-                   draw)  # fmt: skip
+        behind = "" if self._drawn == clock else f", the page at {self._drawn}"
+        self._show(f"{said}; read at {clock}{behind} UTC.", draw)
 
     def wait(self, version: int, seconds: float) -> State:
         """Return the state once it is another than a version, or after some seconds."""
@@ -100,12 +106,14 @@ class Live:
     def _drawing(self, loaded: Loaded) -> Callable[[str, str], dict[str, bytes]]:
         """Return how the page is drawn; a sweep that has nothing to report yet says so."""
 
-        def draw(title: str, said: str) -> dict[str, bytes]:
+        def draw(title: str, _: str) -> dict[str, bytes]:
             began = time.monotonic()
             try:
                 return make_report(summarise(loaded, self._metric), title)
             except AnalysisError as error:
-                return _waiting(title, f"{said} There is no page yet: {error}.")
+                done = (loaded.trials["status"] == "done").any()
+                why = f"There is no page yet: {error}." if done else FIRST
+                return _waiting(title, why)
             finally:
                 took = time.monotonic() - began
                 self._free_at = time.monotonic() + took * (1 / SHARE - 1)
@@ -123,7 +131,8 @@ class Live:
 
 
 def _waiting(title: str, said: str) -> dict[str, bytes]:
-    text = WAITING.format(title=html.escape(title), said=html.escape(said))
+    style = STYLE.read_text(encoding="utf-8")
+    text = WAITING.format(title=html.escape(title), said=html.escape(said), style=style)
     return {"index.html": text.encode()}
 
 

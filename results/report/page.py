@@ -18,7 +18,17 @@ from results.report import columns, compared, front
 from results.report.columns import Column
 from results.report.explorer import explorer_data
 from results.report.figures.render import render
-from results.report.figures.style import BLACK, FAINT, INK
+from results.report.figures.style import (
+    BLACK,
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    INK,
+    PURPLE,
+    SLIM,
+    VERMILION,
+)
 from results.report.finding import Section, worded
 from results.report.findings import SECTIONS
 from results.report.formats import csv, table_files
@@ -30,18 +40,23 @@ THEMED = {
     **dict.fromkeys((INK.lower(), BLACK.lower(), "#000000", "#444444"), "var(--ink)"),
     "#666666": "var(--soft)",
     FAINT.lower(): "var(--line)",
+    BLUE.lower(): "var(--blue)",
+    VERMILION.lower(): "var(--red)",
+    GREEN.lower(): "var(--green)",
+    PURPLE.lower(): "var(--purple)",
+    GREY.lower(): "var(--grey)",
 }
-"""Colours of drawings that are the page's own there, so that they follow light and dark."""
+"""Colours of drawings that are the page's own there, so that they can be read in light and dark."""
 
 
-BY_METRIC = "Shares of the variance between networks, by what is measured of them."
+BY_METRIC = "Shares of the variance between networks; the interval is of their difference."
 METRICS = (
     Column("metric", lambda row: metric_label(row["metric"]), text=True),
     columns.share("fine-tuning", "finetuning"),
     columns.share("criterion", "criterion"),
     *columns.estimate("difference", "difference", columns.gap_of_percent),
     columns.text("larger", "more"),
-    columns.text("would change without", "depends_on"),
+    columns.text("depends on", "depends_on"),
 )
 
 
@@ -53,15 +68,42 @@ class Shown:
     caption: str = ""
     images: dict[str, bytes] | None = None
     """The figure as files, by their endings."""
+    slim: bytes | None = None
+    """The same figure as SVG, drawn for a telephone's width."""
     table_caption: str = ""
     columns: Sequence[Column] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     folded: bool = False
+    filed: bool = True
+    """Whether the table is a file beside the page too."""
+    more: tuple[tuple[str, ...], ...] = ()
+    """Rows that are closed until a reader opens them."""
+
+    @property
+    def head(self) -> str:
+        """The first sentence of the table's caption, which a closed table shows."""
+        return self._said[0]
+
+    @property
+    def rest(self) -> str:
+        """What the caption says after that."""
+        return self._said[1]
+
+    @property
+    def _said(self) -> tuple[str, str]:
+        found = re.match(r"(.{12,}?[.?;])\s+(.*)", self.table_caption)
+        head, rest = found.groups() if found else (self.table_caption, "")
+        return head.rstrip(".;"), rest[:1].upper() + rest[1:]
 
     @property
     def svg(self) -> markupsafe.Markup | None:
         """The figure for the page."""
         return _inline(self.name, self.images["svg"].decode()) if self.images else None
+
+    @property
+    def slim_svg(self) -> markupsafe.Markup | None:
+        """The figure for a narrow page."""
+        return _inline(f"slim-{self.name}", self.slim.decode()) if self.slim else None
 
 
 def make_report(
@@ -94,15 +136,20 @@ def _shown(section: Section, summary: Summary) -> Iterator[Shown]:
             table = summary.tables.get(name)
             if table is None:
                 continue
-            figure = finding.draw(table, evidence) if finding.draw else None
+            draw = finding.draw or (lambda *_: None)
+            figure = draw(table, evidence, None)
+            leads = finding.leads and finding.leads(table, evidence)
+            slim = None if figure is None else draw(table, evidence, SLIM)
             if figure is not None or finding.columns:
                 yield Shown(
                     name=name,
                     caption=worded(finding.caption, evidence),
                     images=None if figure is None else render(figure),
+                    slim=None if slim is None else render(slim, ("svg",))["svg"],
                     table_caption=worded(finding.table_caption, evidence),
                     columns=finding.columns,
-                    rows=_rows(table, finding.columns),
+                    rows=_rows(table if leads is None else table[leads], finding.columns),
+                    more=() if leads is None else _rows(table[~leads], finding.columns),
                     folded=finding.folded,
                 )
 
@@ -128,7 +175,9 @@ def _page(
     beside = None
     if "compared" in tables:
         rows = _rows(tables["compared"], compared.COLUMNS)
-        beside = Shown("compared", "", None, compared.CAPTION, compared.COLUMNS, rows)
+        beside = Shown(
+            "compared", table_caption=compared.CAPTION, columns=compared.COLUMNS, rows=rows
+        )
     adaptive = tables.get("adaptive_ratios", pd.DataFrame()).to_dict("records")
     loaded = summary.evidence.loaded
     explorer = explorer_data(loaded.trials, summary.evidence.metrics, loaded.epochs, loaded.modules)
@@ -141,9 +190,15 @@ def _page(
         answer=front.answer(verdicts[0]) if verdicts else None,
         alone=front.alone(summary.evidence.by_dataset),
         bars=front.bars(verdicts[0], tables.get("variance_shares")) if verdicts else [],
-        run=front.what_was_run(summary.evidence.trials, summary.evidence.metric, images),
+        run=front.what_was_run(
+            summary.evidence.trials, summary.evidence.metric, images, loaded.epochs
+        ),
         by_metric=Shown(
-            "by_metric", table_caption=BY_METRIC, columns=METRICS, rows=_rows(metrics, METRICS)
+            "by_metric",
+            table_caption=BY_METRIC,
+            columns=METRICS,
+            rows=_rows(metrics, METRICS),
+            filed=False,
         ),
         metric=summary.evidence.metric,
         sections=sections,

@@ -6,7 +6,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.figures.style import LEVEL_COLOURS, LEVEL_MARKERS, styled
+from results.report.figures.style import (
+    LEVEL_COLOURS,
+    LEVEL_MARKERS,
+    NARROW,
+    outer,
+    panelled,
+    styled,
+)
 from results.statistics.design.words import term_name
 
 
@@ -19,15 +26,15 @@ def curve_figure(
     """
     width = width or 3.7 * len(panels) + 0.6
     with styled(width):
-        figure = Figure(figsize=(width, 3.4), layout="constrained")
-        all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        figure, all_axes = panelled(len(panels), width, 3.4 if width >= NARROW else 2.5)
         for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
             _curves(axes, factor, table)
             axes.set_title(f"by {term_name(factor)}")
             axes.set_xlabel("share removed (%)")
         for axes, (factor, table) in zip(all_axes, panels.items(), strict=True):
             _end_labels(axes, factor, table)  # once the limits that the panels share are known
-        all_axes[0].set_ylabel(f"{metric} (%)")
+        for axes in outer(all_axes):
+            axes.set_ylabel(f"{metric} (%)")
     return figure
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.figures.style import BLACK, GREY, LEVEL_COLOURS, LEVEL_MARKERS, styled
+from results.report.figures.style import (
+    BLACK,
+    GREY,
+    LEVEL_COLOURS,
+    LEVEL_MARKERS,
+    NARROW,
+    styled,
+)
+
+LABELS = ("MRS (nats of loss)", "units removed (%)", "units kept")
 
 
 def module_figure(modules: pd.DataFrame, width: float | None = None) -> Figure:
@@ -17,34 +28,43 @@ def module_figure(modules: pd.DataFrame, width: float | None = None) -> Figure:
     architectures = list(modules["architecture"].unique())
     width = width or 4.1 * len(architectures) + 0.5
     with styled(width):
-        figure = Figure(figsize=(width, 7.2), layout="constrained")
-        grid = figure.subplots(3, len(architectures), squeeze=False, sharex="col")
-        for column, architecture in enumerate(architectures):
+        stacked = width < NARROW and len(architectures) > 1
+        height = 7.2 if width >= NARROW else 5.0 * len(architectures)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        if stacked:
+            parts = figure.subfigures(len(architectures), 1, squeeze=False).flat
+            columns = [part.subplots(3, 1, sharex=True) for part in parts]
+        else:
+            grid = figure.subplots(3, len(architectures), squeeze=False, sharex="col")
+            columns = list(grid.T)
+        for number, (column, architecture) in enumerate(zip(columns, architectures, strict=True)):
             table = modules[modules["architecture"] == architecture]
-            grid[0][column].set_title(str(architecture))
-            _mrs(grid[0][column], table)
-            _lines(grid[1][column], table, "ratio", 100)
-            grid[1][column].set_ylim(0, 100)
-            dense = table.drop_duplicates("position").sort_values("position")
-            grid[2][column].step(
-                dense["position"], dense["width_before"], where="mid", color=BLACK, lw=0.9,
-                label="dense",
-            )  # fmt: skip
-            _lines(grid[2][column], table, "width_after", 1)
-            grid[2][column].set_ylim(bottom=0)
-            names = [str(name).removeprefix("network.") for name in dense["module"]]
-            grid[2][column].set_xticks(dense["position"], names, rotation=40, ha="right",
-                                       fontsize="x-small")  # fmt: skip
-        handles, names = grid[2][0].get_legend_handles_labels()
-        columns = max(1, min(len(names), round(width / 2.2)))
+            _column(column, table, str(architecture), stacked or number == 0)
+        handles, names = columns[0][2].get_legend_handles_labels()
         figure.legend(
-            handles, names, frameon=False, fontsize="small", ncols=columns, handlelength=3.2,
-            loc="outside lower center",
+            handles, names, frameon=False, fontsize="small", handlelength=3.2,
+            ncols=max(1, min(len(names), round(width / 2.2))), loc="outside lower center",
         )  # fmt: skip
-        grid[0][0].set_ylabel("MRS (nats of loss)")
-        grid[1][0].set_ylabel("units removed (%)")
-        grid[2][0].set_ylabel("units kept")
     return figure
+
+
+def _column(axes: Sequence[Axes], table: pd.DataFrame, architecture: str, labelled: bool) -> None:
+    """Draw an architecture's three panels, one below the other."""
+    mrs, removed, kept = axes
+    mrs.set_title(architecture)
+    _mrs(mrs, table)
+    _lines(removed, table, "ratio", 100)
+    removed.set_ylim(0, 100)
+    dense = table.drop_duplicates("position").sort_values("position")
+    kept.step(
+        dense["position"], dense["width_before"], where="mid", color=BLACK, lw=0.9, label="dense"
+    )
+    _lines(kept, table, "width_after", 1)
+    kept.set_ylim(bottom=0)
+    names = [str(name).removeprefix("network.") for name in dense["module"]]
+    kept.set_xticks(dense["position"], names, rotation=40, ha="right", fontsize="x-small")
+    for one, label in zip(axes, LABELS, strict=True):
+        one.set_ylabel(label if labelled else "")
 
 
 def _mrs(axes: Axes, table: pd.DataFrame) -> None:

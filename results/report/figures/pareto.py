@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from results.report.figures.style import BLACK, LEVEL_COLOURS, LEVEL_MARKERS, styled
+from results.report.figures.style import (
+    BLACK,
+    LEVEL_COLOURS,
+    LEVEL_MARKERS,
+    NARROW,
+    outer,
+    panelled,
+    styled,
+)
 from results.statistics.levels.pareto import SIZES
 
 LABELS = {"params": "parameters", "macs": "MACs"}
@@ -19,10 +28,8 @@ def pareto_figure(
     levels = sorted(cells[by].unique()) if by in cells else ["all"]
     width = width or 3.6 * len(sizes) + 0.6
     with styled(width):
-        figure = Figure(figsize=(width, 3.4), layout="constrained")
-        for axes, size in zip(
-            figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0], sizes, strict=True
-        ):
+        figure, grid = panelled(len(sizes), width, 3.4 if width >= NARROW else 2.5)
+        for axes, size in zip(grid, sizes, strict=True):
             for index, level in enumerate(levels):
                 part = cells[cells[by] == level] if by in cells else cells
                 axes.plot(
@@ -43,12 +50,15 @@ def pareto_figure(
             low, high = cells[size].min(), cells[size].max()
             ticks = sorted({low, (low * high) ** 0.5, high})
             axes.set_xticks(ticks, [_short(tick) for tick in ticks])
-        first = figure.axes[0]
-        first.set_ylabel(f"{metric} (%)")
-        handles, names = first.get_legend_handles_labels()
+        if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+            engine.set(wspace=0.08)
+        for axes in outer(grid):
+            axes.set_ylabel(f"{metric} (%)")
+        handles, names = grid[0].get_legend_handles_labels()
         figure.legend(
-            handles, names, frameon=False, fontsize="small", ncols=min(6, len(names)),
-            loc="outside upper center", markerscale=1.4,
+            handles, names, frameon=False, fontsize="small",
+            ncols=min(6 if width >= NARROW else 3, len(names)), markerscale=1.4,
+            loc="outside upper center",
         )  # fmt: skip
     return figure
 

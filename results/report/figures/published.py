@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.report.figures.style import BLACK, FAINT, INK, styled
+from results.report.figures.style import BLACK, FAINT, INK, NARROW, outer, panelled, styled
 from results.report.published import BESIDE
 
 
@@ -14,8 +14,7 @@ def published_figure(rows: pd.DataFrame, width: float | None = None) -> Figure:
     panels = list(rows.groupby([name for name in BESIDE if name != "sparsity"]))
     width = width or 3.2 * len(panels) + 0.8
     with styled(width):
-        figure = Figure(figsize=(width, 3.2), layout="constrained")
-        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        figure, grid = panelled(len(panels), width, 3.2 if width >= NARROW else 2.2)
         for axes, (names, part) in zip(grid, panels, strict=True):
             places = {share: place for place, share in enumerate(sorted(part["sparsity"].unique()))}
             at = part["sparsity"].map(places)
@@ -31,8 +30,9 @@ def published_figure(rows: pd.DataFrame, width: float | None = None) -> Figure:
             axes.set_xlim(-0.5, len(places) - 0.5)
             axes.set_title(" ".join(map(str, names)))
             axes.set_xlabel("removed")
-        grid[0].set_ylabel("AutoAttack accuracy (%)")
+        for axes in outer(grid):
+            axes.set_ylabel("AutoAttack accuracy (%)")
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, ncols=2, labelcolor=INK,
-                      loc="outside upper center")  # fmt: skip
+        figure.legend(handles, labels, frameon=False, ncols=2 if width >= NARROW else 1,
+                      labelcolor=INK, loc="outside upper center")  # fmt: skip
     return figure

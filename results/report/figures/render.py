@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 
 from matplotlib.figure import Figure
 
@@ -12,8 +13,8 @@ PADDING = 0.1
 """Inches round the drawing."""
 
 
-def render(figure: Figure) -> dict[str, bytes]:
-    """Return a figure as SVG, PDF and PNG, without a date: the same input gives the same bytes."""
+def render(figure: Figure, kinds: Collection[str] = ("svg", "pdf", "png")) -> dict[str, bytes]:
+    """Return a figure as files by their kind, without a date: the same input, the same bytes."""
     metadata = {
         "svg": {"Date": None},
         "pdf": {"CreationDate": None},
@@ -25,8 +26,8 @@ def render(figure: Figure) -> dict[str, bytes]:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # what is laid out stays where it is
         box = figure.get_tightbbox().padded(PADDING)
-        for kind, facts in metadata.items():
+        for kind in kinds:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=facts, bbox_inches=box)
+            figure.savefig(buffer, format=kind, metadata=metadata[kind], bbox_inches=box)
             files[kind] = buffer.getvalue()
     return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from results.report.figures.style import FAINT, INK, LEVEL_COLOURS, styled
+from results.report.figures.style import FAINT, INK, LEVEL_COLOURS, NARROW, outer, panelled, styled
 
 
 def security_figure(curves: pd.DataFrame, width: float | None = None) -> Figure:
@@ -20,8 +20,7 @@ def security_figure(curves: pd.DataFrame, width: float | None = None) -> Figure:
     levels = sorted(map(str, curves["finetuning"].unique()))
     width = width or 3.7 * len(panels) + 0.6
     with styled(width):
-        figure = Figure(figsize=(width, 3.2), layout="constrained")
-        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        figure, grid = panelled(len(panels), width, 3.2 if width >= NARROW else 2.2)
         for axes, (names, panel) in zip(grid, panels, strict=True):
             for level, line in panel.groupby("finetuning", sort=True):
                 index = levels.index(str(level))
@@ -34,6 +33,7 @@ def security_figure(curves: pd.DataFrame, width: float | None = None) -> Figure:
             axes.set_title(", ".join(map(str, names)))
             axes.set_xlabel("radius")
             axes.set_ylim(0, 100)
-        grid[0].set_ylabel("accuracy (%)")
+        for axes in outer(grid):
+            axes.set_ylabel("accuracy (%)")
         grid[-1].legend(frameon=False, fontsize="small", labelcolor=INK)
     return figure

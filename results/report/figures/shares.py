@@ -14,6 +14,8 @@ from results.statistics.design.words import percent, term_name
 
 SHARE_LIMITS = (-20.0, 112.0)
 """Shares are drawn within these percentages; an interval that leaves them ends in an arrow."""
+MARGIN = 4.0
+"""Left of zero, where nothing lies further to the left."""
 
 
 def share_figure(
@@ -35,7 +37,8 @@ def share_figure(
         names = [fitted(term_name(term), axes, 0.3) for term in reversed(order)]
         axes.set_yticks(range(len(order)), names)
         axes.set_ylim(-0.6, len(order) - 0.4)
-        axes.set_xlim(*SHARE_LIMITS)
+        least = 100 * float(np.nanmin(shares[["share", "low"]].to_numpy(dtype=float)))
+        axes.set_xlim(max(SHARE_LIMITS[0], min(-MARGIN, least - MARGIN)), SHARE_LIMITS[1])
         label = "share of the variance between cells (%), with 95 % interval over seeds"
         axes.set_xlabel(fitted(label, axes, 0.72))
         if shares["stage"].nunique() > 1:

@@ -7,7 +7,7 @@ take the user's axes as well (``ax``), and then follow the user's matplotlibrc, 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -41,8 +41,11 @@ STYLE: dict[str, Any] = {
 
 WIDE, COLUMN = 6.8, 3.25
 """Inches: of the page, and of a column of a paper."""
+SLIM = 2.9
+"""Inches: of a telephone's page, where a figure is shown a little larger than it is drawn."""
 NARROW = 5.0
-"""Inches; narrower figures have smaller letters, and their labels in several lines."""
+"""Inches; narrower figures have smaller letters, their labels in several lines, and their panels
+one below the other."""
 LETTERS = 17
 """Of a label's, to an inch."""
 
@@ -80,6 +83,30 @@ def figure_of(ax: Axes) -> Figure:
 def fitted(label: str, ax: Axes, share: float = 1.0) -> str:
     """Return a label in as many lines as it takes to fit a share of the axes' figure."""
     return textwrap.fill(label, max(12, round(share * LETTERS * figure_of(ax).get_figwidth())))
+
+
+def panelled(
+    count: int, width: float, height: float, ratios: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels of one scale: side by side, or stacked where it is narrow.
+
+    Args:
+        count: of the panels.
+        width: of the figure, in inches.
+        height: of a panel, in inches.
+        ratios: the panels' widths where they stand side by side; all alike by default.
+    """
+    stacked = width < NARROW
+    figure = Figure((width, height * (count if stacked else 1)), layout="constrained")
+    shape = (count, 1) if stacked else (1, count)
+    ratios = None if stacked else ratios
+    grid = figure.subplots(*shape, sharey=True, squeeze=False, width_ratios=ratios)
+    return figure, list(grid.flat)
+
+
+def outer(axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Return the panels that say what their common scale is: all that begin a row."""
+    return [one for one in axes if (spec := one.get_subplotspec()) and spec.is_first_col()]
 
 
 def styled(width: float = WIDE) -> AbstractContextManager[None]:

@@ -46,8 +46,8 @@ def _within(row: pd.Series) -> str:
     return "all" if row["factor"] == "all" else f"{term_name(row['factor'])} {row['level']}"
 
 
-def _draw_modules(modules: pd.DataFrame, _: Evidence) -> Figure | None:
-    return module_figure(modules) if modules["mrs"].notna().any() else None
+def _draw_modules(modules: pd.DataFrame, _: Evidence, width: float | None) -> Figure | None:
+    return module_figure(modules, width) if modules["mrs"].notna().any() else None
 
 
 SECTION = Section(
@@ -73,6 +73,7 @@ SECTION = Section(
                 "Accuracy points against uniform ratios, paired by cell and seed, where the "
                 "achieved budgets are within a point of each other."
             ),
+            leads=lambda table, e: table["metric"] == e.metric,
             columns=(
                 columns.Column("metric", lambda row: metric_label(row["metric"]), text=True),
                 columns.text("allocation", "allocation"),
@@ -84,7 +85,7 @@ SECTION = Section(
         Finding(
             name="pareto",
             compute=lambda e: pareto_front(e.trials, e.metric),
-            draw=lambda cells, e: pareto_figure(cells, metric_label(e.metric)),
+            draw=lambda cells, e, width: pareto_figure(cells, metric_label(e.metric), width=width),
             caption=(
                 "{Label} against what is left of the network, a point a cell, coloured by "
                 "fine-tuning; the black line is the Pareto front of means, with 95 % intervals."

@@ -12,7 +12,7 @@ from results.report.figures.heat import heat_figure
 from results.report.figures.shares import share_figure
 from results.report.finding import Evidence, Finding, Section
 from results.statistics.design.design import stage_metrics, trained
-from results.statistics.design.words import metric_label, number, term_name
+from results.statistics.design.words import metric_label, number, possible, term_name
 from results.statistics.levels.contrasts import level_means
 from results.statistics.shares.comparison import PAIR
 from results.statistics.shares.decomposition import decompose
@@ -55,15 +55,16 @@ def _crossed_means(evidence: Evidence) -> pd.DataFrame:
     return level_means(trained(evidence.trials), evidence.metric, evidence.crossed[:2])
 
 
-def _draw_crossed(means: pd.DataFrame, evidence: Evidence) -> Figure:
+def _draw_crossed(means: pd.DataFrame, evidence: Evidence, width: float | None) -> Figure:
     first, second = evidence.crossed[:2]
-    return heat_figure(means, first, second, metric_label(evidence.metric))
+    return heat_figure(means, first, second, metric_label(evidence.metric), width=width)
 
 
-def _draw_means(means: pd.DataFrame, evidence: Evidence) -> Figure | None:
+def _draw_means(means: pd.DataFrame, evidence: Evidence, width: float | None) -> Figure | None:
     if evidence.by_parts:
         return None
-    return heat_figure(means, "criterion", "finetuning", metric_label(evidence.metric))
+    label = metric_label(evidence.metric)
+    return heat_figure(means, "criterion", "finetuning", label, width=width)
 
 
 def _measure(name: str) -> Callable[[pd.Series], str]:
@@ -71,7 +72,7 @@ def _measure(name: str) -> Callable[[pd.Series], str]:
 
     def cell(row: pd.Series) -> str:
         if row["unit"] == "accuracy points":
-            return f"{number(row[name])} points"
+            return f"{number(100 * possible(row[name] / 100, -1))} points"
         return columns.gap_of_percent(row[name])
 
     return cell
@@ -85,7 +86,7 @@ SECTION = Section(
         Finding(
             name="variance_shares",
             compute=_shares,
-            draw=lambda shares, _: share_figure(shares),
+            draw=lambda shares, _, width: share_figure(shares, width=width),
             caption=(
                 "What decides {label}? Share of the variance between cells, by main effect and "
                 "largest interactions, of the pruned networks before and after fine-tuning, with "
@@ -101,7 +102,7 @@ SECTION = Section(
         Finding(
             name="finetuning_parts",
             compute=_part_shares,
-            draw=lambda shares, _: share_figure(shares),
+            draw=lambda shares, _, width: share_figure(shares, width=width),
             caption=(
                 "Which part of fine-tuning decides {label}? Share of the variance between the "
                 "fine-tuned networks' cells, the parts of fine-tuning being factors of their own; "
@@ -121,7 +122,7 @@ SECTION = Section(
             compute=lambda e: e.verdicts[0].estimands if e.verdicts else pd.DataFrame(),
             table_caption=(
                 "What mattering more can mean, for {label}: fine-tuning and the criterion by "
-                "several measures; the interval is of the difference, fine-tuning less criterion."
+                "several measures; the interval, over seeds, is of fine-tuning less criterion."
             ),
             columns=(
                 columns.text("measure", "estimand"),

@@ -80,14 +80,21 @@ def _by_seed(evidence: Evidence) -> pd.DataFrame:
     return stacked(tables).reindex(columns=["factor", "level", "seed", "mean"])
 
 
-def _draw_differences(table: pd.DataFrame, level: str) -> Figure:
+def _draw_subsets(table: pd.DataFrame, _: Evidence, width: float | None) -> Figure | None:
+    """Draw what is not drawn yet: leaving out one of two levels is the other alone."""
+    levels = table.groupby("factor")["level"].transform("nunique")
+    more = table[levels > 2]
+    return None if more.empty else _draw_differences(more, "{} alone", width)
+
+
+def _draw_differences(table: pd.DataFrame, level: str, width: float | None) -> Figure:
     """Draw differences in percent, each under what its level is called."""
     shown = table.assign(
         **{name: 100 * table[name] for name in ("difference", "low", "high")},
         level=[level.format(name) for name in table["level"]],
     )
     label = "fine-tuning less criterion (% of the variance)"
-    return forest_figure(shown, "difference", label, digits=0)
+    return forest_figure(shown, "difference", label, digits=0, width=width)
 
 
 SECTION = Section(
@@ -98,7 +105,7 @@ SECTION = Section(
         Finding(
             name="without_each_level",
             compute=lambda e: e.verdicts[0].without if e.verdicts else pd.DataFrame(),
-            draw=lambda table, _: _draw_differences(table, "without {}"),
+            draw=lambda table, _, width: _draw_differences(table, "without {}", width),
             caption=(
                 "The difference that the verdict is on, the main-effect share of fine-tuning less "
                 "that of the criterion for {label}, with each level left out in turn."
@@ -124,7 +131,7 @@ SECTION = Section(
         Finding(
             name="verdict_by_subset",
             compute=_by_subset,
-            draw=lambda table, _: _draw_differences(table, "{} alone"),
+            draw=_draw_subsets,
             caption="The same difference for {label} within each subset of the sweep.",
             table_caption=(
                 "Shares of the variance of {label} within each subset; the interval is of the "
@@ -147,7 +154,7 @@ SECTION = Section(
         Finding(
             name="seed_spread",
             compute=_by_seed,
-            draw=lambda spread, e: seed_figure(spread, metric_label(e.metric)),
+            draw=lambda spread, e, width: seed_figure(spread, metric_label(e.metric), width),
             caption=(
                 "Mean {label} of every level at each seed; a grey line joins a seed's means, "
                 "dashes are means over seeds."

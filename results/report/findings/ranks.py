@@ -65,7 +65,7 @@ SECTION = Section(
         Finding(
             name="rank_flow",
             compute=_flow,
-            draw=lambda flow, _: rank_figure(flow),
+            draw=lambda flow, _, width: rank_figure(flow, width=width),
             caption=(
                 "The criteria's ranks by {label} before fine-tuning and after each fine-tuning, "
                 "over all other factors; small numbers are means in accuracy points."
@@ -88,7 +88,7 @@ SECTION = Section(
         Finding(
             name="average_ranks",
             compute=lambda e: average_ranks(e.trials, e.metric),
-            draw=lambda ranks, _: average_rank_figure(ranks),
+            draw=lambda ranks, _, width: average_rank_figure(ranks, width=width),
             caption=(
                 "Critical-difference diagram: ranks of criteria by {label}, averaged over cells "
                 "and seeds. Nemenyi's test at 5 %, in which seeds alone count as repetitions."
@@ -97,7 +97,9 @@ SECTION = Section(
         Finding(
             name="profile_by_criterion",
             compute=lambda e: performance_profile(e.trials, e.metric, "criterion"),
-            draw=lambda profiles, e: profile_figure(profiles, metric_label(e.metric)),
+            draw=lambda profiles, e, width: profile_figure(
+                profiles, metric_label(e.metric), width=width
+            ),
             caption=(
                 "Which share of the trials of a criterion reaches each {label}, with 95 % "
                 "intervals over seeds: where one line lies above another everywhere, its criterion "

@@ -81,7 +81,7 @@ SECTION = Section(
         Finding(
             name="security_curves",
             compute=_security,
-            draw=lambda curves, _: security_figure(curves),
+            draw=lambda curves, _, width: security_figure(curves, width),
             caption=(
                 "Accuracy after fine-tuning over the radius of the threat, by the distance to each "
                 "image's nearest misclassified one: means over trials. The dashed line is the "

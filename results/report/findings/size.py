@@ -62,12 +62,28 @@ def _best_of_tries(evidence: Evidence) -> pd.DataFrame:
     ])  # fmt: skip
 
 
-def _draw_curves(curves: pd.DataFrame, evidence: Evidence) -> Figure:
+def once(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return effects in which a factor of two levels has one row: the other's is its mirror."""
+    rows = []
+    for _, of_one in effects.groupby("factor", sort=False):
+        if len(of_one) == 2:
+            best, other = of_one.sort_values("effect", ascending=False)["level"]
+            of_one = of_one.nlargest(1, "effect").assign(level=f"{best}, not {other}")
+        rows.append(of_one)
+    return pd.concat(rows)
+
+
+def _draw_effects(effects: pd.DataFrame, _: Evidence, width: float | None) -> Figure:
+    label = "accuracy points"
+    return forest_figure(once(effects), "effect", label, width=width)
+
+
+def _draw_curves(curves: pd.DataFrame, evidence: Evidence, width: float | None) -> Figure:
     panels = {
         str(factor): panel.rename(columns={"level": str(factor)})
         for factor, panel in curves.groupby("factor", sort=True)
     }
-    return curve_figure(panels, metric_label(evidence.metric))
+    return curve_figure(panels, metric_label(evidence.metric), width)
 
 
 SECTION = Section(
@@ -78,10 +94,11 @@ SECTION = Section(
         Finding(
             name="level_effects",
             compute=lambda e: level_effects(e.trials, e.metric),
-            draw=lambda effects, _: forest_figure(effects, "effect", "accuracy points"),
+            draw=_draw_effects,
             caption=(
                 "Effects on {label}: how far each level lies from the mean of its factor's levels, "
-                "with 95 % intervals over seeds."
+                "with 95 % intervals over seeds. Of two levels the better is drawn: the other lies "
+                "as far on the other side."
             ),
         ),
         Finding(
@@ -129,7 +146,7 @@ SECTION = Section(
         Finding(
             name="published",
             compute=lambda e: beside(e.trials),
-            draw=lambda rows, _: published_figure(rows),
+            draw=lambda rows, _, width: published_figure(rows, width),
             caption=(
                 "AutoAttack accuracy beside the adversarial pruning benchmark's, where network, "
                 "data, granularity and sparsity agree. Ours is the best of its methods, chosen on "

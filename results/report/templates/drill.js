@@ -43,9 +43,9 @@
     make("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, chart, "epoch");
     for (const slot of [...lines.filter(slot => slot !== chosen), chosen]) {
       const mine = slot === chosen, points = of(slot).map((value, epoch) => value === null ? null : [px(epoch), py(value / 10)]).filter(Boolean);
-      const facts = { stroke: mine ? "#D55E00" : "#8A8A8A", "stroke-width": mine ? 2.4 : 0.8, "stroke-opacity": mine ? 1 : 0.5 };
+      const facts = { style: `stroke:var(${mine ? "--red" : "--grey"})`, "stroke-width": mine ? 2.4 : 0.8, "stroke-opacity": mine ? 1 : 0.5 };
       make("polyline", { ...facts, fill: "none", points: points.map(point => point.join(",")).join(" ") }, chart);
-      if (mine) for (const [x, y] of points) make("circle", { cx: x, cy: y, r: 2.6, fill: "#D55E00" }, chart);
+      if (mine) for (const [x, y] of points) make("circle", { cx: x, cy: y, r: 2.6, style: "fill:var(--red)" }, chart);
     }
   }
 

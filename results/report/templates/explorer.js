@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("cells").textContent);
   const names = Object.keys(data.factors), wide = names.length, seeds = data.seeds;
   const count = data.cells.length / wide;
-  const colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A8A"];
+  const colours = ["--blue", "--red", "--green", "--purple", "--orange", "--sky", "--grey"].map(name => `var(${name})`);
   const box = document.getElementById("explorer"), chart = document.getElementById("chart");
   const tip = document.getElementById("tip"), said = document.getElementById("said");
   const body = document.getElementById("numbers");
@@ -120,7 +120,7 @@
     const high = Math.min(Math.max(...ends), Math.max(...shown.map(p => p.mean)) + 20, 100);
     const pad = 0.06 * (high - low || 1), from = low - pad, to = high + pad;
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find(s => (to - from) / s <= 7) || 50;
-    const py = value => 12 + (height - 60) * (to - Math.min(to, Math.max(from, value))) / (to - from);
+    const py = value => 26 + (height - 74) * (to - Math.min(to, Math.max(from, value))) / (to - from);
     const numeric = data.numeric.includes(x) && labels.length > 1, nums = labels.map(Number);
     const place = i => numeric ? (nums[i] - nums[0]) / (nums[nums.length - 1] - nums[0])
       : (i + 0.5) / labels.length;
@@ -129,6 +129,7 @@
       make("line", { class: "axis", x1: left, x2: width - right, y1: py(v), y2: py(v), "stroke-width": 0.6 }, chart);
       make("text", { class: "tick", x: left - 6, y: py(v) + 4, "text-anchor": "end" }, chart, +v.toFixed(1));
     }
+    make("text", { class: "tick", x: 0, y: 10 }, chart, `${data.metrics[metric]} (%)`);
     const room = Math.max(4, Math.floor((width - left - right) / labels.length / 7.5));
     labels.forEach((level, i) => make("text", { class: "tick", x: px(i), y: height - 28, "text-anchor": "middle" },
       chart, level.length > room ? level.slice(0, room - 1) + "\u2026" : level));
@@ -139,12 +140,12 @@
     const named = [...lines].sort((a, b) => py(a[1].at(-1).mean) - py(b[1].at(-1).mean));
     for (const [level, line] of named) {
       const colour = colours[level % colours.length];
-      if (numeric) make("polyline", { points: line.map(p => `${px(p.x)},${py(p.mean)}`).join(" "), fill: "none", stroke: colour, "stroke-width": 1.6 }, chart);
+      if (numeric) make("polyline", { points: line.map(p => `${px(p.x)},${py(p.mean)}`).join(" "), fill: "none", style: `stroke:${colour}`, "stroke-width": 1.6 }, chart);
       const shift = numeric ? 0 : (level - (lines.size - 1) / 2) * Math.min(7, 40 / lines.size);
       for (const point of line) {
         const at = px(point.x) + shift;
-        if (Number.isFinite(point.low)) make("line", { x1: at, x2: at, y1: py(point.low), y2: py(point.high), stroke: colour, "stroke-width": 1.2 }, chart);
-        const dot = make("circle", { cx: at, cy: py(point.mean), r: 4.5, fill: colour, tabindex: 0, role: "img", "aria-label": words(point, x, by) }, chart);
+        if (Number.isFinite(point.low)) make("line", { x1: at, x2: at, y1: py(point.low), y2: py(point.high), style: `stroke:${colour}`, "stroke-width": 1.2 }, chart);
+        const dot = make("circle", { cx: at, cy: py(point.mean), r: 4.5, style: `fill:${colour}`, tabindex: 0, role: "img", "aria-label": words(point, x, by) }, chart);
         const show = () => {
           tip.textContent = words(point, x, by);
           tip.hidden = false;

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from results.errors import AnalysisError, allowed
 from results.statistics.design.failures import at_chance
 from results.statistics.design.missing import completed, excluded
+from results.statistics.design.words import percent
 from results.tables.schema import FACTORS, is_metric
 
 Array = NDArray[np.float64]
@@ -157,8 +158,18 @@ def make_design(
     holes = excluded(np.asarray(there.any(axis=-1)))
     each = float(there[there.any(axis=-1)].sum(axis=-1).mean())
     if not there[~holes].all():
+        _identified(there)
         values, degrees = completed(values)
     return Design(chosen, tuple(kept[:-1]), kept[-1], values, tuple(notes), degrees, each)
+
+
+def _identified(there: NDArray[np.bool_]) -> None:
+    """Refuse a design whose trials are fewer than the main effects that they are to tell apart."""
+    asked, run = 1 + sum(count - 1 for count in there.shape[:-1]), int(there.sum())
+    if run < asked:
+        raise AnalysisError(
+            f"{run} trials tell nothing of {asked - 1} effects of levels; run at least {asked}"
+        )
 
 
 def _arranged(
@@ -212,9 +223,10 @@ def _sound(
     missing = ~there & ~holes[..., None]
     if missing.any():
         total = int((~holes).sum()) * there.shape[-1]
+        of_all = percent(missing.sum() / total, 1)
         notes.append(
-            f"{int(missing.sum())} of {total} trials ({missing.sum() / total:.1%}) are missing at "
-            "some seeds: they are predicted by least squares, and intervals are wider for it"
+            f"{int(missing.sum())} of {total} trials ({of_all}) are missing at some seeds: they "
+            "are predicted by least squares, and intervals are wider for it"
         )
     if holes.any():
         notes.append(

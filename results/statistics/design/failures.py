@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from results.statistics.design.words import listed, percent, term_name
+from results.statistics.design.words import listed, metric_label, percent, term_name
 from results.tables.schema import FACTORS
 
 CLASSES = 10
@@ -94,7 +94,7 @@ def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
             said.append(f"{least}{on}, of {known or CLASSES} classes{more}")
     return (
         counted(trials, metric, which, value),
-        f"trials that diverged count as chance accuracy ({'; '.join(said)})",
+        f"trials that diverged count as chance in {metric_label(metric)} ({'; '.join(said)})",
     )
 
 

@@ -132,6 +132,12 @@ def main_effects(design: Design) -> list[Array]:
     return effects
 
 
+def known_mean(values: Array, axes: tuple[int, ...]) -> Array:
+    """Return means over some axes of what is not NaN; NaN, and no warning, where nothing is."""
+    count = np.sum(~np.isnan(values), axis=axes)
+    return np.asarray(np.nansum(values, axis=axes) / np.where(count > 0, count, np.nan))
+
+
 def whole(design: Design) -> Array:
     """Return the values with the additive model's prediction in the cells that were never run."""
     if design.complete:
@@ -141,5 +147,5 @@ def whole(design: Design) -> Array:
         shape = [1] * additive.ndim
         shape[axis], shape[-1] = effect.shape
         additive += effect.reshape(shape)
-    grand = np.nanmean(design.values - additive, axis=tuple(range(additive.ndim - 1)))
+    grand = known_mean(design.values - additive, tuple(range(additive.ndim - 1)))
     return np.where(np.isnan(design.values), additive + grand, design.values)

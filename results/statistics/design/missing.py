@@ -69,7 +69,8 @@ def completed(values: Array) -> Completed:
     mean = fitted.mean(axis=-1, keepdims=True)
     apart = fitted - mean
     of_main = _main(apart[None])[0]
-    stretched = mean + main * of_main + rest * (apart - of_main)
+    with np.errstate(invalid="ignore"):
+        stretched = mean + main * of_main + rest * (apart - of_main)
     stretched[holes] = np.nan
     present = np.sqrt(there[there.any(axis=-1)].mean())
     return Completed(stretched, float(present * short[2] * (values.shape[-1] - 1)))
@@ -106,11 +107,12 @@ def _shortfall(noise: Array) -> Array:
     main, of_seeds = (part - part.mean(axis=cells, keepdims=True) for part in (main, of_seeds))
     flat = of_seeds.reshape(-1, noise.shape[-1])
     gram = flat.T @ flat
-    return np.array([
-        np.sum(main**2) / np.trace(gram),
-        rest / of_rest if of_rest > 0 else 1.0,
-        np.trace(gram) ** 2 / np.sum(gram**2),
-    ])  # fmt: skip
+    with np.errstate(divide="ignore", invalid="ignore"):  # no scatter is left: NaN, no interval
+        return np.array([
+            np.sum(main**2) / np.trace(gram),
+            rest / of_rest if of_rest > 0 else 1.0,
+            np.trace(gram) ** 2 / np.sum(gram**2),
+        ])  # fmt: skip
 
 
 def _fitted(values: Array, there: NDArray[np.bool_], precision: float) -> Array:

@@ -11,7 +11,7 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.statistics.design.design import Array, make_design, stage_metrics, trained
 from results.statistics.design.intervals import NO_ESTIMATE, Estimate
-from results.statistics.design.least_squares import whole
+from results.statistics.design.least_squares import known_mean, whole
 from results.statistics.design.units import UNITS, points, united
 from results.tables.schema import STAGES
 
@@ -59,9 +59,7 @@ def rank_agreement(
         table = _two_way(design.values, axis, other)
         pairs = table.shape[1] * (table.shape[1] - 1) // 2
         rows.append((factor, *agreement(table, confidence, design.degrees), pairs))
-    single = np.nanmean(
-        np.moveaxis(design.values, axis, 0), axis=tuple(range(1, len(design.factors)))
-    )
+    single = known_mean(np.moveaxis(design.values, axis, 0), tuple(range(1, len(design.factors))))
     rows.append((block, _mean_tau(single), np.nan, np.nan, count * (count - 1) // 2))
     found = pd.DataFrame(rows, columns=["factor", "tau", "low", "high", "pairs"])
     return united(found, UNITS["tau"])
@@ -111,6 +109,8 @@ def agreement(table: Array, confidence: float = 0.95, degrees: float | None = No
         confidence: of the interval; none below three seeds.
         degrees: of freedom of the seeds; one less than there are where left out.
     """
+    if len(table) < 2:  # nothing to put in an order
+        return NO_ESTIMATE
     run = table[:, ~np.isnan(table).any(axis=(0, 2))]
     seeds, mean = table.shape[-1], run.mean(axis=-1)
     tau = _mean_tau(table.mean(axis=-1))
@@ -179,6 +179,8 @@ def _mean_tau(table: Array) -> float:
     """Return Kendall's tau-b between columns, the mean over all pairs that have one."""
     from scipy.stats import kendalltau  # slow to import, and most commands rank nothing
 
+    if len(table) < 2:  # nothing to put in an order
+        return float("nan")
     taus = [
         kendalltau(table[:, i], table[:, j]).statistic
         for i, j in itertools.combinations(range(table.shape[1]), 2)

@@ -48,6 +48,8 @@ def expected_best(
     for level, values in zip(design.levels[axis], np.moveaxis(design.values, axis, 0), strict=True):
         flat = 100 * values.reshape(-1, len(design.seeds))
         cells = flat[~np.isnan(flat).any(axis=1)]
+        if not len(cells):  # none was run at every seed
+            continue
         for count in tries:
             found = mean_estimate(best_of(cells, count), confidence, design.degrees)
             rows.append((level, count, *found, len(design.seeds)))

@@ -10,6 +10,7 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.statistics.design.design import Design, make_design, too_few
 from results.statistics.design.intervals import NO_ESTIMATE, Estimate
+from results.statistics.design.words import listed, term_name
 from results.statistics.shares.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.shares.images import Pictures, image_scatter
 from results.statistics.shares.share_intervals import compared_shares
@@ -57,7 +58,8 @@ def compare_main_effects(
             "so no verdict"
         )
     if absent := [name for name in pair if name not in design.factors]:
-        raise AnalysisError(f"{' and '.join(absent)} has one level alone: nothing to compare")
+        named, has = listed([term_name(name) for name in absent]), "have" if absent[1:] else "has"
+        raise AnalysisError(f"{named} {has} one level alone: nothing to compare")
     terms = measured_terms(design, pair)
     if absent := [name for name in pair if name not in terms]:
         raise AnalysisError(f"{' and '.join(absent)} has one level left: nothing to compare")

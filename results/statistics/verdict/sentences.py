@@ -107,6 +107,12 @@ class Verdict:
         }[self.winner]
         if self.refusals:
             head = f"For {label}, these data carry no verdict, since {listed(self.refusals)}"
+        if self.noisy and not self.refusals:
+            text = (
+                f"{head}: {self.cells} cells at {self.seeds} seeds hardly differ by more than "
+                "noise, so that their variance cannot be shared out."
+            )
+            return " ".join([text, *(one for one in (self.missing, self.chance) if one)])
         finetuning, criterion = (share_words(self.shares[name], self.confidence) for name in PAIR)
         gap, low, high = (possible(end, -1) for end in (self.difference, self.low, self.high))
         text = (
@@ -116,6 +122,12 @@ class Verdict:
         )
         more = (self.missing, self.chance)
         return " ".join([text, *(one for one in more if one)])
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the cells vary so little beyond noise that shares come out as none can be."""
+        values = (self.difference, *(self.shares[name].value for name in PAIR))
+        return self.winner == UNDECIDED and any(abs(value) > 1 for value in values)
 
     @property
     def _mixed(self) -> str:
@@ -143,15 +155,19 @@ class Verdict:
         seeds, chance = self.power
         if chance < ENOUGH:
             return f"Not even {seeds} seeds would decide it in half of the cases."
+        tenths = round(10 * chance)
+        often = f"about {10 * tenths} % of" if tenths < 10 else "nearly all"
         return (
-            f"With {seeds} seeds it would be decided in about {10 * round(10 * chance)} % of "
-            "cases, if the effects are as measured."
+            f"With {seeds} seeds it would be decided in {often} cases, if the effects are as "
+            "measured."
         )
 
     @property
     def robustness(self) -> str:
         """Whether the conclusion holds without single levels and within subsets, in words."""
-        said = [self._left_out, self._within, self._measures, *self._besides]
+        # Where there is no conclusion, nothing can be said of how well it holds.
+        held = [] if self.refusals or self.noisy else [self._left_out, self._within, self._measures]
+        said = [*held, *self._besides]
         return " ".join(one for one in said if one)
 
     @property
@@ -164,8 +180,8 @@ class Verdict:
             row = self.without.iloc[int(moved.fillna(0).to_numpy().argmax())]
             low, high = (possible(row[end], -1) for end in ("low", "high"))
             text = (
-                f" It moves the difference most to leave out {term_name(row['factor'])} "
-                f"{row['level']}: from {percent(possible(self.difference, -1))} to "
+                f" Leaving out {term_name(row['factor'])} {row['level']} moves the difference "
+                f"most: from {percent(possible(self.difference, -1))} to "
                 f"{percent(possible(row['difference'], -1))} "
                 f"({interval(low, high, self.confidence)})."
             )
@@ -191,12 +207,12 @@ class Verdict:
     @property
     def _measures(self) -> str:
         """Say by which other measures the conclusion is another."""
-        others = [
-            f"by {name}, {_conclusion(winner)}"
-            for name, winner in self.estimands[["estimand", "winner"]].to_numpy()[1:]
-            if winner not in (self.winner, UNDECIDED) and not self.refusals
-        ]
-        return f"By other measures it is otherwise: {'; '.join(others)}." if others else ""
+        others: dict[str, list[str]] = {}
+        for name, winner in self.estimands[["estimand", "winner"]].to_numpy()[1:]:
+            if winner not in (self.winner, UNDECIDED) and not self.refusals:
+                others.setdefault(winner, []).append(name)
+        said = [f"{_conclusion(winner)} by {listed(names)}" for winner, names in others.items()]
+        return f"By other measures it is otherwise: {'; '.join(said)}." if said else ""
 
     @property
     def _although(self) -> str:
