@@ -1,6 +1,7 @@
 """Damage curves from few points and few images, against the exact curves: agreement and cost.
 
-    python benchmarks/damage_curves.py
+    python benchmarks/damage_curves.py                     # resnet8 and vgg8
+    python benchmarks/damage_curves.py resnet20 --removal  # without the perturbation form
 
 Exact: every number of channels of every module removed, on 512 adversarial training images. For
 each estimate: Spearman's correlation over modules of the damage at half of the units; the largest
@@ -11,6 +12,7 @@ Networks as in benchmarks/mrs.py; some ten minutes on one core.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 
@@ -34,6 +36,7 @@ from prune_core.training import loop as training
 from mrs import RECIPE, SEEDS, THREAT, agreement
 
 ARCHITECTURES = ("resnet8", "vgg8")
+REMOVAL = "--removal"
 POINTS = (1, 3, 7, 15)
 IMAGES = (64, 128, 512)
 EXACT = 64
@@ -99,7 +102,7 @@ def compare(architecture: str, seed: int, data: Data) -> dict[str, tuple[float, 
             rows[f"{points} points, {images} images"] = (
                 agreement(at_half(found), at_half(exact)), float(apart), seconds / epoch,
             )  # fmt: skip
-    for estimator in ("perturbation-few-step", "perturbation"):
+    for estimator in () if REMOVAL in sys.argv else ("perturbation-few-step", "perturbation"):
         for norm in ("frobenius", "spectral"):
             stage = Sensitivity(
                 network=dense, estimator=estimator, estimation=Estimation(norm=norm), threat=THREAT
@@ -117,7 +120,8 @@ def compare(architecture: str, seed: int, data: Data) -> dict[str, tuple[float, 
 def main() -> None:
     torch.set_num_threads(1)
     data = datasets.load(Dataset(name="digits"), torch.device("cpu"))
-    for architecture in ARCHITECTURES:
+    named = [name for name in sys.argv[1:] if name != REMOVAL]
+    for architecture in named or ARCHITECTURES:
         by: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
         for seed in SEEDS:
             for name, row in compare(architecture, seed, data).items():
