@@ -73,7 +73,7 @@ def large_before_small(on: Ground) -> int:
     """Jobs of two CPUs, first in line, of which one node holds one; the others hold the small."""
     with one_more(on, 2) as large:
         sizes = {node.node_id: 1 for node in on.cluster.worker_nodes} | {large.node_id: 2}
-        log = on.root.with_suffix(".log")
+        log = on.work / "events.log"
         driver = on.start("--log", str(log))
         text, _ = driver.communicate(timeout=LONGEST)
     expect(driver.returncode == 0, text)

@@ -95,8 +95,14 @@ def artifacts_damaged(on: Ground) -> int:
     return len(files)
 
 
+def compaction(on: Ground) -> list[str]:
+    """Return the command that puts rows into few files."""
+    return [sys.executable, "-m", "orchestrator", "compact", "--storage", str(on.root)]
+
+
 def tables_damaged(on: Ground) -> int:
     interrupted_halfway(on)
+    subprocess.run(compaction(on), check=True, capture_output=True)
     files = sorted(on.root.glob("tables/*/*.parquet"))[::3]
     for number, file in enumerate(files):
         data = bytearray(file.read_bytes())
@@ -199,7 +205,7 @@ def interrupted_twice(on: Ground) -> int:
 def two_drivers(on: Ground) -> int:
     """With compaction in a loop beside them."""
     drivers = [on.start(), on.start()]
-    compact = [sys.executable, "-m", "orchestrator", "compact", "--storage", str(on.root)]
+    compact = compaction(on)
     while any(driver.poll() is None for driver in drivers):
         subprocess.run(compact, check=False, capture_output=True)
         time.sleep(2)
