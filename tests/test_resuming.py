@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from prune_core.data import datasets
-from prune_core.training import loop as training
+from prune_core.pruning.prunable.masks import Held
 from prune_core.training.history import Checkpoint
 from prune_core.training.loop import fit
 
@@ -69,7 +69,7 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_last_whole_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "hold", die)
+        patch.setattr(Held, "hold", die)
         with pytest.raises(KeyboardInterrupt):
             fit(blank(digits), data, settings, THREAT, "k", on_epoch=keeping(kept))
     assert [len(checkpoint.history) for checkpoint in kept] == [1]
