@@ -134,7 +134,7 @@ def test_the_default_is_the_authors_budget_and_plans_reckon_with_it() -> None:
     assert job.stage.threat is not None
     assert (job.weight, job.batch_size) == (20 * (3 + 15) * TYPICAL, 128)
     (fewer,) = [
-        j for j in make_plan(parse_sweep(text + "pruning: {hydra: {epochs: 3}}")).jobs.values()
+        j for j in make_plan(parse_sweep(text + "\npruning: {hydra: {epochs: 3}}")).jobs.values()
         if j.kind == "scores"
     ]  # fmt: skip
     assert fewer.stage.training == recipe.model_copy(update={"epochs": 3})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from results.report.figures.style import styled
@@ -23,6 +24,7 @@ def render(figure: Figure, kinds: Collection[str] = ("svg", "pdf", "png")) -> di
     files = {}
     with styled():
         # "tight" would lay everything out once more for each format, and so would a layout engine.
+        figure.set_dpi(mpl.rcParams["savefig.dpi"])  # letters are wider than at another resolution
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # what is laid out stays where it is
         box = figure.get_tightbbox().padded(PADDING)

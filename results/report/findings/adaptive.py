@@ -60,10 +60,10 @@ SECTION = Section(
             compute=lambda e: module_means(e.trials, e.loaded.modules),
             draw=_draw_modules,
             caption=(
-                "From above: Module Robust Sensitivity of every prunable module, the share of its "
-                "units that each allocation removes, and the width that it keeps. Means over seeds "
-                "(and criteria), with 95 % intervals. MRS is our definition, "
-                "derived from RiFT (arXiv 2308.02533)."
+                "Above: Module Robust Sensitivity of every prunable module. Below: how many of its "
+                "units each allocation keeps; beside its name, how many the dense network has. "
+                "Means over seeds (and criteria), MRS with 95 % intervals over seeds. MRS is our "
+                "definition (docs/mrs.md)."
             ),
         ),
         Finding(
