@@ -9,7 +9,7 @@ import torch
 
 from orchestrator.worker.materialize import Materializer
 from prune_core.data import datasets
-from prune_core.data.outline import outline, training_images
+from prune_core.data.outline import counted_images, outline
 from prune_core.errors import DatasetError
 from prune_core.specs.settings import Dataset
 from prune_core.specs.stages import Dense
@@ -100,10 +100,10 @@ def test_the_first_classes_are_taken_alone(digits: datasets.Dataset) -> None:
     assert {image.numpy().tobytes() for image in data.test.images} <= whole
     few = Dataset(name="cifar10", root="/data", source="torchvision", classes=2)
     assert outline(few)[1] == 2
-    assert training_images(few) == 9_000
+    assert counted_images(few) == (9_000, 2_000)
 
 
-@pytest.mark.parametrize("look", [outline, training_images])
+@pytest.mark.parametrize("look", [counted_images, outline])
 def test_more_classes_than_there_are_are_refused(look: Callable[[Dataset], object]) -> None:
     asked = Dataset(name="cifar10", root="/data", source="torchvision", classes=11)
     with pytest.raises(DatasetError, match=r"cifar10 has 10 classes, .* asks for 11"):

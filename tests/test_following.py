@@ -202,5 +202,5 @@ def test_status_tells_how_far_a_job_is_from_storage_alone(tmp_path: Path) -> Non
         launch.leases._write_beat(1)
         text = io.StringIO()
         show_status(plan, storage, Console(file=text, width=120, soft_wrap=True))
-    dense = "resnet8 dense epoch 3/40, loss 1.234, validation 50.0 %, about 1:14 left"
+    dense = "dense resnet8 epoch 3/40, loss 1.234, validation 50.0 %, about 1:14 left"
     assert dense in text.getvalue()

@@ -153,7 +153,7 @@ def test_a_job_travels_whole_and_short() -> None:
         finetuning=finetuning, allocations="[mrs, lamp, global]", criteria="[taylor, l1]"
     )
     for job in plan.jobs.values():
-        order = Order(job, "root", "cuda", ("dense",), 2, Allotment(2, 0.5, 10), 3.0, ("n1",))
+        order = Order(job, "root", "cuda", ("dense",), 2, Allotment(2, 0.5, 10), 3.0, avoid=("n1",))
         text = encode_order(order)
         assert len(text) < 100_000
         assert replace(decode_order(text), job=job) == order

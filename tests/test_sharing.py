@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.worker import job
+from orchestrator.worker import evaluating
 
 from conftest import run_sweep, sweep_text
 
@@ -16,13 +16,13 @@ def test_an_evaluation_that_two_sweeps_ask_for_is_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: Counter[str] = Counter()
-    evaluate = job.evaluate
+    evaluate = evaluating.evaluate
 
     def counted(network, test, stage, twin):
         made[stage.key] += 1
         return evaluate(network, test, stage, twin)
 
-    monkeypatch.setattr(job, "evaluate", counted)
+    monkeypatch.setattr(evaluating, "evaluate", counted)
     few = {"criteria": "[l1]", "seeds": "1"}
     run_sweep(sweep_text(**few), tmp_path)
     before = set(made)

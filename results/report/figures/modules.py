@@ -46,7 +46,7 @@ def module_figure(modules: pd.DataFrame, width: float | None = None) -> Figure:
         for number, (column, architecture) in enumerate(zip(columns, architectures, strict=True)):
             table = modules[modules["architecture"] == architecture]
             image = _column(column, table, str(architecture), stacked or number == 0)
-            if stacked or column is columns[-1]:
+            if column is columns[-1]:
                 bar = figure.colorbar(
                     image, ax=column[1] if stacked else [each[1] for each in columns],
                     location="bottom", shrink=0.5, aspect=40,
