@@ -79,6 +79,8 @@ def row(name: str, most: int, on: Ground, reference: Ground) -> str:
 
 def main() -> None:
     inline, chosen = "--inline" in sys.argv, [name for name in sys.argv[1:] if name != "--inline"]
+    if strange := [name for name in chosen if name.partition("=")[0] not in FAULTS]:
+        raise SystemExit(f"no such fault: {', '.join(strange)}; there are: {', '.join(FAULTS)}")
     random.seed(0)
     print("| fault | strikes | launches | rows lost | rows doubled | jobs repeated |")
     print("| --- | --- | --- | --- | --- | --- |")
