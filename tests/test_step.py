@@ -124,8 +124,9 @@ def test_a_step_waits_for_nothing(
         step.begin(0, "k")
         for index in range(2):
             step.prepare(0.1, index / 2)
-            with without_looks(monkeypatch):
+            with without_looks(monkeypatch) as counted:
                 step(torch.arange(4))
+            assert counted.counts  # it was watched
 
 
 def test_looks_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
