@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -44,9 +48,74 @@ def test_an_address_where_nothing_listens_is_refused_in_time() -> None:
         assert time.monotonic() - began < 5
 
 
-def test_one_where_something_listens_is_not() -> None:
+@contextlib.contextmanager
+def listening(answer: bytes | None) -> Iterator[str]:
+    """Yield the address of what answers every greeting so; ``None`` is silence."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        check_address(f"127.0.0.1:{server.getsockname()[1]}", seconds=5)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    held.append(connection)
+                    if answer is not None:
+                        connection.recv(4096)
+                        connection.sendall(answer)
+                        connection.shutdown(socket.SHUT_WR)
+
+        held: list[socket.socket] = []
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        for connection in held:
+            connection.close()
+
+
+SETTINGS = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100])
+"""A frame of HTTP/2's settings: what a server of gRPC says first."""
+
+
+def test_one_where_ray_may_listen_is_joined() -> None:
+    with listening(SETTINGS) as address:
+        check_address(address, seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.0 400 Bad request\r\n\r\n", "what listens there is not Ray"),
+        (b"+OK", "closes the connection"),
+        (b"", "closes the connection"),
+        (None, "timed out"),
+    ],
+)
+def test_one_where_something_else_listens_is_refused_in_time(
+    answer: bytes | None, why: str
+) -> None:
+    began = time.monotonic()
+    with listening(answer) as address, pytest.raises(ResourceError, match=why):
+        check_address(address, seconds=0.3)
+    assert time.monotonic() - began < 5
+
+
+def test_ray_s_own_variable_is_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(b"HTTP/1.0 400 Bad request\r\n\r\n") as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ResourceError, match=f"at '{address}'"):
+            check_address("auto", seconds=5)
+
+
+def test_an_auto_that_is_gone_is_refused_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        gone = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = "canonicalize_bootstrap_address_or_die"
+        monkeypatch.setattr(join.services, found, lambda address: gone)
+        monkeypatch.setattr(join, "check_address", partial(check_address, seconds=0.3))
+        with (
+            pytest.raises(ResourceError, match=f"at '{gone}'"),
+            join.joined("cpu", 1, "auto", patience=1.0),
+        ):
+            pass
 
 
 def test_the_code_is_all_of_ours_and_the_libraries_that_compute() -> None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 import ray
+from ray._private import services
 
 from orchestrator.driver.address import ANSWER, check_address, silent
 from orchestrator.driver.launch import ResourceError
@@ -106,6 +107,7 @@ def _join(address: str | None, cpus: int, scratch: str) -> None:
     front of all that, where a file of the user's would hide a package: it is shown an empty one.
     """
     if address is not None:
+        address = _found(address)
         check_address(address)
     path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), str(Path.cwd())]))
     try:
@@ -119,6 +121,16 @@ def _join(address: str | None, cpus: int, scratch: str) -> None:
                 runtime_env={"env_vars": {"PYTHONPATH": path}},
             )
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        raise silent(address, str(error)) from error
+
+
+def _found(address: str) -> str:
+    """Return which cluster ``auto`` is: Ray itself would ask one that is gone for a minute."""
+    if address != "auto":
+        return address
+    try:
+        return str(services.canonicalize_bootstrap_address_or_die(address))
+    except ConnectionError as error:
         raise silent(address, str(error)) from error
 
 
