@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,3 +61,20 @@ def test_room_comes_back_when_a_job_ends(supply: Supply) -> None:
     supply.leave("1")
     assert supply.fits(Allotment(1), ())
     assert not supply.fits(Allotment(2), ())
+
+
+def test_what_is_waited_for_is_said_as_people_say_it(
+    supply: Supply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    supply._launch.progress = SimpleNamespace(noted=said.append)  # type: ignore[assignment]  # all that is used
+    supply._since, supply.growing = {}, True
+    monkeypatch.setattr(nodes, "present", lambda: {"a": {"CPU": 1.0}})
+    supply._name(Counter({"1 CPU": 1, "2 CPUs and 1 GPU": 3}))
+    supply._name(Counter())
+    assert re.fullmatch(
+        r"1 job waits for a node with 1 CPU since ..:..:.., asked for; the nodes have: 1 x 1 CPU",
+        said[0],
+    )
+    assert said[1].startswith("3 jobs wait for a node with 2 CPUs and 1 GPU since ")
+    assert said[2] == "no job waits any more for a node with 1 CPU"

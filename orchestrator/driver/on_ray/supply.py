@@ -126,13 +126,14 @@ class Supply:
             if what not in self._since:
                 self._since[what] = datetime.now().astimezone()
                 asked = ", asked for" if self.growing else ""
+                waiting = f"{count} jobs wait" if count > 1 else "1 job waits"
                 self._launch.progress.noted(
-                    f"{count} jobs wait for a node with {what} since "
+                    f"{waiting} for a node with {what} since "
                     f"{self._since[what]:%H:%M:%S}{asked}; the nodes have: {self._there()}"
                 )
         for what in self._since.keys() - lacking.keys():
-            since = self._since.pop(what)
-            self._launch.progress.noted(f"no job waits for {what} any more, as since {since:%H:%M}")
+            del self._since[what]
+            self._launch.progress.noted(f"no job waits any more for a node with {what}")
 
     def _ask(self) -> None:
         ready = self._launch.scheduler.ready() if not self._launch.stopping else []
@@ -155,7 +156,11 @@ class Supply:
 
 def _words(has: Resources) -> str:
     """Return resources as people write them."""
-    parts = [f"{has[name]:g} {name}s" for name in ("CPU", "GPU") if has.get(name)]
+    parts = [
+        f"{has[name]:g} {name}{'s' if has[name] != 1 else ''}"
+        for name in ("CPU", "GPU")
+        if has.get(name)
+    ]
     parts += [name.removeprefix(ACCELERATOR) for name in has if name.startswith(ACCELERATOR)]
     if memory := has.get("memory"):
         parts.append(f"{memory / 2**30:.1f} GiB")
