@@ -214,9 +214,30 @@ def test_a_claim_that_cannot_be_is_refused(tmp_path: Path, old: str, new: str, f
         read_claim(claim(tmp_path, text=CLAIM.replace(old, new)))
 
 
+@pytest.mark.parametrize(("lies", "given"), [("claims", "tiny.yaml"), (".", "tiny.yaml"),
+                                             ("sweeps", "sweeps/tiny.yaml")])  # fmt: skip
+def test_a_claim_finds_its_sweep_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lies: str, given: str
+) -> None:
+    for folder in ("claims", "sweeps", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    file = tmp_path / "claims" / "beats.yaml"
+    file.write_text(CLAIM.replace("tiny.yaml", given))
+    (tmp_path / lies / "tiny.yaml").write_text(sweep_text())
+    text = sweep_text().replace("criteria: [", "criteria: [unknown, ")
+    (tmp_path / "elsewhere" / "tiny.yaml").write_text(text)  # not the claim's
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_claim(file).text == read_claim(Path("../claims/beats.yaml")).text == sweep_text()
+    (tmp_path / lies / "tiny.yaml").unlink()
+    with pytest.raises(SweepFileError, match=r"neither in .*claims, where the claim lies"):
+        read_claim(file)
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "claims").glob("*.yaml")), ids=lambda f: f.stem)
-def test_the_first_claims_can_be_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_the_first_claims_can_be_asked(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     registered = read_claim(file)
     assert registered.claim.design is not None
     assert registered.cells(3).blocks() == (0, 1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,7 +92,10 @@ class Claim(Spec):
     ) = Field(None, description="how many seeds; several for a sequential design, a look at each")
     spending: Annotated[str, OneOf(tuple(SPENDING))] = "obrien-fleming"
     assume: Assumption = Assumption()
-    sweep: str = Field(description="the sweep file of which cells may be run to decide it")
+    sweep: str = Field(
+        description="the sweep file of which cells may be run to decide it, from the claim's own "
+        "folder or the one above it"
+    )
 
     @field_validator("contrast")
     @classmethod
@@ -206,8 +210,9 @@ def read_claim(path: Path) -> Registered:
     written = _written(text)
     if sweep_file := written.data.get("sweep") if isinstance(written.data, dict) else None:
         try:
-            sweep_text = read_text(str(sweep_file))
-            sweep = parse_sweep(sweep_text, str(sweep_file))
+            sweep_path = _sweep_path(path, str(sweep_file))
+            sweep_text = read_text(sweep_path)
+            sweep = parse_sweep(sweep_text, str(sweep_path))
             faults += [
                 f"{path}:{written.lines.get((key,), 1)}: {key}: {fault}"
                 for key, fault in _level_faults(written.data, sweep)
@@ -222,6 +227,24 @@ def read_claim(path: Path) -> Registered:
     levels = {name: known_levels(getattr(claim, name), data)[0]
               for name in ("where", "contrast") if getattr(claim, name)}  # fmt: skip
     return Registered(path.stem, claim.model_copy(update=levels), sweep, sweep_text)
+
+
+def _sweep_path(claim: Path, sweep: str) -> Path:
+    """Return where a claim's sweep file lies: in the claim's folder, or else in the one above.
+
+    So a claim means the same sweep from whatever folder it is asked.
+
+    Raises:
+        SweepFileError: It lies in neither.
+    """
+    folders = claim.absolute().parents[:2]
+    if found := next((one for one in folders if (one / sweep).is_file()), None):
+        return Path(os.path.relpath(found / sweep))
+    fault = (
+        f"{claim}: sweep: {sweep} cannot be read: it is neither in {folders[0]}, where the claim "
+        "lies, nor in the folder above"
+    )
+    raise SweepFileError([fault])
 
 
 def _written(text: str) -> Document:
