@@ -13,6 +13,7 @@ import results
 from results.report.figures.curves import curve_figure
 from results.report.figures.forest import forest_figure
 from results.report.figures.heat import heat_figure
+from results.report.figures.render import render
 from results.report.figures.seeds import seed_figure
 from results.report.figures.shares import share_figure
 from results.report.figures.style import COLUMN, SLIM, WIDE, outer, panelled
@@ -58,6 +59,19 @@ def test_all_of_a_figure_lies_within_a_column(name: str) -> None:
     assert figure.get_figwidth() == COLUMN
     assert box.x0 >= 0
     assert box.x1 <= COLUMN
+
+
+@pytest.mark.parametrize("width", [SLIM, None])
+def test_a_figure_is_drawn_once_for_each_file(
+    width: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = share_figure(shares(), width=width)
+    draw, drawn = Figure.draw, []
+    monkeypatch.setattr(Figure, "draw", lambda *given: (drawn.append(1), draw(*given)))
+    with mpl.rc_context({"figure.constrained_layout.use": True}):  # the user's, which is not ours
+        files = render(figure, ("svg", "png"))
+    assert list(files) == ["svg", "png"]
+    assert len(drawn) == 2
 
 
 def test_panels_are_stacked_where_it_is_narrow() -> None:

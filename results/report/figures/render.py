@@ -23,10 +23,11 @@ def render(figure: Figure, kinds: Collection[str] = ("svg", "pdf", "png")) -> di
     }
     files = {}
     with styled():
-        # "tight" would lay everything out once more for each format, and so would a layout engine.
+        # "tight" would draw everything once more for each format, and so would any layout engine.
         figure.set_dpi(mpl.rcParams["savefig.dpi"])  # letters are wider than at another resolution
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # what is laid out stays where it is
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+            figure.set_layout_engine(None)  # nor "none", which is one; what is laid out stays
         box = figure.get_tightbbox().padded(PADDING)
         for kind in kinds:
             buffer = io.BytesIO()

@@ -33,6 +33,8 @@ STYLE: dict[str, Any] = {
     "axes.grid": False,
     "lines.linewidth": 1.6,
     "figure.dpi": 100,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "savefig.dpi": 200,
     "svg.hashsalt": "mrsweep",
     "pdf.fonttype": 42,
