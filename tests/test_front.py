@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import results
-from results.report import front
+from results.report import front, ratios
+from results.report.page import make_report
 from results.report.summary import Summary, summarise
 from results.statistics.design.intervals import Estimate
-from results.statistics.design.words import percent
+from results.statistics.design.words import MINUS, percent
 
 from simulated import simulated
 
@@ -104,3 +107,66 @@ def test_a_row_a_metric_with_what_would_change_it(summary: Summary) -> None:
     first = results.verdict(summary.evidence.trials, summary.evidence.metric)
     assert isinstance(table, pd.DataFrame)
     assert table.loc[0, "more"] == front.NAMES[first.winner]
+
+
+def of_one_criterion(*more: str) -> Summary:
+    """Return a sweep of ratios: one criterion, several allocations."""
+    loaded = simulated()
+    mine = loaded.trials[loaded.trials["criterion"] == "l1"]
+    others = [mine[mine["allocation"] == "mrs"].assign(allocation=name) for name in more]
+    for number, other in enumerate(others):
+        other["trial_id"] += f"-{number}"
+    loaded.__dict__["trials"] = pd.concat([mine, *others], ignore_index=True)
+    return summarise(loaded)
+
+
+@pytest.mark.parametrize("more", [(), ("erk", "size")])
+def test_a_sweep_of_ratios_is_asked_about_ratios(more: tuple[str, ...], undrawn: None) -> None:
+    """It was asked about criteria, of which it had one, and "carried no verdict yet"."""
+    summary = of_one_criterion(*more)
+    page = make_report(summary, "ratios")["index.html"].decode()
+    assert f"<h1>{ratios.OF_RATIOS}</h1>" in page
+    said = re.search(r'<p class="answer">(.*?)</p>', page)
+    assert said is not None
+    assert re.match(r"Of (1 kind|3 kinds) of ratios, .* by .*\d points of PGD-20 accuracy", said[1])
+    assert page.count('<table class="bars gaps">') == bool(more)
+    assert "ratios change PGD-20 accuracy by" not in page  # a sentence an allocation
+
+
+def test_what_ratios_add_in_words_and_bars() -> None:
+    rows = pd.DataFrame({"metric": "finetuned_pgd_20", "factor": "all", "pairs": 24,
+                         "allocation": ["a", "b", "c"], "mean": [1.5, 1.0, -0.2],
+                         "low": [1.0, -0.3, -3.3], "high": [1.9, 2.2, 2.8]})  # fmt: skip
+    rows = ratios.against_uniform(rows, "finetuned_pgd_20")
+    assert ratios.answer(rows) == (
+        "Of 3 kinds of ratios, 1 is told apart from uniform ones: a, by 1.5 points of PGD-20 "
+        "accuracy (95 % interval 1.0 to 1.9)."
+    )
+    assert "none is told apart" in ratios.answer(rows[1:])
+    assert ratios.answer(rows.assign(low=np.nan, high=np.nan)) == (
+        "With one seed nobody knows; furthest from uniform ratios lies a, by 1.5 points of PGD-20 "
+        "accuracy."
+    )
+    drawn, ticks = ratios.gaps(rows)
+    assert [tick for _, tick in ticks] == [f"{MINUS}4", f"{MINUS}2", "0", "2", "4"]
+    assert (drawn[0].at, drawn[0].low) == (68.75, 62.5)
+    assert all(0 <= gap.low <= gap.at <= gap.low + gap.width <= 100 for gap in drawn)
+
+
+def test_levels_that_change_a_conclusion_alike_are_told_together(summary: Summary) -> None:
+    found = summary.verdicts[0]
+    table = found.without.assign(winner=found.winner)
+    table.loc[[0, 2], "winner"] = "undecided"
+    named = table.loc[[0, 2], ["factor", "level"]].to_numpy()
+    levels = [f"{factor} {level}" for factor, level in named]
+    unsure = replace(found, without=table)
+    assert unsure.hangs_on == f"without {levels[0]} or {levels[1]}, it is undecided"
+    assert front.by_metric((unsure,)).loc[0, "depends_on"] == unsure.hangs_on
+    assert replace(found, without=table.assign(winner=found.winner)).hangs_on == ""
+
+
+def test_the_answer_on_one_data_set_is_a_sentence(summary: Summary) -> None:
+    unsure = replace(summary.verdicts[0], winner="undecided")
+    one, other = front.alone({"digits": summary.verdicts, "cifar10": (unsure,)})
+    assert one.startswith("On digits alone, the fine-tuning explains ")
+    assert other.startswith("On cifar10 alone, these data do not decide it: ")

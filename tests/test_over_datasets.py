@@ -14,7 +14,7 @@ from results.report import front
 from results.report.findings import SECTIONS
 from results.report.summary import summarise
 from results.statistics.design.design import make_design
-from results.statistics.design.failures import at_chance
+from results.statistics.design.failures import AT_CHANCE, at_chance, together
 from results.statistics.shares.decomposition import total_gram
 from results.statistics.shares.images import image_scatter, pictures_of
 from results.tables.load import Loaded
@@ -154,6 +154,10 @@ def test_trials_that_diverged_count_as_chance_on_their_own_data_set(both: Loaded
     counted, said = at_chance(trials, METRIC)
     assert counted.loc[bad, METRIC].tolist() == [0.1, 0.01]
     assert said.endswith("(10.0 % on digits, of 10 classes; 1.0 % on other, of 100 classes)")
+    once = together(["another note", said, said.replace("PGD-20", "clean"), "b"])  # a line each
+    assert len(once) == 3
+    assert once[2].count("trials that diverged") == 1
+    assert once[2].endswith(f"and {said.removeprefix(AT_CHANCE).replace('PGD-20', 'clean')}")
 
 
 def test_the_report_answers_over_and_by_data_set(
@@ -172,7 +176,7 @@ def test_the_report_answers_over_and_by_data_set(
     assert set(summary.tables["pairwise_images"]["dataset"]) == {"digits", "other"}
     assert {"resnet8, digits", "vgg8, other"} <= set(summary.tables["modules"]["architecture"])
     said = front.alone(summary.evidence.by_dataset)
-    assert said[0].startswith("On digits alone: The fine-tuning: it explains ")
+    assert said[0].startswith("On digits alone, the fine-tuning explains ")
     run = dict(front.what_was_run(both.trials, METRIC, 300))
     assert run["data sets"] == "digits, other, 300 test images"
     assert run["threat"] == "linf, eps 8/255 on digits; linf, eps 0.15 on other"

@@ -135,6 +135,21 @@ def test_what_the_page_is_made_of(files: dict[str, bytes], summary: Summary) -> 
         assert f'id="table-{name}"' in page
 
 
+def test_figures_are_larger_on_the_page_than_in_print(files: dict[str, bytes]) -> None:
+    """Letters of 7 points are 9 pixels high."""
+    printed = re.search(
+        r'width="([\d.]+)pt" height="([\d.]+)pt"', files["figures/pareto.svg"].decode()
+    )
+    page = files["index.html"].decode()
+    shown = re.search(r'id="pareto".*?width="([\d.]+)pt" height="([\d.]+)pt"', page, re.DOTALL)
+    assert printed is not None
+    assert shown is not None
+    for one, other in zip(printed.groups(), shown.groups(), strict=True):
+        assert float(other) == pytest.approx(1.2 * float(one), rel=1e-4)
+    how_much, adaptive = page.index('id="size"'), page.index('id="adaptive"')
+    assert how_much < page.index('<figure id="pareto"') < adaptive  # it is of no ratios
+
+
 def test_a_design_too_large_to_embed_leaves_the_explorer_out(
     summary: Summary, undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +167,14 @@ def test_sweeps_are_set_side_by_side(summary: Summary, undrawn: None) -> None:
     assert b"Beside other sweeps" in files["index.html"]
     lines = files["tables/compared.csv"].decode().splitlines()
     assert [line.split(",")[0] for line in lines] == ["sweep", "mine", "theirs", "mine", "theirs"]
+
+
+def test_sweeps_without_a_verdict_are_not_set_side_by_side(undrawn: None) -> None:
+    """There was a table of headings."""
+    alone = summarise(simulated(seeds=1))
+    page = make_report(alone, "mine", (("theirs", alone),))["index.html"].decode()
+    assert 'id="table-compared"' not in page
+    assert "None of these sweeps carries a verdict" in page
 
 
 def test_what_is_missing_by_image_is_said() -> None:

@@ -105,7 +105,7 @@ def test_without_intervals_significance_is_answered_no() -> None:
 
 
 def test_one_seed_carries_no_interval_and_it_says_so() -> None:
-    why = {"finetuned_clean": "with 1 of at least 3 seeds no interval can be given"}
+    why = {"finetuned_clean": "it takes at least 3 seeds, and there is 1"}
     heard = Judged(("finetuned_clean",), (), why, (), checked=True)
     words = said(paragraph(replace(paper(), heard=heard)), "Intervals")
     assert words == f"There are no intervals: {why['finetuned_clean']}."

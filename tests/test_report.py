@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -165,9 +166,13 @@ def test_a_sweep_in_the_middle_says_so(root: Path, tmp_path: Path) -> None:
 def test_one_seed_carries_no_verdict_but_a_report(undrawn: None) -> None:
     summary = summarise(simulated(seeds=1))
     assert summary.verdicts == ()
-    assert any("with 1 of at least 3 seeds" in caveat for caveat in summary.caveats)
+    assert any("it takes at least 3 seeds, and there is 1" in caveat for caveat in summary.caveats)
     page = make_report(summary, "tiny")["index.html"].decode()
-    assert "carry no verdict yet" in page
+    assert "These data carry no verdict: it takes at least 3 seeds, and there is 1." in page
+    assert "with 95 % intervals" not in re.sub(r"<svg id=.chart.[^>]*>", "", page)
+    assert "<dt>seeds</dt><dd>1 (0)</dd>" in page  # "seeds 0" reads as none
+    assert "digits, 200 test images" in page
+    assert 0 not in list(summary.tables["rank_agreement"]["pairs"])
 
 
 def test_nothing_done_is_a_clear_error(root: Path) -> None:

@@ -87,7 +87,7 @@ def test_levels_that_are_not_crossed_carry_no_parts() -> None:
     diagonal = trials[trials["finetuning"].isin(["pgd-finetune", "trades-scratch"])]
     with pytest.raises(AnalysisError, match=r"fewer than two|not crossed"):
         parts(diagonal, METRIC)
-    with pytest.raises(AnalysisError, match="with 2 of at least 3 seeds"):
+    with pytest.raises(AnalysisError, match="at least 3 seeds, and there are 2"):
         parts(sweep(seeds=2), METRIC)
 
 

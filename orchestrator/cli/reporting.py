@@ -65,7 +65,7 @@ def write_report(
         folder.write(json.dumps(record, indent=1).encode(), *place, drawn.RECORD)
     console.print()
     for line, style in lines:
-        console.print(line, style=style, highlight=False)
+        console.print(line, style=style, highlight=False, markup=False)
     where = to if to is not None else f"{storage.rstrip('/')}/sweeps/{name}/report"
     console.print(f"\nReport:  {where}/index.html", highlight=False, soft_wrap=True)
     console.print(f"Tables:  {storage.rstrip('/')}/tables", highlight=False, soft_wrap=True)
@@ -92,7 +92,7 @@ def _said(summary: Summary) -> Lines:
         lines.append((verdict.sentence, "bold"))
         lines += [(said, None) for said in (verdict.robustness, verdict.doubts) if said]
     lines += [
-        (f"On {name} alone: {verdicts[0].finding}", None)
+        (f"On {name} alone: {verdicts[0].finding[:1].lower()}{verdicts[0].finding[1:]}", None)
         for name, verdicts in summary.evidence.by_dataset.items()
         if verdicts
     ]

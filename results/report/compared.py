@@ -13,6 +13,7 @@ from results.statistics.design.words import term_name
 from results.statistics.shares.comparison import PAIR
 
 CAPTION = "Main-effect shares, and fine-tuning less criterion, sweep by sweep."
+NONE = "None of these sweeps carries a verdict to set beside another's."
 COLUMNS = (
     columns.text("metric", "metric"),
     columns.text("sweep", "sweep"),

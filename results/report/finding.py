@@ -64,7 +64,8 @@ class Finding:
     """One table of the report; with ``draw`` it is a figure too, with ``columns`` on the page.
 
     In captions, ``{label}`` is the metric's name, ``{Label}`` the same at the begin of a sentence,
-    and ``{parts[0]}`` the largest part of fine-tuning.
+    ``{parts[0]}`` the largest part of fine-tuning, and ``{intervals}`` says that intervals are
+    drawn, or why not.
     """
 
     name: str
@@ -111,7 +112,13 @@ class Section:
 def worded(caption: str, evidence: Evidence) -> str:
     """Return a caption about this evidence."""
     label = metric_label(evidence.metric)
-    return caption.format(label=label, Label=label[:1].upper() + label[1:], parts=evidence.crossed)
+    several = evidence.trials["seed"].nunique() > 1
+    return caption.format(
+        label=label,
+        Label=label[:1].upper() + label[1:],
+        parts=evidence.crossed,
+        intervals="with 95 % intervals over seeds" if several else "at one seed, so no intervals",
+    )
 
 
 def verdict_row(verdict: Verdict) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from results.report import ratios
 from results.statistics.design.design import metrics_of, stage_metrics
 from results.statistics.design.intervals import Estimate
 from results.statistics.design.words import DASH, listed, metric_label, number, percent, possible
@@ -37,6 +38,20 @@ class Bar:
         return self.high - self.low
 
 
+def headline(verdicts: tuple[Verdict, ...], why: str, rows: pd.DataFrame, asked: str) -> str:
+    """Return the answer to a sweep's question, or why its data carry none.
+
+    Args:
+        verdicts: by metric, the one that leads first; empty where the data carry none.
+        why: the reason for that.
+        rows: what ratios add, as `ratios.against_uniform` has it.
+        asked: the question.
+    """
+    if asked == ratios.OF_RATIOS and (said := ratios.answer(rows)):
+        return said
+    return answer(verdicts[0]) if verdicts else f"These data carry no verdict: {why}."
+
+
 def answer(verdict: Verdict) -> str:
     """Return the verdict in one plain sentence with two numbers."""
     if verdict.refusals:
@@ -63,8 +78,9 @@ def answer(verdict: Verdict) -> str:
 
 def alone(by_dataset: Mapping[str, tuple[Verdict, ...]]) -> list[str]:
     """Return the answer on each data set alone, as a sentence each."""
-    return [f"On {name} alone: {answer(verdicts[0])}" for name, verdicts in by_dataset.items()
-            if verdicts]  # fmt: skip
+    said = {name: answer(of[0]) for name, of in by_dataset.items() if of}
+    return [f"On {name} alone, {one[:1].lower()}{one[1:].replace(': it explains', ' explains')}"
+            for name, one in said.items()]  # fmt: skip
 
 
 def bars(verdict: Verdict, shares: pd.DataFrame | None) -> list[Bar]:
@@ -98,7 +114,6 @@ def by_metric(verdicts: tuple[Verdict, ...]) -> pd.DataFrame:
         ends = (possible(end, -1) for end in (verdict.difference, verdict.low, verdict.high))
         difference, low, high = ends
         conclusion = "no verdict" if verdict.refusals else NAMES.get(verdict.winner, "undecided")
-        on = "; ".join(verdict.depends_on)
         row = {name: possible(verdict.shares[name].value) for name in PAIR}
         rows.append(
             {
@@ -108,7 +123,7 @@ def by_metric(verdicts: tuple[Verdict, ...]) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "more": conclusion,
-                "depends_on": DASH if verdict.refusals else on or "no single level",
+                "depends_on": DASH if verdict.refusals else verdict.hangs_on or "no single level",
             }
         )
     return pd.DataFrame(rows)
@@ -140,7 +155,7 @@ def what_was_run(
         ("removed", _removed(trials)),
         ("ratios", ", ".join(_levels(trials, "allocation"))),
         ("fine-tuning", ", ".join(_finetunings(trials))),
-        ("seeds", f"{len(seeds)} ({', '.join(seeds)})" if len(seeds) > 1 else ", ".join(seeds)),
+        ("seeds", f"{trials['seed'].nunique()} ({', '.join(seeds)})"),
         ("computed", "; ".join(_computed(done))),
     ]  # fmt: skip
     return [(name, words) for name, words in rows if words]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from results.errors import AnalysisError
 from results.statistics.design.design import metrics_of
+from results.statistics.design.failures import together
 from results.statistics.design.words import listed, metric_label, percent, several
 from results.statistics.verdict.sentences import Verdict
 from results.statistics.verdict.verdict import leading_metric, verdict
@@ -41,7 +42,7 @@ class Judged:
         alike = {why: [metric_label(of).removesuffix(" accuracy") for of in self.missed
                        if self.missed[of] == why] for why in whys}  # fmt: skip
         missed = [f"No verdict on {listed(of)} accuracy: {why}." for why, of in alike.items()]
-        said = sorted(f"{note[:1].upper()}{note[1:]}." for note in every)
+        said = sorted(f"{note[:1].upper()}{note[1:]}." for note in together(every))
         caveats = [*self.counted, *missed, *said]
         if not self.checked:
             caveats.append("No network was checked for false robustness (sanity_images: 0).")
@@ -133,7 +134,7 @@ def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _counts(trials: pd.DataFrame, missing: int) -> Iterator[str]:
     if failed := int((trials["status"] == "failed").sum()):
-        yield f"{several(failed, 'trial')} failed: see below, and mrsweep failures FILE."
+        yield f"{several(failed, 'trial')} failed; `mrsweep failures FILE` says why."
     if missing:
         yield f"The sweep is not complete: planned trials that have not run yet: {missing}."
     if short := int(trials["shortfall"].notna().sum()):

@@ -14,7 +14,7 @@ import jinja2
 import markupsafe
 import pandas as pd
 
-from results.report import columns, compared, front
+from results.report import columns, compared, front, ratios
 from results.report.columns import Column
 from results.report.explorer import explorer_data
 from results.report.figures.render import render
@@ -34,6 +34,7 @@ from results.report.findings import SECTIONS
 from results.report.formats import csv, table_files
 from results.report.summary import Summary
 from results.statistics.design.words import metric_label, number
+from results.statistics.levels.by_image import evaluated, images_of
 
 THEMED = {
     "#ffffff": "var(--card)",
@@ -50,6 +51,9 @@ THEMED = {
 
 
 BY_METRIC = "Shares of the variance between networks; the interval is of their difference."
+LARGER = 1.2
+"""How much larger figures are on the page than in print, where their letters have 7 to 9 points."""
+
 METRICS = (
     Column("metric", lambda row: metric_label(row["metric"]), text=True),
     columns.share("fine-tuning", "finetuning"),
@@ -98,7 +102,7 @@ class Shown:
     @property
     def svg(self) -> markupsafe.Markup | None:
         """The figure for the page."""
-        return _inline(self.name, self.images["svg"].decode()) if self.images else None
+        return _inline(self.name, self.images["svg"].decode(), LARGER) if self.images else None
 
     @property
     def slim_svg(self) -> markupsafe.Markup | None:
@@ -176,23 +180,27 @@ def _page(
     if "compared" in tables:
         rows = _rows(tables["compared"], compared.COLUMNS)
         beside = Shown(
-            "compared", table_caption=compared.CAPTION, columns=compared.COLUMNS, rows=rows
+            "compared",
+            table_caption=compared.CAPTION if rows else compared.NONE,
+            columns=compared.COLUMNS if rows else (),
+            rows=rows,
         )
-    adaptive = tables.get("adaptive_ratios", pd.DataFrame()).to_dict("records")
-    loaded = summary.evidence.loaded
-    explorer = explorer_data(loaded.trials, summary.evidence.metrics, loaded.epochs, loaded.modules)
+    trials, lead, loaded = summary.evidence.trials, summary.evidence.metric, summary.evidence.loaded
+    added = ratios.against_uniform(tables.get("adaptive_ratios"), lead)
+    gaps, ticks = ratios.gaps(added)
+    asked = ratios.question(trials)
+    explorer = explorer_data(trials, summary.evidence.metrics, loaded.epochs, loaded.modules)
     verdicts = summary.verdicts
     metrics = front.by_metric(verdicts)
-    images = next((found.images for found in verdicts if found.images), None)
+    images = images_of(trials, evaluated(trials, loaded.evaluations, lead))
     return environment.get_template("report.html.j2").render(
         title=title,
         summary=summary,
-        answer=front.answer(verdicts[0]) if verdicts else None,
+        question=asked,
+        answer=front.headline(verdicts, summary.unsaid, added, asked),
         alone=front.alone(summary.evidence.by_dataset),
         bars=front.bars(verdicts[0], tables.get("variance_shares")) if verdicts else [],
-        run=front.what_was_run(
-            summary.evidence.trials, summary.evidence.metric, images, loaded.epochs
-        ),
+        run=front.what_was_run(trials, lead, images, loaded.epochs),
         by_metric=Shown(
             "by_metric",
             table_caption=BY_METRIC,
@@ -200,21 +208,25 @@ def _page(
             rows=_rows(metrics, METRICS),
             filed=False,
         ),
-        metric=summary.evidence.metric,
+        metric=lead,
         sections=sections,
-        adaptive=[row for row in adaptive if row["factor"] == "all"],
+        adaptive=[] if gaps or asked == ratios.OF_RATIOS else added.to_dict("records"),
+        gaps=gaps,
+        ticks=ticks,
         compared=beside,
         drill=explorer is not None and '"drill":' in explorer,
         explorer=markupsafe.Markup(explorer) if explorer else None,  # noqa: S704 - JSON of ours, "</" escaped
     )
 
 
-def _inline(name: str, svg: str) -> markupsafe.Markup:
+def _inline(name: str, svg: str, larger: float = 1.0) -> markupsafe.Markup:
     """Return a drawing for the page: without its prologue, its colours the page's own.
 
     Names within it get the figure's name in front: all drawings share the page's one name space.
     """
     inline = svg[svg.index("<svg") :]
+    size = re.compile(r'\b(width|height)="([\d.]+)pt"')
+    inline = size.sub(lambda of: f'{of[1]}="{larger * float(of[2]):g}pt"', inline, count=2)
     inline = re.sub(r'\bid="', f'id="{name}-', inline)
     inline = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", inline)
     inline = re.sub(r"<metadata>.*?</metadata>\s*", "", inline, flags=re.DOTALL)

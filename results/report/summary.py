@@ -25,6 +25,8 @@ class Summary:
     tables: dict[str, pd.DataFrame]
     """Every finding that the data allow, by the name that its files get."""
     caveats: list[str]
+    unsaid: str = ""
+    """Why the data carry no verdict on the metric that leads; empty where they do."""
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -99,4 +101,4 @@ def summarise(loaded: Loaded, metric: str | None = None) -> Summary:
                 continue
             if not table.empty:
                 tables[name] = table
-    return Summary(evidence, tables, caveats)
+    return Summary(evidence, tables, caveats, heard.missed.get(metrics[0], ""))

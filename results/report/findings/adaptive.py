@@ -1,4 +1,4 @@
-"""What do adaptive ratios add? Modules, allocations against uniform, accuracy against size."""
+"""What do adaptive ratios add? Modules, allocations against uniform."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 
 from results.report import columns
 from results.report.figures.modules import module_figure
-from results.report.figures.pareto import pareto_figure
 from results.report.finding import Evidence, Finding, Section, stacked
 from results.statistics.design.words import metric_label, term_name
 from results.statistics.levels.by_module import module_means
 from results.statistics.levels.contrasts import paired_difference
-from results.statistics.levels.pareto import pareto_front
 from results.statistics.levels.standing import EQUAL
+
+FEW = 3
+"""With more allocations than this, the page's table is of all cells together."""
 
 
 def _against_uniform(evidence: Evidence) -> pd.DataFrame:
@@ -46,6 +47,13 @@ def _within(row: pd.Series) -> str:
     return "all" if row["factor"] == "all" else f"{term_name(row['factor'])} {row['level']}"
 
 
+def _leading(table: pd.DataFrame, evidence: Evidence) -> pd.Series[bool]:
+    """Return which rows are shown at once: of many allocations, what they add over all cells."""
+    mine = table["metric"] == evidence.metric
+    few = table["allocation"].nunique() <= FEW
+    return mine if few else mine & (table["factor"] == "all")
+
+
 def _draw_modules(modules: pd.DataFrame, _: Evidence, width: float | None) -> Figure | None:
     return module_figure(modules, width) if modules["mrs"].notna().any() else None
 
@@ -62,8 +70,8 @@ SECTION = Section(
             caption=(
                 "Above: Module Robust Sensitivity of every prunable module. Below: how many of its "
                 "units each allocation keeps; beside its name, how many the dense network has. "
-                "Means over seeds (and criteria), MRS with 95 % intervals over seeds. MRS is our "
-                "definition (docs/mrs.md)."
+                "Means over criteria and seeds, MRS {intervals}. MRS is our definition "
+                "(docs/mrs.md)."
             ),
         ),
         Finding(
@@ -73,7 +81,7 @@ SECTION = Section(
                 "Accuracy points against uniform ratios, paired by cell and seed, where the "
                 "achieved budgets are within a point of each other."
             ),
-            leads=lambda table, e: table["metric"] == e.metric,
+            leads=_leading,
             columns=(
                 columns.Column("metric", lambda row: metric_label(row["metric"]), text=True),
                 columns.text("allocation", "allocation"),
@@ -82,14 +90,6 @@ SECTION = Section(
                 columns.count("pairs"),
             ),
         ),
-        Finding(
-            name="pareto",
-            compute=lambda e: pareto_front(e.trials, e.metric),
-            draw=lambda cells, e, width: pareto_figure(cells, metric_label(e.metric), width=width),
-            caption=(
-                "{Label} against what is left of the network, a point a cell, coloured by "
-                "fine-tuning; the black line is the Pareto front of means, with 95 % intervals."
-            ),
-        ),
     ),
+    empty="There are no adaptive ratios beside uniform ones in this sweep.",
 )

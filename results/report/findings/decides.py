@@ -89,8 +89,8 @@ SECTION = Section(
             draw=lambda shares, _, width: share_figure(shares, width=width),
             caption=(
                 "What decides {label}? Share of the variance between cells, by main effect and "
-                "largest interactions, of the pruned networks before and after fine-tuning, with "
-                "95 % intervals over seeds."
+                "largest interactions, of the pruned networks before and after fine-tuning, "
+                "{intervals}."
             ),
         ),
         Finding(

@@ -73,7 +73,7 @@ SECTION = Section(
         ),
         Finding(
             name="rank_agreement",
-            compute=lambda e: rank_agreement(e.trials, e.metric),
+            compute=lambda e: rank_agreement(e.trials, e.metric).query("pairs > 0"),
             table_caption=(
                 "Are criteria ranked alike by {label} at every level of another factor? Mean of "
                 "Kendall's tau between levels; 1 is always, 0 not at all. The seed's row is what "
@@ -101,9 +101,9 @@ SECTION = Section(
                 profiles, metric_label(e.metric), width=width
             ),
             caption=(
-                "Which share of the trials of a criterion reaches each {label}, with 95 % "
-                "intervals over seeds: where one line lies above another everywhere, its criterion "
-                "is the better one whatever is wanted."
+                "Which share of the trials of a criterion reaches each {label}, {intervals}: where "
+                "one line lies above another everywhere, its criterion is the better one whatever "
+                "is wanted."
             ),
         ),
         Finding(

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from results.report import columns
 from results.report.figures.curves import curve_figure
 from results.report.figures.forest import forest_figure
+from results.report.figures.pareto import pareto_figure
 from results.report.figures.published import published_figure
 from results.report.finding import Evidence, Finding, Section, stacked
 from results.report.published import beside
@@ -17,6 +18,7 @@ from results.statistics.design.design import trained
 from results.statistics.design.words import metric_label
 from results.statistics.levels.contrasts import level_means
 from results.statistics.levels.effects import cost_of_choice, level_effects
+from results.statistics.levels.pareto import pareto_front
 from results.statistics.levels.tries import expected_best
 from results.statistics.shares.comparison import PAIR
 
@@ -97,8 +99,8 @@ SECTION = Section(
             draw=_draw_effects,
             caption=(
                 "Effects on {label}: how far each level lies from the mean of its factor's levels, "
-                "with 95 % intervals over seeds. Of two levels the better is drawn: the other lies "
-                "as far on the other side."
+                "{intervals}. Of two levels the better is drawn: the other lies as far on the "
+                "other side."
             ),
         ),
         Finding(
@@ -138,9 +140,15 @@ SECTION = Section(
             name="accuracy_by_sparsity",
             compute=_by_sparsity,
             draw=_draw_curves,
+            caption="{Label} after fine-tuning against sparsity: means, {intervals}.",
+        ),
+        Finding(
+            name="pareto",
+            compute=lambda e: pareto_front(e.trials, e.metric),
+            draw=lambda cells, e, width: pareto_figure(cells, metric_label(e.metric), width=width),
             caption=(
-                "{Label} after fine-tuning against sparsity. Bands are 95 % intervals of the mean "
-                "over seeds."
+                "{Label} against what is left of the network, a point a cell, coloured by "
+                "fine-tuning; the black line is the Pareto front of means, {intervals}."
             ),
         ),
         Finding(

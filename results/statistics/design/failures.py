@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,8 @@ import pandas as pd
 
 from results.statistics.design.words import listed, metric_label, percent, term_name
 from results.tables.schema import FACTORS
+
+AT_CHANCE = "trials that diverged count as chance in "
 
 CLASSES = 10
 """How many classes are taken where no row says it."""
@@ -94,8 +96,16 @@ def at_chance(trials: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
             said.append(f"{least}{on}, of {known or CLASSES} classes{more}")
     return (
         counted(trials, metric, which, value),
-        f"trials that diverged count as chance in {metric_label(metric)} ({'; '.join(said)})",
+        f"{AT_CHANCE}{metric_label(metric)} ({'; '.join(said)})",
     )
+
+
+def together(notes: Iterable[str]) -> list[str]:
+    """Return notes, those of diverged trials on several metrics as one."""
+    notes = list(notes)
+    alike = sorted(note.removeprefix(AT_CHANCE) for note in notes if note.startswith(AT_CHANCE))
+    others = [note for note in notes if not note.startswith(AT_CHANCE)]
+    return [*others, AT_CHANCE + listed(alike)] if alike else others
 
 
 def lacking(

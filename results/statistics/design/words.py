@@ -39,9 +39,9 @@ def possible(share: float, least: float = 0.0) -> float:
     return min(max(share, least), 1.0) if math.isfinite(share) else share
 
 
-def listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str], word: str = "and") -> str:
     """Return items as a list within a sentence."""
-    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else items[0]
+    return f" {word} ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else items[0]
 
 
 def several(count: int, noun: str) -> str:

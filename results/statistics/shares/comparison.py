@@ -54,8 +54,8 @@ def compare_main_effects(
     """
     if len(design.seeds) < MIN_SEEDS:
         raise AnalysisError(
-            f"with {len(design.seeds)} of at least {MIN_SEEDS} seeds no interval can be given, "
-            "so no verdict"
+            f"it takes at least {MIN_SEEDS} seeds, and there "
+            f"{'is' if len(design.seeds) == 1 else 'are'} {len(design.seeds)}"
         )
     if absent := [name for name in pair if name not in design.factors]:
         named, has = listed([term_name(name) for name in absent]), "have" if absent[1:] else "has"

@@ -84,6 +84,16 @@ class Verdict:
         )
 
     @property
+    def hangs_on(self) -> str:
+        """The same in words, levels without which it would be alike together; empty for none."""
+        others: dict[str, list[str]] = {}
+        for factor, level, other in self.without[["factor", "level", "winner"]].to_numpy():
+            if other != self.winner:
+                others.setdefault(other, []).append(f"{term_name(factor)} {level}")
+        said = [f"without {listed(of, 'or')}, {_conclusion(one)}" for one, of in others.items()]
+        return "; ".join(said)
+
+    @property
     def seeds_to_decide(self) -> int | None:
         """How many seeds would decide in half of the cases; None where decided, or too many."""
         if self.power is None or self.power.chance < ENOUGH:
@@ -185,9 +195,8 @@ class Verdict:
                 f"{percent(possible(row['difference'], -1))} "
                 f"({interval(low, high, self.confidence)})."
             )
-        if self.depends_on:
-            listing = "; ".join(self.depends_on)
-            return f"The conclusion depends on single levels: {listing}.{text}"
+        if self.hangs_on:
+            return f"The conclusion depends on single levels: {self.hangs_on}.{text}"
         return (
             "The conclusion stays the same when any one level is left out "
             f"({len(self.without)} tried).{text}"
