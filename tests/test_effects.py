@@ -13,9 +13,9 @@ import results
 from results.errors import AnalysisError
 from results.statistics.levels.by_image import compare_outcomes
 from results.statistics.levels.effects import cost_of_choice, level_effects
-from results.statistics.levels.pairwise import compare_levels
+from results.statistics.levels.pairwise import compare_levels, holm
 from results.statistics.levels.pareto import pareto_front
-from results.statistics.levels.ranks import rank_agreement, rank_flow
+from results.statistics.levels.ranks import agreement, rank_agreement, rank_flow
 from results.tables.load import Loaded
 
 from simulated import EFFECTS, FACTORS, simulated
@@ -101,6 +101,17 @@ def test_rank_agreement_is_the_mean_of_kendalls_tau(trials: pd.DataFrame) -> Non
     assert rank_agreement(exact(trials), METRIC)["tau"].tolist() == pytest.approx([1] * 5)
 
 
+def test_agreement_with_ties_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        table = rng.integers(0, 4, (4, 3)).astype(float)
+        taus = [
+            stats.kendalltau(table[:, i], table[:, j]).statistic
+            for i, j in itertools.combinations(range(3), 2)
+        ]
+        assert agreement(table[..., None]).value == np.nanmean(taus)
+
+
 def test_every_table_says_its_units(loaded: Loaded) -> None:
     trials, missing = loaded.trials, set()
     tables = {
@@ -162,6 +173,14 @@ def test_pairs_are_tested_over_seeds_and_corrected(trials: pd.DataFrame) -> None
     holm = np.maximum.accumulate([min(1, (3 - i) * raw[pair]) for i, pair in enumerate(ordered)])
     for pair, p in zip(ordered, holm, strict=True):
         assert found.loc[pair, "p"] == pytest.approx(p)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_holms_method_is_that_of_statsmodels(count: int) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(count).uniform(0, 0.2, count).round(2)  # with ties, and over 1 after
+    assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
 
 
 def test_alike_levels_are_found_equivalent_and_others_different() -> None:

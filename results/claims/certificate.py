@@ -21,7 +21,7 @@ from results.statistics.design.design import GAIN
 from results.tables.schema import FACTORS, SUBFACTORS
 
 FORMAT = 1
-LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "statsmodels")
+LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy")
 """What numbers are derived with."""
 EXACT = 1e-9
 """Numbers that differ by less are the same: libraries of other versions round otherwise."""

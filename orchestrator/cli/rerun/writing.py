@@ -24,7 +24,7 @@ from results.statistics.design.words import percent
 FORMS = {".md": text.markdown, ".tex": text.latex}
 PACKAGES = (
     "mrsweep", "torch", "torchvision", "timm", "torch-pruning", "torchattacks", "ray", "numpy",
-    "pandas", "scipy", "statsmodels", "scikit-learn",
+    "pandas", "scipy", "scikit-learn",
 )  # fmt: skip
 """What a sweep's numbers rest on."""
 LONGEST = 40
