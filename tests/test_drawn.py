@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from unittest.mock import patch
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.reporting import write_report
+from orchestrator.cli.reporting import SELDOM, seldom_collected, write_report
 from results.report import drawn
 from results.tables.load import Loaded
 
@@ -83,3 +84,17 @@ def test_a_report_is_drawn_once_and_said_twice(undisturbed: Path, tmp_path: Path
             report()
     assert report() == first
     assert (to / "index.html").read_bytes() == page
+
+
+def test_garbage_is_looked_for_as_before_once_a_report_is_drawn() -> None:
+    usual = gc.get_threshold()
+
+    def fails() -> None:
+        assert gc.get_threshold()[0] == SELDOM
+        assert gc.get_freeze_count()
+        raise ValueError("no font")
+
+    with pytest.raises(ValueError, match="no font"):
+        seldom_collected()(fails)()
+    assert gc.get_threshold() == usual
+    assert not gc.get_freeze_count()
