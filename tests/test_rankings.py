@@ -9,6 +9,7 @@ from scipy import stats
 
 import results
 from results.errors import AnalysisError
+from results.statistics.levels.average_ranks import range_quantile
 
 from simulated import simulated
 
@@ -32,6 +33,12 @@ def test_average_ranks_are_those_of_friedmans_test(trials: pd.DataFrame) -> None
     assert found["p"].iloc[0] == pytest.approx(friedman.pvalue)
     # Demsar's table 5: 2.343 for three classifiers at 0.05.
     assert found["apart"].iloc[0] == pytest.approx(2.343 * np.sqrt(3 * 4 / (6 * 4)), abs=1e-3)
+
+
+@pytest.mark.parametrize(("confidence", "count"), [(0.95, 2), (0.99, 7), (0.9, 60)])
+def test_the_range_of_normal_numbers_is_scipys(confidence: float, count: int) -> None:
+    wanted = stats.studentized_range.ppf(confidence, count, np.inf)
+    assert range_quantile(confidence, count) == pytest.approx(wanted, rel=1e-8)
 
 
 def test_cells_of_a_seed_are_no_repetitions(trials: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ Those of variance shares are in `results.statistics.shares.share_intervals`.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class Estimate(NamedTuple):
 NO_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
 
 
+@functools.lru_cache
 def t_quantile(confidence: float, degrees: float) -> float:
     """Return how many standard errors a two-sided Student's t interval reaches."""
     from scipy.special import stdtrit  # a quarter of a second to import

@@ -38,7 +38,9 @@ def confounded(trials: pd.DataFrame, factor: str = "criterion") -> dict[str, str
         # At the same cell otherwise, and seed by seed: seeds may have rates of their own.
         context = [*others, *(["seed"] if "seed" in trials else [])]
         rows = trials[trials[name].notna()]
-        if rows.empty or not (rows.groupby(context, dropna=False)[name].nunique() > 1).any():
+        if rows[name].nunique() < 2:  # nowhere, then; to look context by context takes long
+            continue
+        if not (rows.groupby(context, dropna=False)[name].nunique() > 1).any():
             continue
         by_level = rows.groupby(factor)[name].agg(lambda of: "/".join(map(str, sorted(set(of)))))
         values = by_level.groupby(by_level).groups
