@@ -74,6 +74,18 @@ def test_a_point_opens_by_key_and_a_trial_by_click(tmp_path: Path) -> None:
             "[...document.querySelectorAll('#chart circle')].find(c => "
             "c.getAttribute('aria-label').includes('0.5, fine-tuning pgd'))"
         )
+        view.evaluate(f"{point}.focus()")
+        view.evaluate(f"{point}.dispatchEvent({enter})")
+        # Who has no mouse is taken to what was opened, and back to the point by Escape.
+        assert view.evaluate("document.activeElement.id") == "opened"
+        escape = "new KeyboardEvent('keydown', {key: 'Escape', bubbles: true})"
+        view.evaluate(f"document.activeElement.dispatchEvent({escape})")
+        assert view.evaluate("document.getElementById('drill').hidden")
+        assert view.evaluate(f"document.activeElement === {point}")
+        view.evaluate(f"{point}.dispatchEvent(new MouseEvent('mouseenter'))")
+        assert not view.evaluate("document.getElementById('tip').hidden")
+        view.evaluate(f"{point}.dispatchEvent({escape})")
+        assert view.evaluate("document.getElementById('tip').hidden")
         view.evaluate(f"{point}.dispatchEvent({enter})")
         rows = "[...document.getElementById('trials').rows].map(r => r.innerText.split('\\t'))"
         found = view.evaluate(rows)

@@ -134,7 +134,7 @@ def stopping_rule(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _counts(trials: pd.DataFrame, missing: int) -> Iterator[str]:
     if failed := int((trials["status"] == "failed").sum()):
-        yield f"{several(failed, 'trial')} failed; `mrsweep failures FILE` says why."
+        yield f"{several(failed, 'trial')} failed: mrsweep failures FILE says why."
     if missing:
         yield f"The sweep is not complete: planned trials that have not run yet: {missing}."
     if short := int(trials["shortfall"].notna().sum()):

@@ -3,6 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("cells").textContent), drill = data.drill;
   const box = document.getElementById("drill"), body = document.getElementById("trials");
+  const opened = document.getElementById("opened");
   const most = 100, names = Object.keys(data.factors), wide = names.length;
   const shownName = name => name.replace("finetuning", "fine-tuning").replace("dataset", "data set");
   const one = value => value.toFixed(1).replace("-", "\u2212");
@@ -72,11 +73,20 @@
     widths(chosen);
   }
 
+  // What is opened gets the focus; closed, the point has it again, which may have been drawn anew.
+  let point = "";
+  function close() {
+    box.hidden = true;
+    document.querySelector(`#chart [aria-label="${point}"]`)?.focus();
+  }
+  box.addEventListener("keydown", event => { if (event.key === "Escape") close(); });
+  document.getElementById("close").addEventListener("click", close);
+
   document.getElementById("explorer").addEventListener("opened", event => {
     const { slots, words, metric } = event.detail, values = data.values[metric];
     const sorted = slots.filter(slot => values[slot] !== null).sort((a, b) => values[b] - values[a]);
     box.hidden = false;
-    document.getElementById("opened").textContent = words;
+    opened.textContent = point = words;
     document.getElementById("more").textContent = sorted.length > most ? `The best ${most} of ${sorted.length} trials.` : "";
     body.replaceChildren();
     for (const slot of sorted.slice(0, most)) {
@@ -88,6 +98,7 @@
       for (const text of [...levels(slot), data.seedNames[slot % data.seeds]]) row.insertCell().textContent = text;
     }
     if (sorted.length) show(sorted, sorted[0]);
+    opened.focus({ preventScroll: true });
     box.scrollIntoView({ block: "nearest" });
   });
   const head = document.getElementById("trials-head");

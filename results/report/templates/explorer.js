@@ -188,5 +188,6 @@
   filters();
   draw();
   let timer;
+  box.addEventListener("keydown", event => { if (event.key === "Escape") tip.hidden = true; });
   addEventListener("resize", () => { clearTimeout(timer); timer = setTimeout(draw, 100); });
 })();
