@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
@@ -79,6 +80,23 @@ def test_a_verdict_names_the_profile() -> None:
     assert "profile" not in said["exact"] + said["unknown"]
     assert "trained under profile fast" in said["fast"]
     assert "profiles exact and fast, whose numbers differ by themselves" in said["mixed"]
+
+
+def test_a_verdict_says_of_how_many_classes_and_images_it_is() -> None:
+    """A sweep on 20 classes of Tiny-ImageNet said that it was on tiny-imagenet."""
+    trials = described(sweep()).assign(dataset="tiny-imagenet")
+    design = make_design(trials, METRIC)
+    some = trials.assign(classes=20, train_images=9000)
+    assert "This is on tiny-imagenet (20 classes, 9000 training images), under" in conditions(
+        some, design, None, drawn=False
+    )
+    some.loc[some.index[:3], ["classes", "train_images"]] = None  # failed, or of an older version
+    assert "(20 classes, 9000 training images)" in conditions(some, design, None, drawn=False)
+    assert "This is on tiny-imagenet, under" in conditions(trials, design, None, drawn=False)
+    both = pd.concat([some, some.assign(dataset="cifar10", classes=10)])
+    assert "on cifar10 (10 classes, 9000 training images) and tiny-imagenet (20" in conditions(
+        both, design, None, drawn=False
+    )
 
 
 def test_a_precision_that_a_processor_has_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def test_every_trial_has_its_row(done: Path) -> None:
     assert frame["shortfall"].isna().all()
     assert frame.groupby("seed")["kept_units"].nunique().tolist() == [2, 2]  # one a criterion
     assert (frame["classes"] == 10).all()
+    assert (frame["train_images"] == 360).all()  # a tenth of 40 a class is held out
     assert (frame.groupby("pruned_network")["kept_units"].nunique() == 1).all()
     none = frame[frame["finetuning"] == "none"]
     assert (none["finetuned_clean"] == none["pruned_clean"]).all()

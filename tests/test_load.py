@@ -95,6 +95,11 @@ def test_the_views_of_duckdb_say_the_same(root: Path) -> None:
 def test_a_name_that_is_nearly_right_is_told(root: Path) -> None:
     with pytest.raises(StorageError, match=r"no sweep 'onne' in .*; did you mean 'one'"):
         results.load(str(root), sweep="onne")
+    unplanned = root / "sweeps" / "onne" / "sweep.yaml"
+    unplanned.parent.mkdir()
+    unplanned.touch()
+    with pytest.raises(StorageError, match=r"no sweep 'onne' in .*; did you mean 'one'"):
+        results.load(str(root), sweep="onne")
     tables = results.load(str(root))
     with pytest.raises(StorageError, match="no table 'evaluation'; did you mean 'evaluations'"):
         tables.read("evaluation")

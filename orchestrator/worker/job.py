@@ -215,9 +215,11 @@ def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> 
     facts = materializer.pruning_facts(trial.pruned)["report"]
     achieved = {name: facts.get(name) for name in ACHIEVED}
     trained = [materializer.epochs(stage) for stage in trial.trainings]
+    data = materializer.data(trial)
     row = {
         **rows.levels_row(trial, job.labels or {}),
-        "classes": materializer.data(trial).classes,
+        "classes": data.classes,
+        "train_images": len(data.train),
         **rows.reported(trained, flags),
         **achieved,
         **measured,

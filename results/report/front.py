@@ -12,7 +12,7 @@ from results.statistics.design.design import metrics_of, stage_metrics
 from results.statistics.design.intervals import Estimate
 from results.statistics.design.words import DASH, listed, metric_label, number, percent, possible
 from results.statistics.shares.comparison import PAIR, UNDECIDED
-from results.statistics.verdict.conditions import budget, radius, spent
+from results.statistics.verdict.conditions import budget, data_sets, radius, spent
 from results.statistics.verdict.sentences import Verdict
 
 NAMES = {"finetuning": "fine-tuning", "criterion": "criterion"}
@@ -146,7 +146,7 @@ def what_was_run(
     trained = {} if epochs is None else dict(epochs.groupby("network")["epoch"].max())
     seeds = _levels(trials, "seed")
     rows = [
-        ("data set" if len(sets := _levels(trials, "dataset")) == 1 else "data sets",
+        ("data set" if len(sets := data_sets(trials)) == 1 else "data sets",
          ", ".join([*sets, *([f"{images} test images"] if images else [])])),
         ("networks", "; ".join(_networks(done, metric, trained))),
         ("threat", _threats(trials)),

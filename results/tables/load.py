@@ -41,7 +41,8 @@ def load(root: str = "runs", sweep: str | None = None) -> Loaded:
     if not (storage.exists("tables") or storage.exists("log")):
         raise StorageError(f"no tables in {root!r}: run a sweep with --storage {root} first")
     if sweep is not None:
-        known = allowed(sweep, storage.names("sweeps"))
+        names = storage.names("sweeps")
+        known = allowed(sweep, [n for n in names if storage.has("sweeps", n, "plan.parquet")])
         raise StorageError(f"no sweep {sweep!r} in {root!r}; {known}")
     return Loaded(storage, sweep)
 

@@ -33,7 +33,7 @@ def conditions(
         clean: whether the metric is of images without attack.
     """
     said = [
-        *([f"on {listed(names)}"] if (names := _only(trials, "dataset")) else []),
+        *([f"on {listed(names)}"] if (names := data_sets(trials)) else []),
         *([] if clean else _threat(trials)),
         *([f"by the worst of {listed(attacks)} at each image"] if attacks else []),
         _images(images, drawn),
@@ -43,6 +43,26 @@ def conditions(
     parts += [budget(trials), _profiles(trials)]
     this = "; ".join(part for part in parts if part)
     return f"This is {this}. {_unseen(len(design.seeds))}{_repeated(trials)}"
+
+
+def data_sets(trials: pd.DataFrame) -> list[str]:
+    """Name the data sets, with the classes and training images of them that were used."""
+    return [
+        f"{name} ({', '.join(said)})"
+        if (said := _used(trials[trials["dataset"] == name]))
+        else name
+        for name in _only(trials, "dataset")
+    ]
+
+
+def _used(trials: pd.DataFrame) -> list[str]:
+    counts = {"classes": "classes", "train_images": "training images"}
+    known = {
+        what: sorted(trials[column].dropna().unique())
+        for column, what in counts.items()
+        if column in trials
+    }
+    return [f"{listed([f'{n:g}' for n in of])} {what}" for what, of in known.items() if of]
 
 
 def _images(images: int | None, drawn: bool) -> str:
