@@ -153,7 +153,7 @@ def test_what_users_write_is_escaped(root: Path, undrawn: None) -> None:
     assert "1 failed" in page
 
 
-def test_a_sweep_in_the_middle_says_so(root: Path, tmp_path: Path) -> None:
+def test_a_sweep_in_the_middle_says_so(root: Path, tmp_path: Path, undrawn: None) -> None:
     shutil.copytree(root, tmp_path / "part")
     (file,) = (tmp_path / "part/tables/trials").glob("*.parquet")
     table = pq.read_table(file)
@@ -161,6 +161,10 @@ def test_a_sweep_in_the_middle_says_so(root: Path, tmp_path: Path) -> None:
     summary = summarise(results.load(str(tmp_path / "part"), sweep="tiny"))
     assert summary.missing == 5
     assert "The sweep is not complete: planned trials that have not run yet: 5." in summary.caveats
+    page = make_report(summary, "part")["index.html"].decode()
+    answer = re.search('<p class="answer">(.*?)</p>', page)
+    assert answer is not None
+    assert answer[1].startswith("So far, ")
 
 
 def test_one_seed_carries_no_verdict_but_a_report(undrawn: None) -> None:

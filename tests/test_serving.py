@@ -112,6 +112,29 @@ def test_the_page_follows_the_tables_and_storage_is_only_read(root: Root) -> Non
     assert root.digests == before
 
 
+def test_until_the_first_page_is_drawn_nothing_wrong_is_said(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep that was half done "had not begun" for as long as its page was drawn."""
+    root.begin()
+    root.come(0, 2)
+    live = live_of(root)
+    assert live.state.said == "Reading its tables."
+    said = []
+
+    def slow(summary: Summary, title: str) -> dict[str, bytes]:
+        said.append((live.state.said, live.state.files["index.html"]))
+        return page(summary, title)
+
+    monkeypatch.setattr(live_module, "make_report", slow)
+    live.look()
+    assert said[0][0] == "2 of 4 trials done: the page is being drawn."
+    assert said[0][0].encode() in said[0][1]
+    root.come(2, 3)
+    live.look()
+    assert "being drawn" not in said[1][0]  # there is a page, which stays until the next
+
+
 def test_drawing_takes_no_more_than_its_share_of_the_time(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,16 @@ def headline(verdicts: tuple[Verdict, ...], why: str, rows: pd.DataFrame, asked:
     return answer(verdicts[0]) if verdicts else f"These data carry no verdict: {why}."
 
 
+def so_far(said: str) -> str:
+    """Return an answer as that of a sweep of which trials have not been run yet."""
+    return f"So far, {_within(said)}"
+
+
+def _within(said: str) -> str:
+    """Return an answer as it reads after an introduction."""
+    return said[:1].lower() + said[1:].replace(": it explains", " explains", 1)
+
+
 def answer(verdict: Verdict) -> str:
     """Return the verdict in one plain sentence with two numbers."""
     if verdict.refusals:
@@ -79,8 +89,7 @@ def answer(verdict: Verdict) -> str:
 def alone(by_dataset: Mapping[str, tuple[Verdict, ...]]) -> list[str]:
     """Return the answer on each data set alone, as a sentence each."""
     said = {name: answer(of[0]) for name, of in by_dataset.items() if of}
-    return [f"On {name} alone, {one[:1].lower()}{one[1:].replace(': it explains', ' explains')}"
-            for name, one in said.items()]  # fmt: skip
+    return [f"On {name} alone, {_within(one)}" for name, one in said.items()]
 
 
 def bars(verdict: Verdict, shares: pd.DataFrame | None) -> list[Bar]:

@@ -35,6 +35,7 @@ WAITING = (
     '<section class="verdict"><p>{said}</p></section></main></body></html>'
 )
 
+NOT_BEGUN = "It has not begun: there is no plan in storage."
 FIRST = "The page comes with the first trial that is done: dense networks are trained before any."
 
 
@@ -62,7 +63,8 @@ class Live:
         self._drawn = ""
         self._free_at = 0.0
         self.state = State()
-        self._show("It has not begun: there is no plan in storage.", _waiting)
+        begun = storage.exists("sweeps", sweep, "plan.parquet")
+        self._show("Reading its tables." if begun else NOT_BEGUN, _waiting)
 
     def look(self) -> None:
         """Look at the tables, and draw the page anew if rows have come and there is time."""
@@ -85,6 +87,8 @@ class Live:
         draw = self._drawing(loaded) if self._behind and free else None
         if draw is not None:
             self._digest, self._behind = digest, False
+        if draw is not None and not self._drawn:  # it takes seconds, in which the page says so
+            self._show(f"{said}: the page is being drawn.", _waiting)
         clock = f"{datetime.now(UTC):%H:%M:%S}"
         self._drawn = clock if draw else self._drawn
         behind = "" if self._drawn == clock else f", the page at {self._drawn}"

@@ -192,12 +192,13 @@ def _page(
     explorer = explorer_data(trials, summary.evidence.metrics, loaded.epochs, loaded.modules)
     verdicts = summary.verdicts
     metrics = front.by_metric(verdicts)
+    answer = front.headline(verdicts, summary.unsaid, added, asked)
     images = images_of(trials, evaluated(trials, loaded.evaluations, lead))
     return environment.get_template("report.html.j2").render(
         title=title,
         summary=summary,
         question=asked,
-        answer=front.headline(verdicts, summary.unsaid, added, asked),
+        answer=front.so_far(answer) if summary.missing else answer,
         alone=front.alone(summary.evidence.by_dataset),
         bars=front.bars(verdicts[0], tables.get("variance_shares")) if verdicts else [],
         run=front.what_was_run(trials, lead, images, loaded.epochs),

@@ -230,8 +230,8 @@ def _sound(
         )
     if holes.any():
         notes.append(
-            f"{int(holes.sum())} of {run.size} cells were run at no seed (excluded or failed): "
-            "shares are what each effect adds to all that do not contain it, by least squares"
+            f"{int(holes.sum())} of {run.size} cells were run at no seed (excluded, failed or not "
+            "yet): shares are what each effect adds to all that do not contain it, by least squares"
         )
     return values, levels, notes
 
