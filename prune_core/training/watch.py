@@ -27,12 +27,15 @@ class Watch:
         training: The recipe.
         threat: The norm and the radius; None if there is no adversary.
         seed: The seed of the sample of images and of the random starts.
+
+    Attributes:
+        needed: Whether anything is measured.
     """
 
     def __init__(self, training: Training, threat: Threat | None, seed: int):
         self._threat, self._seed = threat, seed
         one_step = training.attack_steps == 1
-        self._needed = threat is not None and (one_step or training.selection == "validation")
+        self.needed = threat is not None and (one_step or training.selection == "validation")
         self._step = training.attack_step if one_step else None
         self._twin: Twin | None = None
 
@@ -46,7 +49,7 @@ class Watch:
         Returns:
             Two shares in [0,1]; each is None if it is not needed.
         """
-        if not self._needed or self._threat is None:
+        if not self.needed or self._threat is None:
             return None, None
         split = held_out.take(drawn(held_out.labels, WATCHED, self._seed))
         if self._twin is None:

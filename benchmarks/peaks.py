@@ -1,0 +1,152 @@
+"""Peaks of memory as they are predicted, and as the CPU's allocator counts them.
+
+    python benchmarks/peaks.py [--batches 8,64] [--only TEXT]
+
+An epoch of two steps and its look at the validation images; the attack of two steps, as more of
+them take no more memory. Both in bytes that are alive at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from orchestrator.worker.peaks.trainings import Images, training_peak
+from prune_core.data.augmentation import flip_and_shift
+from prune_core.data.datasets import Dataset
+from prune_core.data.splits import Split
+from prune_core.models.architectures import build
+from prune_core.pruning.prunable import masks
+from prune_core.specs.compute import Compute
+from prune_core.specs.recipes import Training
+from prune_core.specs.settings import Threat
+from prune_core.training.loop import fit
+
+SHAPE, CLASSES = (3, 32, 32), 10
+OBJECTIVES = (
+    "standard", "fgsm", "pgd", "trades", "mart", "awp:pgd", "awp:trades", "ard", "distill:standard",
+)  # fmt: skip
+"""All of them, on one small network."""
+ARCHITECTURES = (
+    "resnet8", "resnet20", "resnet56", "resnet110", "resnet18", "resnet50", "wrn-16-4", "wrn-28-4",
+    "vgg8", "vgg16", "apb-resnet18", "apb-vgg16", "mobilenetv2", "densenet121", "convnext-tiny",
+    "mobilevit-xxs", "vit-tiny",
+)  # fmt: skip
+"""One of each family at least."""
+WAYS: dict[str, dict[str, object]] = {
+    "masks": {},
+    "AdamW": {"optimizer": "adamw"},
+    "EMA": {"averaging": "ema"},
+    "SWA": {"averaging": "swa", "swa_start": 0.25},
+    "selected by validation": {"selection": "validation"},
+    "bfloat16": {},
+}
+"""What changes what a training holds, on one network."""
+
+
+def counted(work: Callable[[], object], before: int = 0) -> int:
+    """Return the most bytes that the CPU's allocator had given out at once while it was done.
+
+    Args:
+        work: What is done.
+        before: Bytes that were given out before, and belong to it.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = peak = before
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def held(*networks: nn.Module | None) -> int:
+    """Return the bytes of networks."""
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for network in networks
+        if network is not None
+        for tensor in (*network.parameters(), *network.buffers())
+    )
+
+
+def both(
+    network: nn.Module,
+    shape: tuple[int, int, int],
+    classes: int,
+    training: Training,
+    compute: Compute,
+    teacher: nn.Module | None,
+) -> tuple[int, int, float]:
+    """Return the predicted and the counted peak of a training, and how long predicting took."""
+    threat = Threat() if training.adversarial else None
+    counts = 2 * training.batch_size, training.batch_size, 2
+    began = time.perf_counter()
+    foreseen = training_peak(
+        network, Images(shape, classes, *counts), training, threat, compute, teacher
+    )
+    seconds = time.perf_counter() - began
+
+    def work() -> None:
+        parts = (
+            Split(torch.zeros(count, *shape, dtype=torch.uint8), torch.arange(count) % classes)
+            for count in counts
+        )
+        half = (0.5,) * shape[0]
+        data = Dataset(*parts, classes, half, half, flip_and_shift)
+        fit(network, data, training, threat, "peak", compute=compute, teacher=teacher)
+
+    return foreseen, counted(work, held(network, teacher)), seconds
+
+
+def cases(batches: list[int]) -> Iterator[tuple[str, str, int, Training, Compute]]:
+    """Go through what is measured: a network, what is told of it, and its training."""
+    for batch in batches:
+        rows = [("resnet8", objective, objective, {}) for objective in OBJECTIVES]
+        rows += [(name, "pgd", "pgd", {}) for name in ARCHITECTURES]
+        rows += [("resnet18", way, "pgd", settings) for way, settings in WAYS.items()]
+        for architecture, told, objective, settings in rows:
+            recipe: dict[str, object] = {"objective": objective, "batch_size": batch, **settings}
+            recipe["epochs"] = 1 + (settings.get("selection") is not None)
+            training = Training.model_validate(recipe).resolved()
+            if (training.attack_steps or 0) > 2:
+                training = training.model_copy(update={"attack_steps": 2})
+            compute = Compute(precision="bfloat16" if told == "bfloat16" else "float32")
+            yield architecture, told, batch, training, compute
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batches", default="8,64")
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{'network':<15}{'':<24}{'batch':>6}{'predicted':>11}{'counted':>9}  ratio  seconds")
+    for architecture, told, batch, training, compute in cases(
+        [int(batch) for batch in arguments.batches.split(",")]
+    ):
+        if arguments.only not in f"{architecture} {told}":
+            continue
+        half = (0.5,) * SHAPE[0]
+        network, dense = (build(architecture, SHAPE, CLASSES, half, half, 0) for _ in range(2))
+        if told == "masks":
+            for layer in masks.maskable(network).values():
+                masks.attach(layer)
+        teacher = dense.eval() if training.taught else None
+        foreseen, seen, seconds = both(network, SHAPE, CLASSES, training, compute, teacher)
+        print(
+            f"{architecture:<15}{told:<24}{batch:>6}{foreseen / 2**20:>7.1f} MiB"
+            f"{seen / 2**20:>9.1f}  {foreseen / seen:.3f}  {seconds:.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How much memory jobs take, foreseen: of trainings, of attacks, of whole jobs."""

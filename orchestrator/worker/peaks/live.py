@@ -1,0 +1,122 @@
+"""Live: the bytes of tensors that are alive at once, of operations that need not be done."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Follows the storages of tensors that operations read or make, while it is entered.
+
+    ``torch.distributed._tools.mem_tracker`` does the same, but refuses a network that is called
+    twice in a step, as every attack calls it.
+
+    Attributes:
+        bytes: Of all that are alive.
+        peak: The most that were alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.bytes = self.peak = 0
+        self._known: set[int] = set()
+
+    def follow(self, tensors: Iterable[object]) -> None:
+        """Take in tensors; what else there is among them is let be."""
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            place, size = storage._cdata, storage.nbytes()
+            if place not in self._known:
+                self._known.add(place)
+                self.bytes += size
+                self.peak = max(self.peak, self.bytes)
+                weakref.finalize(storage, self._gone, place, size)
+
+    def _gone(self, place: int, size: int) -> None:
+        self._known.discard(place)
+        self.bytes -= size
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Do an operation."""
+        made = func(*args, **(kwargs or {}))
+        self.follow(tree_leaves((args, kwargs, made)))
+        self.peak = max(self.peak, self.bytes + _room(func, args, made))
+        return made
+
+
+def _room(func: Any, args: Sequence[Any], made: Any) -> int:
+    """Return the bytes that an operation takes while it computes.
+
+    Libraries rearrange what convolutions read and make, where channels are not last: there are
+    copies of the result on the way forwards, of images and the result's gradient on the way back.
+    """
+    if func is torch.ops.aten.convolution.default:
+        copied = [made]
+    elif func is torch.ops.aten.convolution_backward.default:
+        copied = [*args[:2]]
+    else:
+        return 0
+    last = torch.channels_last
+    return sum(
+        each.nbytes
+        for each in copied
+        if each.is_contiguous() or not each.is_contiguous(memory_format=last)
+    )
+
+
+class _Dry(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Tensors without contents, which networks may be converted and copied with."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:  # as its base has it
+        made = super().__torch_dispatch__(func, types, args, kwargs)
+        # What refers to a tensor that a module is to hold keeps `nn.Module.to` from exchanging it.
+        self.fake_tensor_converter.tensor_memo.clear()
+        return made
+
+    def __deepcopy__(self, memo: object) -> _Dry:
+        """Return itself: the copy of a tensor without contents is one of the same kind."""
+        return self
+
+
+@contextmanager
+def dry() -> Iterator[Live]:
+    """Do nothing and allocate nothing for a while; follow what would be alive.
+
+    What asks a tensor for its contents raises.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+        with _Dry(allow_non_fake_inputs=True), Live() as live:
+            yield live
+
+
+def emptied(network: nn.Module) -> nn.Module:
+    """Return a copy of a network without contents; only to be called within `dry`."""
+    copies: dict[int, Any] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
+        if isinstance(tensor, nn.Parameter):
+            empty = nn.Parameter(empty, requires_grad=tensor.requires_grad)
+        copies[id(tensor)] = empty
+    return copy.deepcopy(network, copies)

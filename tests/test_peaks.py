@@ -1,0 +1,89 @@
+"""Peaks of memory that are predicted: within 15 % of what the CPU's allocator counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peaks import both, counted
+from torch import nn
+
+from orchestrator.worker.peaks.live import Live, dry, emptied
+from orchestrator.worker.peaks.trainings import Images, training_peak
+from prune_core.pruning.prunable import masks
+from prune_core.specs.compute import Compute
+
+from conftest import THREAT
+from test_training import recipe
+
+NEAR = 0.15
+SHAPE = (3, 8, 8)
+
+
+def network(*, masked: bool = False) -> nn.Module:
+    layers: list[nn.Module] = []
+    for before in (3, 16, 16):
+        layers += [nn.Conv2d(before, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
+    built = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    for layer in masks.maskable(built).values() if masked else ():
+        masks.attach(layer)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        ("pgd", {"averaging": "ema", "optimizer": "adamw"}),
+        ("trades", {"batch_size": 64}),
+        ("ard", {"selection": "validation"}),
+    ],
+)
+def test_a_training_s_peak_is_foreseen(objective: str, settings: dict[str, object]) -> None:
+    training = recipe(epochs=2, objective=objective, attack_steps=2, batch_size=16)
+    training = training.model_copy(update=settings).resolved()
+    trained, teacher = network(masked=objective == "pgd"), network() if training.taught else None
+    foreseen, seen, _ = both(trained, SHAPE, 10, training, Compute(), teacher)
+    assert foreseen == pytest.approx(seen, rel=NEAR)
+
+
+def test_what_a_training_holds_is_in_its_peak() -> None:
+    def peak(count: int = 64, **settings: object) -> int:
+        training = recipe(**{"objective": "standard", "batch_size": 8, **settings})
+        return training_peak(trained, Images(SHAPE, 10, count, 8, 8), training, THREAT)
+
+    trained = network()
+    weights = sum(parameter.numel() for parameter in trained.parameters()) * 4
+    plain = peak()
+    assert peak(averaging="ema") - plain == pytest.approx(weights, rel=0.05)
+    assert peak(optimizer="adamw") - plain == pytest.approx(weights, rel=0.05)  # a second moment
+    assert peak(count=100_064) - plain == 100_000 * (192 + 8)  # images, and labels
+    assert peak(batch_size=32) > 2 * plain
+
+
+def test_nothing_is_done_and_no_network_is_changed() -> None:
+    trained = network()
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    with dry() as live:
+        torch.empty(10**13)  # more than there is
+        made = emptied(trained)
+        assert made(torch.rand(2, *SHAPE)).shape == (2, 10)
+        with pytest.raises(Exception, match="_local_scalar_dense"):
+            float(torch.rand(2).sum())
+    assert live.peak >= 4 * 10**13
+    assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
+
+
+def test_bytes_alive_are_counted_once_and_let_go() -> None:
+    with Live() as live:
+        first = torch.ones(1000)
+        view = first.view(10, 100)
+        assert live.bytes == 4000
+        del first
+        assert live.bytes == 4000
+        del view
+        second = torch.ones(500)
+    assert (live.bytes, live.peak) == (2000, 4000)
+    del second
+
+
+def test_the_counter_counts_what_the_allocator_gives_out() -> None:
+    assert counted(lambda: torch.ones(1000), before=10) >= 4010
