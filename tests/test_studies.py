@@ -23,14 +23,20 @@ def test_every_planned_trial_is_in_the_tables(file: Path) -> None:
     assert "/" not in "".join(map(str, loaded.trials["node"]))
 
 
-def test_the_study_of_cifar10_says_what_its_tables_say() -> None:
-    study = STUDIES / "cifar10-small"
-    page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
-    loaded = results.load(str(study), sweep="cifar10-first")
-    for metric in ("finetuned_pgd_20", "finetuned_clean"):
-        found = results.verdict(loaded.trials, metric, evaluations=loaded.evaluations)
-        assert found.finding in page
-    assert found.conditions in page
+@pytest.mark.parametrize(
+    ("study", "sweep"),
+    [("cifar10-small", "cifar10-first"), ("tiny-imagenet-small", "tiny-imagenet-first")],
+)
+def test_a_study_says_what_its_tables_say(study: str, sweep: str) -> None:
+    page = re.sub(r"[\s>]+", " ", (STUDIES / study / "README.md").read_text(encoding="utf-8"))
+    loaded = results.load(str(STUDIES / study), sweep=sweep)
+    robust, clean = (
+        results.verdict(loaded.trials, metric, evaluations=loaded.evaluations)
+        for metric in ("finetuned_pgd_20", "finetuned_clean")
+    )
+    assert robust.finding in page
+    assert clean.finding in page
+    assert robust.conditions in page
 
 
 def test_a_study_s_page_is_made_without_torch(tmp_path: Path) -> None:
