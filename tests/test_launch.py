@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ import pandas as pd
 import pytest
 
 import results
+from orchestrator.driver.launch import Launch
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
+from orchestrator.worker.job import perform
 from results.tables.storage import Storage
 from results.tables.store import Tables
 
@@ -238,3 +241,26 @@ def test_the_sweep_s_folder_holds_the_file_and_the_plan(done: Path) -> None:
     assert (done / "sweeps/tiny/sweep.yaml").read_text() == sweep_text()
     plan = pd.read_parquet(done / "sweeps/tiny/plan.parquet")
     assert set(plan["trial_id"]) == set(make_plan(parse_sweep(sweep_text())).trials)
+
+
+def test_what_another_driver_does_is_seen_while_there_is_other_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dense network's cells, and what is done of them, were found when all else was done."""
+    plan, storage = make_plan(parse_sweep(sweep_text())), Storage(str(tmp_path))
+    monkeypatch.setattr("orchestrator.driver.launch.POLL", 0.0)
+    with contextlib.ExitStack() as stack:
+        one, other = (Launch(plan, storage, "cpu", Silent()) for _ in range(2))
+        for launch in (one, other):
+            stack.enter_context(launch.leases)
+        theirs = other.take()
+        assert theirs is not None
+        other.leases.take(theirs.job.lease)
+        ours = one.take()
+        assert ours is not None
+        assert {theirs.job.kind, ours.job.kind} == {"dense"}
+        assert theirs.job.key != ours.job.key
+        for launch, order in ((other, theirs), (one, ours)):
+            launch.report(perform(order))
+        assert one.take() is not None
+        assert one.scheduler.done == {theirs.job.key, ours.job.key}

@@ -105,14 +105,15 @@ class Launch:
     def take(self, fits: Fits = everywhere) -> Order | None:
         """Return the most urgent job that fits now, or None while everything left waits.
 
-        What another driver has in hand is left to it, and looked at again from time to time.
+        What another driver has in hand is left to it, and looked at again from time to time, also
+        while there is other work: what needs it may be more urgent, or done too.
         """
         while not self.stopping:
+            self._look_elsewhere()
             job = self.scheduler.next(lambda job: fits(*self.needs(job)))
             if job is None:
-                if not self._look_elsewhere():
-                    return None
-            elif not (self.leases.alone(RECENT) or self.leases.free(job.lease)):
+                return None
+            if not (self.leases.alone(RECENT) or self.leases.free(job.lease)):
                 self._leave(job)
             elif not self._done_meanwhile(job):
                 order = self._order(job)
@@ -260,16 +261,15 @@ class Launch:
         self.scheduler.defer(job.key)
         self._elsewhere.append(job.key)
 
-    def _look_elsewhere(self) -> bool:
-        """Put what another driver has given up or finished back in line; say whether any was."""
+    def _look_elsewhere(self) -> None:
+        """Put what another driver has given up or finished back in line."""
         if not self._elsewhere or time.monotonic() - self._looked < POLL:
-            return False
+            return
         self._looked = time.monotonic()
         free = [key for key in self._elsewhere if self.leases.free(self.plan.jobs[key].lease)]
         self._elsewhere = [key for key in self._elsewhere if key not in set(free)]
         for key in free:
             self.scheduler.again(key)
-        return bool(free)
 
     def _done_meanwhile(self, job: Job) -> bool:
         """Note a job as ended that another driver did since this one looked."""
