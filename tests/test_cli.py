@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli import running
+from orchestrator.cli.status import amount
 from orchestrator.planning.plan import make_plan
 from orchestrator.state.leases import Leases
 from orchestrator.sweepfile.model import read_sweep
@@ -137,6 +138,13 @@ def test_report_writes_where_asked(done: Path, tmp_path: Path) -> None:
     assert mrsweep("report", file, "--storage", done, "--metric", "x").returncode == 2
 
 
+@pytest.mark.parametrize(("size", "said"), [(200, "0.2 kB"), (167_756, "168 kB"),
+                                            (25_000_000, "25 MB"), (3.2e12, "3.2 TB")])  # fmt: skip
+def test_small_networks_take_more_than_zero_gigabytes(size: float, said: str) -> None:
+    """It said 0.000 GB."""
+    assert amount(size) == said
+
+
 def test_export_and_compact(done: Path, tmp_path: Path) -> None:
     file = done.parent / "tiny.yaml"
     for kind, read in (("csv", pd.read_csv), ("json", pd.read_json)):
@@ -144,7 +152,7 @@ def test_export_and_compact(done: Path, tmp_path: Path) -> None:
         words = ("export", file, "--storage", done, "--to", to, "--format", kind)
         assert mrsweep(*words).returncode == 0
         assert len(read(to)) == 12
-    assert "trials: 0 rows moved, 1 files" in mrsweep("compact", "--storage", done).stdout
+    assert "trials: 0 rows moved, 1 file\n" in mrsweep("compact", "--storage", done).stdout
     again = mrsweep("run", file, "--storage", done, "--executor", "inline")
     assert again.returncode == 0
     assert "12 done before, 0 jobs to do" in again.stdout

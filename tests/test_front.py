@@ -96,6 +96,8 @@ def test_what_was_run_is_in_the_rows(summary: Summary) -> None:
     assert run["seeds"] == "3 (0, 1, 2)"
     assert run["fine-tuning"] == "none (0 epochs), pgd (3 epochs), standard (3 epochs)"
     assert "clean" not in run["attacks"]  # it is none
+    short = dict(front.what_was_run(trials.replace({"epochs": {3: 1}}), summary.evidence.metric, 1))
+    assert short["fine-tuning"] == "none (0 epochs), pgd (1 epoch), standard (1 epoch)"
     assert run["computed"].startswith("mrsweep 0.1.0")
     assert all(run.values())
 

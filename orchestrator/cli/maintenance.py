@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from results.statistics.design.words import several
+
 
 def compact(storage: str, console: Console) -> None:
     """Bring the rows of every table into few files, those of an older mrsweep too.
@@ -19,7 +21,9 @@ def compact(storage: str, console: Console) -> None:
     root.check()
     for table, rows in fold_all(root).items():
         files = len([name for name in root.names("tables", table) if name.endswith(".parquet")])
-        console.print(f"{table}: {rows} rows moved, {files} files", highlight=False)
+        console.print(
+            f"{table}: {several(rows, 'row')} moved, {several(files, 'file')}", highlight=False
+        )
 
 
 def check(storage: str, artifacts: bool, console: Console) -> bool:
@@ -38,7 +42,9 @@ def check(storage: str, artifacts: bool, console: Console) -> bool:
         raise StorageError(f"no tables in {storage!r}: run a sweep with --storage {storage} first")
     wrong = 0
     for table, faults in table_faults(root):
-        console.print(f"{table}: {len(faults) or 'no'} faults", highlight=False)
+        console.print(
+            f"{table}: {several(len(faults), 'fault') if faults else 'no faults'}", highlight=False
+        )
         _show(faults, "  ", console)
         wrong += len(faults)
     if artifacts:

@@ -122,14 +122,20 @@ def show_allotments(plan: Plan, state: State, device: str, console: Console) -> 
     console.print(table)
 
 
+def amount(size: float) -> str:
+    """Return a number of bytes in words, three digits of it."""
+    power = min(max(int(math.log10(max(size, 1)) // 3), 1), 4)
+    return f"{size / 1000**power:.3g} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
+
+
 def _show_disk(plan: Plan, storage: Storage, jobs: pd.DataFrame, console: Console) -> None:
     """Show how much storage networks take, and how much this plan's will take."""
     sizes = {kind: storage.sizes("artifacts", kind) for kind in KEEPABLE}
     there = sum(sum(files.values()) for files in sizes.values())
     expected, unknown = disk(plan, sizes, jobs)
-    text = f"Networks in storage: {f'{there / 1e9:.3f} GB' if there else 'none'}"
+    text = f"Networks in storage: {amount(there) if there else 'none'}"
     if expected:
-        text += f". This plan will keep about {expected / 1e9:.3f} GB"
+        text += f". This plan will keep about {amount(expected)}"
     if unknown:
         named = ", ".join(sorted(unknown)[:NAMED])
         text += f" (sizes not known yet: {named}{', ...' if len(unknown) > NAMED else ''})"

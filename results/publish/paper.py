@@ -14,7 +14,7 @@ import pandas as pd
 from results.publish.provenance import compute
 from results.report.front import what_was_run
 from results.report.judged import Judged, stopping_rule
-from results.statistics.design.words import listed, metric_label
+from results.statistics.design.words import listed, metric_label, several
 from results.statistics.verdict.sentences import Verdict
 from results.tables.load import Loaded
 from results.tables.schema import FACTORS
@@ -162,7 +162,9 @@ def _seeds(paper: Paper) -> Iterator[Said]:
     trials = paper.trials
     seeds = sorted(map(int, trials["seed"].dropna().unique()))
     cells = len(trials[[name for name in FACTORS if name in trials]].drop_duplicates())
-    yield Said(f"Each of {cells} configurations was run at {len(seeds)} seeds ({_named(seeds)}).")
+    yield Said(
+        f"Each of {cells} configurations was run at {several(len(seeds), 'seed')} ({_named(seeds)})."
+    )
     if trials["checkpoint"].notna().any():
         yield Said("Dense networks start from given checkpoints.")
     yield Said(

@@ -214,7 +214,7 @@ def _finetunings(trials: pd.DataFrame) -> Iterator[str]:
     levels = _levels(trials, "finetuning")
     for level in levels:
         epochs = spent(trials, "finetuning", level)
-        yield f"{level} ({epochs} epochs)" if epochs else level
+        yield f"{level} ({epochs})" if epochs else level
 
 
 def _computed(done: pd.DataFrame) -> Iterator[str]:

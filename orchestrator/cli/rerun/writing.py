@@ -96,7 +96,8 @@ def _split(data: Dataset) -> str:
 
 def _words(training: Training) -> str:
     settings = training.model_dump(mode="json", exclude_none=True)
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+    said = {of: f"{one:.4g}" if isinstance(one, float) else one for of, one in settings.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
 
 
 def _licence(package: str) -> str:

@@ -94,11 +94,11 @@ def _levels(trials: pd.DataFrame, design: Design, factor: str, plural: str) -> s
     if len(levels) > MOST_NAMED:
         named = f"{len(levels)} {plural}"
         known = sorted({one for level in levels if (one := spent(trials, factor, level))})
-        return f"{named} of {listed(known)} epochs" if factor == "finetuning" and known else named
+        return f"{named} of {listed(known)}" if factor == "finetuning" and known else named
     names = []
     for level in levels:
         spent_on = spent(trials, factor, level) if factor == "finetuning" else ""
-        names.append(f"{level} ({spent_on} epochs)" if spent_on else str(level))
+        names.append(f"{level} ({spent_on})" if spent_on else str(level))
     return f"{plural} {listed(names)}"
 
 
@@ -112,11 +112,12 @@ def _costs(trials: pd.DataFrame) -> str:
 
 
 def spent(trials: pd.DataFrame, factor: str, level: object) -> str:
-    """Return the epochs given to a level, in words; empty where they are not known."""
+    """Return the epochs given to a level, such as ``2 epochs``; empty where not known."""
     if "epochs" not in trials:
         return ""
     known = sorted(trials.loc[trials[factor] == level, "epochs"].dropna().unique())
-    return " or ".join(f"{one:g}" for one in known)
+    unit = "epoch" if known == [1] else "epochs"
+    return f"{' or '.join(f'{one:g}' for one in known)} {unit}" if known else ""
 
 
 def budget(trials: pd.DataFrame) -> str:
