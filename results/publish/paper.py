@@ -162,9 +162,8 @@ def _seeds(paper: Paper) -> Iterator[Said]:
     trials = paper.trials
     seeds = sorted(map(int, trials["seed"].dropna().unique()))
     cells = len(trials[[name for name in FACTORS if name in trials]].drop_duplicates())
-    yield Said(
-        f"Each of {cells} configurations was run at {several(len(seeds), 'seed')} ({_named(seeds)})."
-    )
+    at = f"{several(len(seeds), 'seed')} ({_named(seeds)})"
+    yield Said(f"Each of {cells} configurations was run at {at}.")
     if trials["checkpoint"].notna().any():
         yield Said("Dense networks start from given checkpoints.")
     yield Said(
