@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli import running
-from orchestrator.cli.status import amount
+from orchestrator.cli.status import amount, hours_in_words
+from orchestrator.planning.estimates import Left
 from orchestrator.planning.plan import make_plan
 from orchestrator.state.leases import Leases
 from orchestrator.sweepfile.model import read_sweep
@@ -143,6 +144,13 @@ def test_report_writes_where_asked(done: Path, tmp_path: Path) -> None:
 def test_small_networks_take_more_than_zero_gigabytes(size: float, said: str) -> None:
     """It said 0.000 GB."""
     assert amount(size) == said
+
+
+def test_hours_are_written_out() -> None:
+    """A sweep took "1.2e+05 to 6.8e+05" hours."""
+    hours = hours_in_words([Left(low=3600 * 119_876.5, high=3600 * 680_123)])
+    assert hours == "120,000 to 680,000"
+    assert hours_in_words([Left(low=3600 * 0.02834, high=3600 * 6.3)]) == "0.0283 to 6.3"
 
 
 def test_export_and_compact(done: Path, tmp_path: Path) -> None:

@@ -79,8 +79,13 @@ def hours_in_words(lefts: Sequence[Left]) -> str:
     unknown = any(left.unknown for left in lefts)
     if not high:
         return "unknown" if unknown else "0"
-    text = f"{low:.3g} to {high:.3g}" if high > 1.01 * low else f"{low:.3f}"
+    text = f"{_number(low)} to {_number(high)}" if high > 1.01 * low else f"{low:.3f}"
     return f"{text} and more" if unknown else text
+
+
+def _number(hours: float) -> str:
+    """Return three digits of a number, written out: 120,000 and not 1.2e+05."""
+    return f"{float(f'{hours:.3g}'):,.10g}"
 
 
 def _explain_hours(lefts: Sequence[Left], jobs: pd.DataFrame, console: Console) -> None:
