@@ -9,18 +9,24 @@ them take no more memory. Both in bytes that are alive at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from orchestrator.worker.peaks.attacks import NARROW, EnoughError, attack_peak, passes
 from orchestrator.worker.peaks.trainings import Images, training_peak
+from prune_core.attacks.evaluation import attack
 from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.datasets import Dataset
 from prune_core.data.splits import Split
 from prune_core.models.architectures import build
+from prune_core.models.folding import Twin
+from prune_core.models.state import evaluating, seeded
 from prune_core.pruning.prunable import masks
 from prune_core.specs.compute import Compute
 from prune_core.specs.recipes import Training
@@ -48,6 +54,14 @@ WAYS: dict[str, dict[str, object]] = {
 }
 """What changes what a training holds, on one network."""
 
+ATTACKED = ("resnet8", "vgg8", "mobilenetv2")
+ATTACKS = (
+    "clean", "fgsm", "pgd-20", "cw-20", "apgd-ce", "apgd-dlr", "fab", "square-100", "autoattack",
+    "fmn-20", "ho-fmn-1",
+)  # fmt: skip
+PASSES = 12
+"""Of an attack, after which it is stopped."""
+
 
 def counted(work: Callable[[], object], before: int = 0) -> int:
     """Return the most bytes that the CPU's allocator had given out at once while it was done.
@@ -56,6 +70,7 @@ def counted(work: Callable[[], object], before: int = 0) -> int:
         work: What is done.
         before: Bytes that were given out before, and belong to it.
     """
+    gc.collect()  # what is freed while it is done must belong to it
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
@@ -105,6 +120,46 @@ def both(
     return foreseen, counted(work, held(network, teacher)), seconds
 
 
+class Meter(nn.Module):
+    """Stands for a network; stops an attack after so many passes."""
+
+    def __init__(self, network: nn.Module, enough: int):
+        super().__init__()
+        self._network, self._left = network, enough
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [n, classes]."""
+        if not self._left:
+            raise EnoughError
+        self._left -= 1
+        logits: Tensor = self._network(images)
+        return logits
+
+
+def counted_attack(
+    name: str,
+    network: nn.Module,
+    shape: tuple[int, int, int],
+    threat: Threat,
+    count: int,
+    enough: int,
+) -> int:
+    """Return the counted peak of an attack on so many images, with a radius that changes none."""
+    narrow = threat.model_copy(update={"eps": threat.eps * NARROW})
+
+    def work() -> None:
+        with evaluating(network), seeded(0, torch.device("cpu")):
+            twin = Meter(Twin(network), enough)
+            images = torch.rand(count, *shape)
+            with torch.no_grad():
+                labels = network(images).argmax(1)
+            with contextlib.suppress(EnoughError):
+                attack(network, twin, images, labels, name, narrow)
+
+    return counted(work, held(network))
+
+
 def cases(batches: list[int]) -> Iterator[tuple[str, str, int, Training, Compute]]:
     """Go through what is measured: a network, what is told of it, and its training."""
     for batch in batches:
@@ -119,6 +174,17 @@ def cases(batches: list[int]) -> Iterator[tuple[str, str, int, Training, Compute
                 training = training.model_copy(update={"attack_steps": 2})
             compute = Compute(precision="bfloat16" if told == "bfloat16" else "float32")
             yield architecture, told, batch, training, compute
+
+
+def show(
+    architecture: str, told: str, batch: int, foreseen: float, seen: int, seconds: float
+) -> None:
+    """Print a row."""
+    print(
+        f"{architecture:<15}{told:<24}{batch:>6}{foreseen / 2**20:>7.1f} MiB"
+        f"{seen / 2**20:>9.1f}  {foreseen / seen:.3f}  {seconds:.1f}",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -141,11 +207,21 @@ def main() -> None:
                 masks.attach(layer)
         teacher = dense.eval() if training.taught else None
         foreseen, seen, seconds = both(network, SHAPE, CLASSES, training, compute, teacher)
-        print(
-            f"{architecture:<15}{told:<24}{batch:>6}{foreseen / 2**20:>7.1f} MiB"
-            f"{seen / 2**20:>9.1f}  {foreseen / seen:.3f}  {seconds:.1f}",
-            flush=True,
-        )
+        show(architecture, told, batch, foreseen, seen, seconds)
+    for architecture in ATTACKED:
+        half = (0.5,) * SHAPE[0]
+        network = build(architecture, SHAPE, CLASSES, half, half, 0)
+        for batch in [int(batch) for batch in arguments.batches.split(",")]:
+            for name in ATTACKS:
+                if arguments.only not in f"{architecture} {name}":
+                    continue
+                began = time.perf_counter()
+                one = passes(network, SHAPE)
+                each = attack_peak(name, Threat(), SHAPE, CLASSES, one, PASSES)
+                seconds = time.perf_counter() - began
+                foreseen = max(one.made, one.weights + batch * each)
+                seen = counted_attack(name, network, SHAPE, Threat(), batch, PASSES)
+                show(architecture, f"attacked: {name}", batch, foreseen, seen, seconds)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peaks import both, counted
+from peaks import both, counted, counted_attack
 from torch import nn
 
+from orchestrator.worker.peaks.attacks import attack_peak, passes
 from orchestrator.worker.peaks.live import Live, dry, emptied
 from orchestrator.worker.peaks.trainings import Images, training_peak
 from prune_core.pruning.prunable import masks
@@ -87,3 +88,21 @@ def test_bytes_alive_are_counted_once_and_let_go() -> None:
 
 def test_the_counter_counts_what_the_allocator_gives_out() -> None:
     assert counted(lambda: torch.ones(1000), before=10) >= 4010
+
+
+def test_an_attack_s_peak_is_foreseen() -> None:
+    attacked, count = network().eval(), 64
+    held_by_one = passes(attacked, SHAPE)
+    for name in ("pgd-3", "apgd-ce"):
+        each = attack_peak(name, THREAT, SHAPE, 10, held_by_one, enough=5)
+        foreseen = held_by_one.weights + count * each
+        seen = counted_attack(name, attacked, SHAPE, THREAT, count, enough=5)
+        assert foreseen == pytest.approx(seen, rel=NEAR)
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "autoattack"])
+def test_attacks_do_not_hold_the_images_of_all_their_steps(name: str) -> None:
+    """Torchattacks' APGD does where gradients are on: each step's, until the last restart ends."""
+    held_by_one = passes(network(), SHAPE)
+    few, many = (attack_peak(name, THREAT, SHAPE, 10, held_by_one, enough) for enough in (5, 105))
+    assert many < 1.3 * few

@@ -17,6 +17,8 @@ says what it was compared with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torchattacks
 from torch import Tensor, nn
@@ -156,7 +158,7 @@ def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threa
     ):
         left = right(network, attacked, labels)
         if left.any():
-            attacked[left] = attack(images[left], labels[left]).detach()
+            attacked[left] = _run(attack, images[left], labels[left])
     return attacked
 
 
@@ -258,9 +260,10 @@ def corruption_files(
     return images
 
 
-def _run(attack: torchattacks.attack.Attack, images: Tensor, labels: Tensor) -> Tensor:
-    attacked: Tensor = attack(images, labels)
-    return attacked.detach()
+@torch.no_grad()
+def _run(attack: Callable[..., Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Attack without a record, which would hold the images of each of APGD's steps and restarts."""
+    return attack(images, labels)
 
 
 def _apgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, loss: str) -> Tensor:
