@@ -60,7 +60,7 @@ def simulated(seeds: int = 3, root: str = "memory://simulated") -> Loaded:
     checks = pd.DataFrame({
         "network": trials["finetuned_network"], "check": "iterated", "stronger": "pgd-10",
         "weaker": "fgsm", "passed": True, "against": 2,
-        "images": 100,
+        "attacked": 20, "images": 100,
     })  # fmt: skip
     modules = pd.DataFrame([
         {"network": network, "module": f"conv{i}", "position": i, "mrs": 0.1 * (i + 1),

@@ -33,7 +33,7 @@ def test_golden_trials_of_the_demo() -> None:
     assert [list(plan.trials)[i] for i in (0, -1)] == GOLDEN_DEMO
 
 
-GOLDEN_DEMO = ["8e1da4f2251424e56c1b", "369b1f04def66c7bba40"]
+GOLDEN_DEMO = ["774560127aa44df0b842", "692c8bd5ba5fcdf42b9a"]
 
 
 def test_a_key_is_of_spec_parents_stage_and_version() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_core.attacks import sanity
 from prune_core.attacks.norms import NORMS
-from prune_core.attacks.sanity import CHECKS, check, sign_test, whole_image
+from prune_core.attacks.sanity import CHECKS, NEEDED, check, sign_test, whole_image
 from prune_core.data import datasets
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Sanity
@@ -40,7 +40,9 @@ def test_sound_networks_pass(
     found = check(robust, trained, digits.test, STAGE)
     assert [each.check for each in found] == list(CHECKS)
     assert all(each.passed and each.images == 96 for each in found)
-    assert all((each.against or 0) < 3 for each in found)
+    assert all(each.attacked <= 96 - NEEDED + 1 + (each.against or 0) for each in found)
+    assert all((each.against or 0) < 3 for each in found if each.check != "more-steps")
+    assert found[1].against < NEEDED  # 10 and 20 steps are as strong: on some images chance decides
     assert found[-1].against == 0  # by PGD that may paint any image
     assert failed(trained, robust, digits) == []
     assert failed(blank(digits), robust, digits) == []  # an untrained one as well
@@ -84,12 +86,12 @@ def test_an_attack_that_grows_weaker_with_steps_is_caught(
     plain = sanity.attack
 
     def weak(network, twin, images, labels, name, threat):
-        if name == f"pgd-{2 * sanity.STEPS}":
+        if name == f"pgd-{sanity.STEPS}":
             return images
         return plain(network, twin, images, labels, name, threat)
 
     monkeypatch.setattr(sanity, "attack", weak)
-    assert failed(robust, robust, digits) == ["more-steps"]
+    assert failed(robust, robust, digits) == ["iterated", "more-steps", "black-box", "transfer"]
 
 
 def test_a_constant_network_is_no_false_robustness(digits: datasets.Dataset) -> None:
@@ -140,15 +142,39 @@ def test_a_check_decides_as_if_both_attacks_ran_on_all_images(seed: int) -> None
 
         pair = sanity.Pair("strong", "weak", known, attacked, knows_stronger)
         more, fewer = int((strong & ~weak).sum()), int((weak & ~strong).sum())
-        passed, against = sanity._decided(pair)
+        passed, against, attacked = sanity._decided(pair)
         assert passed == (sign_test(more, fewer) >= sanity.SIGNIFICANT)
-        assert against in (more, None)
-    assert asked
+        assert (against or 0) <= more < (against or 0) + NEEDED
+        assert against == more or passed
+        assert attacked == sum(int(some.sum()) for some in asked)
+        speaking = int((strong if knows_stronger else ~weak).sum())
+        assert attacked in (60, max(0, speaking - NEEDED + 1 + (against or 0)))
+        asked.clear()
 
 
 def test_what_cannot_fail_is_not_attacked() -> None:
     few = torch.arange(60) < sanity.NEEDED - 1
-    assert sanity._decided(sanity.Pair("strong", "weak", few, lambda some: 1 / 0)) == (True, None)
+    nothing = sanity.Pair("strong", "weak", few, lambda some: 1 / 0)
+    assert sanity._decided(nothing) == (True, None, 0)
+
+
+def test_what_was_evaluated_is_not_attacked_again(
+    robust: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many images count against it as the evaluation says, be it true or not."""
+    stage = Sanity(network=STAGE.network, threat=THREAT, images=96, told=("fgsm", "pgd-20"))
+    plain, run = sanity.attack, set()
+
+    def attack(network, twin, images, labels, name, threat):
+        run.add(name)
+        return plain(network, twin, images, labels, name, threat)
+
+    monkeypatch.setattr(sanity, "attack", attack)
+    told = {"fgsm": [False] * len(digits.test), "pgd-20": [True] * len(digits.test)}
+    found = {each.check: each for each in check(robust, robust, digits.test, stage, told)}
+    assert run == {"pgd-10", "square-100"}
+    assert (found["iterated"].passed, found["iterated"].against) == (False, 96)
+    assert stage.key != STAGE.key
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

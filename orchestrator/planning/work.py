@@ -35,7 +35,7 @@ STEPS = {
 OWN_STEPS = 20
 READ = 100.0
 """Passes of an image that any job spends on what it reads."""
-CHECKED = 60.0
+CHECKED = 35.0
 """Passes of an image in the checks against false robustness."""
 ON_FILES = ("severity", "file")
 """What a name tells of attacks that look once."""

@@ -125,10 +125,16 @@ def metrics(stage: str, rows: Sequence[Row]) -> Row:
     accuracies = {metric_name(stage, row["attack"]): row["accuracy"] for row in rows}
     bounded = [row for row in rows if "unbounded" not in ATTACKS[row["attack"]].traits]
     if len(bounded) > 2:  # clean accuracy is one of them
-        outcomes = [np.frombuffer(row["outcomes"], dtype=np.uint8) for row in bounded]
-        left = np.unpackbits(np.bitwise_and.reduce(outcomes), count=bounded[0]["count"])
+        left = np.logical_and.reduce([outcomes(row) for row in bounded])
         accuracies[metric_name(stage, "worst")] = float(left.mean())
     return accuracies
+
+
+def outcomes(row: Row) -> list[bool]:
+    """Return which images [n] an evaluation's row says are classified correctly."""
+    bits = np.unpackbits(np.frombuffer(row["outcomes"], dtype=np.uint8), count=row["count"])
+    right: list[bool] = bits.astype(bool).tolist()
+    return right
 
 
 def check_rows(stage: Sanity, checks: Iterable[Row]) -> list[Row]:

@@ -19,9 +19,30 @@ Known = tuple[Mapping[str, Any], ...] | None
 """Rows of evaluations that the driver knows: all that there are; None where it cannot tell."""
 
 
+class Subject:
+    """A network that is made once it is asked for, and the twin that is attacked in its place.
+
+    Args:
+        make: Returns the network.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module]):
+        self._make = make
+
+    @functools.cached_property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self._make()
+
+    @functools.cached_property
+    def twin(self) -> Twin:
+        """Its twin."""
+        return Twin(self.network)
+
+
 def evaluations(
     wanted: Sequence[Evaluation],
-    network: Callable[[], nn.Module],
+    subject: Subject,
     known: Known,
     materializer: Materializer,
 ) -> list[rows.Row]:
@@ -29,7 +50,7 @@ def evaluations(
 
     Args:
         wanted: The evaluations.
-        network: Returns the network.
+        subject: The network.
         known: What the driver knows of them.
         materializer: Holds images and tables.
     """
@@ -37,18 +58,14 @@ def evaluations(
         found = materializer.tables.find_all("evaluations", [each.key for each in wanted])
         known = tuple(row for rows_of_one in found.values() for row in rows_of_one)
     there = {row["key"]: dict(row) for row in known}
-    twin = functools.cache(lambda: Twin(network()))
-    return [
-        there.get(each.key) or _evaluate(each, network(), twin(), materializer) for each in wanted
-    ]
+    return [there.get(each.key) or _evaluate(each, subject, materializer) for each in wanted]
 
 
-def _evaluate(
-    evaluation: Evaluation, network: nn.Module, twin: Twin, materializer: Materializer
-) -> rows.Row:
+def _evaluate(evaluation: Evaluation, subject: Subject, materializer: Materializer) -> rows.Row:
     materializer.telling.say(doing=evaluation.attack)
     data, spec = materializer.data(evaluation), dense_of(evaluation).dataset
-    seen = evaluate(network, test_images(data, spec, evaluation.attack), evaluation, twin)
+    images = test_images(data, spec, evaluation.attack)
+    seen = evaluate(subject.network, images, evaluation, subject.twin)
     row = rows.evaluation_row(evaluation, seen.correct, seen.accuracy, seen.seconds, seen.distances)
     materializer.tables.write("evaluations", [row])
     return row

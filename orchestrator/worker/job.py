@@ -8,11 +8,10 @@ import platform
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
-from torch import nn
 
 from orchestrator.planning.attempt import AttemptResult, Cause, Order
 from orchestrator.planning.plan import Job
@@ -25,7 +24,7 @@ from orchestrator.state.survey import ended_meanwhile
 from orchestrator.worker.checkpoints import Checkpoints
 from orchestrator.worker.device import device_memory, device_name, prepare_process
 from orchestrator.worker.energy import Energy
-from orchestrator.worker.evaluating import Known, evaluations
+from orchestrator.worker.evaluating import Known, Subject, evaluations
 from orchestrator.worker.materialize import Materializer
 from orchestrator.worker.memory import PeakMemory
 from orchestrator.worker.provenance import provenance
@@ -177,13 +176,15 @@ def _do(order: Order, materializer: Materializer) -> None:
     elif isinstance(stage, Dense | Pruned):
         present = materializer.artifacts.has(stage.kind, stage.key)
         made = None if present else materializer.computed(stage, job.rewinds)
-        network = functools.cache(lambda: made or materializer.network(stage))
-        evaluations(job.evaluations, network, known, materializer)
+        subject = Subject(lambda: made or materializer.network(stage))
+        evaluations(job.evaluations, subject, known, materializer)
     else:
         materializer.make(stage)
 
 
-def _flags(trial: Trial, network: Callable[[], nn.Module], materializer: Materializer) -> list[str]:
+def _flags(
+    trial: Trial, subject: Subject, evaluated: Sequence[rows.Row], materializer: Materializer
+) -> list[str]:
     """Check the final network for false robustness; return the checks that it failed."""
     stage = trial.sanity
     if stage is None:
@@ -191,7 +192,8 @@ def _flags(trial: Trial, network: Callable[[], nn.Module], materializer: Materia
     known = materializer.tables.find("checks", stage.key)
     if known is None:
         dense, test = materializer.network(trial.dense), materializer.data(stage).test
-        checks = sanity.check(network(), dense, test, stage)
+        told = {row["attack"]: rows.outcomes(row) for row in evaluated}
+        checks = sanity.check(subject.network, dense, test, stage, told, subject.twin)
         known = rows.check_rows(stage, map(asdict, checks))
         materializer.tables.write("checks", known)
     return [row["check"] for row in known if not row["passed"]]
@@ -201,17 +203,13 @@ def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> 
     """Fine-tune, evaluate all three networks of the path, and write the trial's row."""
     measured: rows.Row = {}
     for stage in (trial.dense, trial.pruned):
-        evaluated = evaluations(
-            trial.evaluations(stage),
-            functools.cache(functools.partial(materializer.network, stage)),
-            known,
-            materializer,
-        )
+        subject = Subject(functools.partial(materializer.network, stage))
+        evaluated = evaluations(trial.evaluations(stage), subject, known, materializer)
         measured |= rows.metrics(str(stage.network_word), evaluated)
-    network = functools.cache(functools.partial(materializer.network, trial.network))
-    final = evaluations(job.evaluations, network, known, materializer)
+    subject = Subject(functools.partial(materializer.network, trial.network))
+    final = evaluations(job.evaluations, subject, known, materializer)
     measured |= rows.metrics("finetuned", final)
-    flags = _flags(trial, network, materializer)
+    flags = _flags(trial, subject, final, materializer)
     facts = materializer.pruning_facts(trial.pruned)["report"]
     achieved = {name: facts.get(name) for name in ACHIEVED}
     trained = [materializer.epochs(stage) for stage in trial.trainings]
@@ -223,7 +221,7 @@ def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> 
         **rows.reported(trained, flags),
         **achieved,
         **measured,
-        **_latencies(trial, network, materializer),
+        **_latencies(trial, subject, materializer),
         "status": "done",
         "error": None,
         "finetune_seconds": sum(epoch["seconds"] for epochs in trained for epoch in epochs),
@@ -236,17 +234,15 @@ def _trial(trial: Trial, job: Job, known: Known, materializer: Materializer) -> 
     materializer.tables.write("trials", [row])
 
 
-def _latencies(
-    trial: Trial, network: Callable[[], nn.Module], materializer: Materializer
-) -> rows.Row:
+def _latencies(trial: Trial, subject: Subject, materializer: Materializer) -> rows.Row:
     """Measure the final network and the dense one, where that is asked for."""
     if "latency" not in (trial.measure or ()):
         return {}
     shape = materializer.data(trial).shape
-    final = latency.measure(network(), shape)
+    final = latency.measure(subject.network, shape)
     dense = latency.measure(materializer.network(trial.dense), shape)
     times: rows.Row = {f"latency_{each.batch}": each.seconds for each in final}
-    times["weight_bytes"] = latency.weight_bytes(network())
+    times["weight_bytes"] = latency.weight_bytes(subject.network)
     pairs = zip(final, dense, strict=True)
     return times | {f"speedup_{one.batch}": whole.seconds / one.seconds for one, whole in pairs}
 

@@ -80,8 +80,7 @@ class Sensitivity(Stage):
 class Scores(Stage):
     """A criterion's score of every unit of a network; all sparsities and allocations share it.
 
-    ``calibration``, ``training``, ``threat`` and ``sparsity`` are there where the criterion reads
-    them.
+    ``calibration``, ``training``, ``threat``, ``sparsity`` are there where the criterion reads it.
     """
 
     kind: ClassVar[str] = "scores"
@@ -200,11 +199,13 @@ class Sanity(Stage):
     """Checks of one network's robustness, on a sample of the test split."""
 
     kind: ClassVar[str] = "sanity"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     is_job: ClassVar[bool] = False
+    tries: ClassVar[tuple[str, ...]] = ("fgsm", "pgd-10", "pgd-20")  # evaluated too, maybe
     network: Pruned | Finetuned
     threat: Threat
     images: int = Field(ge=1)
+    told: tuple[AttackName, ...] = Field((), description="attacks that the evaluation has run")
 
 
 class Trial(Stage):
@@ -252,9 +253,10 @@ class Trial(Stage):
     @property
     def sanity(self) -> Sanity | None:
         """The checks of the final network; None where the sweep makes none."""
-        if not self.sanity_images:
+        if not (images := self.sanity_images):
             return None
-        return Sanity(network=self.network, threat=self.threat, images=self.sanity_images)
+        told = tuple(name for name in Sanity.tries if name in self.attacks)
+        return Sanity(network=self.network, threat=self.threat, images=images, told=told)
 
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""

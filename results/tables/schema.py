@@ -183,8 +183,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("check", TEXT, "", "what was checked"),
         Column("stronger", TEXT, "", "the attack that must be at least as strong"),
         Column("weaker", TEXT, "", "the attack that it must match"),
-        Column("against", INT, "images", "right under the stronger and wrong under the weaker; "
-               "null where the check could not fail"),
+        Column("against", INT, "images", "attacked, right under the stronger alone; null if none"),
+        Column("attacked", INT, "images", "known under both attacks; no more where these decide"),
         Column("images", INT, "images", "test images checked on"),
         Column("passed", BOOL, "", "false where the stronger is weaker, at 0.001"),
     ),
