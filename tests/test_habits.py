@@ -19,7 +19,7 @@ from orchestrator.sweepfile.resolved import resolved_text
 from orchestrator.sweepfile.shipped import TEMPLATE, shipped_sweeps
 
 from command import mrsweep
-from conftest import run_sweep, sweep_text
+from conftest import sweep_text
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -109,7 +109,12 @@ def test_failures_are_shown_by_kind(undisturbed: Path, tmp_path: Path) -> None:
     root, file = tmp_path / "root", tmp_path / "x.yaml"
     shutil.copytree(undisturbed, root)
     file.write_text(sweep_text(criteria="[l1, 'outside:raises']", seeds="1"))
-    run_sweep(file.read_text(), root)
+    changes = ["criteria=[l1,outside:raises]", "name=less"]
+    ended = mrsweep("run", file, *changes, "--storage", root, "--executor", "inline")
+    why = f"mrsweep failures {file} 'criteria=[l1,outside:raises]' name=less --storage {root}"
+    assert why in ended.stdout  # what is in brackets was taken for a style, and left out
+    again = mrsweep("failures", file, *changes, "--storage", root).stdout
+    assert f"{why.replace('failures', 'run', 1)} --retry-failed" in again
     shown = mrsweep("failures", file, "--storage", root)
     assert shown.returncode == 1
     assert "trials failed: 2" in shown.stdout

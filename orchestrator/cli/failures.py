@@ -56,8 +56,15 @@ def kind_of(text: str) -> Kind:
     return Kind(error, (ours or [frames[-1][0]])[-1], tuple(text for _, text in frames[-FRAMES:]))
 
 
-def show_failures(plan: Plan, storage: Storage, console: Console) -> bool:
-    """Show a sweep's failures, the most frequent kind first; return whether there are none."""
+def show_failures(plan: Plan, storage: Storage, again: str, console: Console) -> bool:
+    """Show a sweep's failures, the most frequent kind first; return whether there are none.
+
+    Args:
+        plan: The sweep's.
+        storage: The storage root.
+        again: The command that tries failed trials once more.
+        console: Where to print.
+    """
     failed = survey(plan, storage).failed
     if not failed:
         console.print(f"{plan.sweep.name}: no trial failed", highlight=False)
@@ -78,7 +85,7 @@ def show_failures(plan: Plan, storage: Storage, console: Console) -> bool:
     console.print(f"{plan.sweep.name}: trials failed: {len(failed)}", highlight=False)
     for kind, members in sorted(jobs.items(), key=lambda item: -len(item[1])):
         _show(kind, members, [cause for of, cause in causes if of == kind], plan, failed, console)
-    console.print("\nTo try them again once it is mended: mrsweep run FILE --retry-failed")
+    console.print(f"\nTo try them again once it is mended: {again}", highlight=False)
     return False
 
 

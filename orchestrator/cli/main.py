@@ -33,6 +33,7 @@ from orchestrator.cli.options import (
     closing,
     crashed,
     examples,
+    line,
 )
 from orchestrator.cli.options import console as _console
 from orchestrator.cli.rerun import commands as rerun
@@ -197,7 +198,8 @@ def failures(file: File, changes: Changes = None, storage: StorageRoot = "runs")
     from orchestrator.cli.failures import show_failures
     from orchestrator.cli.request import open_sweep
 
-    if not show_failures(*open_sweep(file, storage, changes or ()), _console()):
+    again = line("run", file, changes or (), storage, "--retry-failed")
+    if not show_failures(*open_sweep(file, storage, changes or ()), again, _console()):
         raise typer.Exit(1)
 
 

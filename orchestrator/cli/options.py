@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,9 +115,18 @@ class Commands(TyperGroup):
 
 
 def console() -> Console:
-    """Return where commands print: text is wrapped between words on a terminal, never in a file."""
+    """Return where commands print: text is wrapped between words on a terminal, never in a file.
+
+    What stands in brackets is text: levels and errors have some.
+    """
     terminal = sys.stdout.isatty()
-    return Console(soft_wrap=not terminal, width=None if terminal else 140)
+    return Console(soft_wrap=not terminal, width=None if terminal else 140, markup=False)
+
+
+def line(verb: str, file: Path, changes: Sequence[str], storage: str, *more: str) -> str:
+    """Return a command to give next, on the same sweep, as a shell takes it."""
+    at = () if storage == "runs" else ("--storage", storage)
+    return shlex.join(["mrsweep", verb, str(file), *changes, *at, *more])
 
 
 def summary(text: str | None) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from orchestrator.cli.checks import check_methods
 from orchestrator.cli.listeners import EventLog, Several
+from orchestrator.cli.options import line
 from orchestrator.cli.progress import Display
 from orchestrator.cli.reporting import write_report
 from orchestrator.cli.request import open_sweep
@@ -70,13 +71,9 @@ def run(file: Path, storage: str, how: How, console: Console) -> bool:
     else:
         console.print("No trial is done, so there is nothing to report.")
     left = len(plan.trials) - len(after.done) - len(after.failed)
-    at = "" if storage == "runs" else f" --storage {storage}"
     if after.failed:
-        console.print(
-            f"Trials failed: {len(after.failed)}. To see why: mrsweep failures "
-            f"{' '.join([str(file), *how.changes])}{at}",
-            highlight=False,
-        )
+        why = line("failures", file, how.changes, storage)
+        console.print(f"Trials failed: {len(after.failed)}. To see why: {why}", highlight=False)
     if left:
         console.print(
             f"Trials not done: {left}. The same command goes on with them.", highlight=False
