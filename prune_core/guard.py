@@ -1,8 +1,8 @@
 """What a user's own method reads besides what it is given: images that it may not see.
 
-A guard hears of what Python opens, by its audit events, and of test images that are looked at,
-while a method of the user's own is at work. Files that compiled code opens by itself are not heard
-of, and neither is a copy that was made before.
+A look at test images is heard of whenever a method of the user's own is at work. Where a guard
+holds, so is what Python opens, by its audit events. Files that compiled code opens by itself are
+not heard of, and neither is a copy that was made before.
 
 Source:
     PEP 578, runtime audit hooks.
@@ -22,8 +22,6 @@ from typing import Any
 
 from prune_core.errors import StrayReadError
 
-TEST_IMAGES = "mrsweep.test_images"
-"""The event that tells of a look at a data set's test images."""
 CLOSED = ("criteria", "allocations", "sensitivities", "objectives", "schedules")
 """Axes whose methods read what they are given alone."""
 CODE = (".py", ".pyc", ".so", ".pyd", ".pth", ".dylib")
@@ -35,7 +33,6 @@ ELSEWHERE = {
 }  # fmt: skip
 """Where nothing more is heard of what a method reads, by the event that tells of it."""
 SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/")
-HEARD = {**ELSEWHERE, TEST_IMAGES: "the test images of the data set", "open": "a file"}
 
 _guarding: ContextVar[bool] = ContextVar("guarding", default=False)
 _at_work: ContextVar[_AtWork | None] = ContextVar("at_work", default=None)
@@ -44,9 +41,10 @@ _at_work: ContextVar[_AtWork | None] = ContextVar("at_work", default=None)
 class _AtWork:
     """A method at work: what it may open, and what it read besides."""
 
-    def __init__(self, module: str, allowed: tuple[str, ...]) -> None:
+    def __init__(self, module: str, allowed: tuple[str, ...], guarded: bool) -> None:
         self.module = module
         self.allowed = allowed
+        self.guarded = guarded
         self.read: dict[str, str] = {}
         """What, and where in the user's code."""
 
@@ -56,7 +54,7 @@ class _AtWork:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """While it holds, a user's own method that reads what it may not is refused."""
+    """While it holds, a user's own method that opens what it may not is refused."""
     _hook()
     token = _guarding.set(True)
     try:
@@ -68,7 +66,7 @@ def guarded() -> Iterator[None]:
 def watched(
     function: Callable[..., Any], axis: str, name: str, files: tuple[str, ...]
 ) -> Callable[..., Any]:
-    """Return a method, watched where a guard holds if it is a user's own.
+    """Return a method, watched if it is a user's own.
 
     Args:
         function: The method.
@@ -88,9 +86,9 @@ def watched(
 
     @functools.wraps(function)
     def call(*given: Any, **named: Any) -> Any:
-        if not _guarding.get() or _at_work.get() is not None:
+        if _at_work.get() is not None:
             return function(*given, **named)
-        work = _AtWork(module, paths)
+        work = _AtWork(module, paths, _guarding.get())
         token = _at_work.set(work)
         try:
             return function(*given, **named)
@@ -107,15 +105,17 @@ def watched(
 
 
 def looked_at_test_images() -> None:
-    """Tell a guard, if there is one, that test images are looked at."""
-    sys.audit(TEST_IMAGES)
+    """Tell that test images are looked at: no method of the user's own may."""
+    if (work := _at_work.get()) is not None:
+        work.hear("the test images of the data set")
 
 
 def _hear(event: str, given: tuple[Any, ...]) -> None:
-    if event not in HEARD or (work := _at_work.get()) is None:
+    if (work := _at_work.get()) is None or not work.guarded:
         return
+    if event in ELSEWHERE:
+        work.hear(ELSEWHERE[event])
     if event != "open":
-        work.hear(HEARD[event])
         return
     path, mode, _ = given
     if not isinstance(path, str | bytes) or (isinstance(mode, str) and "r" not in mode):

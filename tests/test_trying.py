@@ -16,6 +16,7 @@ from orchestrator.errors import RequestError
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
 from orchestrator.sweepfile.tried import Kind, tried
+from prune_core.data.datasets import Dataset
 from prune_core.errors import StrayReadError
 from prune_core.guard import guarded, watched
 from results.errors import AnalysisError
@@ -166,6 +167,32 @@ def test_a_guard_names_the_file_and_the_line(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"criteria: mine:reads reads what it is not given: the file {file} (test_trying.py:{line})"
     )
+
+
+def looks(data: Dataset) -> int:
+    return len(data.test)
+
+
+def test_a_look_at_test_images_is_refused_where_nothing_else_is_watched(digits: Dataset) -> None:
+    assert looks(digits)
+    line = looks.__code__.co_firstlineno + 1
+    for axis in ("criteria", "objectives"):
+        with pytest.raises(StrayReadError) as refused:
+            watched(looks, axis, "mine:looks", ())(digits)
+        assert str(refused.value) == (
+            f"{axis}: mine:looks reads what it is not given: the test images of the data set "
+            f"(test_trying.py:{line})"
+        )
+    assert watched(len, "criteria", "mine:len", ())(digits.train)  # what it is given
+
+
+def test_what_a_guard_hears_it_hears_of_its_own_methods_alone(tmp_path: Path) -> None:
+    """The hook stays, in a process that does other jobs later."""
+    file = tmp_path / "data.csv"
+    file.write_text("1")
+    with guarded():
+        watched(reads, "criteria", "mine:reads", ())()
+    assert watched(reads, "criteria", "mine:reads", ())(file) == 1
 
 
 def writes(path: Path) -> None:
