@@ -194,6 +194,20 @@ sweep: tiny.yaml
         assert fault in said, fault
 
 
+def test_a_file_of_the_other_kind_is_told_from_a_faulty_one(tmp_path: Path) -> None:
+    """A claim that was run had sixteen faults, each with the list of all keys."""
+    file = claim(tmp_path)
+    sweep = tmp_path / "tiny.yaml"
+    takers = (
+        ("plan", file, "is a claim file: mrsweep claim takes it"),
+        ("claim", sweep, "is a sweep file: mrsweep plan and run take it"),
+    )
+    for command, given, said in takers:
+        ended = mrsweep(command, given, "--storage", tmp_path / "root")
+        assert ended.returncode == 2
+        assert ended.stderr.strip() == f"{given} {said}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [

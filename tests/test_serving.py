@@ -130,6 +130,7 @@ def test_until_the_first_page_is_drawn_nothing_wrong_is_said(
     live.look()
     assert said[0][0] == "2 of 4 trials done: the page is being drawn."
     assert said[0][0].encode() in said[0][1]
+    assert b'<footer id="live"' in said[0][1]  # all that is said is in a landmark (axe-core)
     root.come(2, 3)
     live.look()
     assert "being drawn" not in said[1][0]  # there is a page, which stays until the next

@@ -15,6 +15,11 @@ from prune_core.specs.fields import Spec
 from prune_core.specs.plain_yaml import YamlError, read_yaml
 
 S = TypeVar("S", bound=Spec)
+KINDS = {
+    "architectures": "a sweep file: mrsweep plan and run take",
+    "claim": "a claim file: mrsweep claim takes",
+}
+"""The key by which each kind of file is known, and who takes it."""
 
 
 class SweepFileError(OrchestratorError):
@@ -65,6 +70,10 @@ def parse(model: type[S], text: str, name: str, form: str) -> S:
     except YamlError as error:
         raise SweepFileError([f"{name}:{error.line}: {error}"]) from error
     faults, read = document.faults, None
+    if isinstance(document.data, dict):
+        (mine, *others) = sorted(KINDS, key=lambda key: key not in model.model_fields)
+        for key in (one for one in others if one in document.data and mine not in document.data):
+            raise SweepFileError([f"{name} is {KINDS[key]} it"])
     if isinstance(document.data, dict):
         try:
             read = model.model_validate(document.data)

@@ -145,10 +145,10 @@ def _followed(state: State) -> bytes:
     page = state.files["index.html"].decode().partition("<!-- live -->")[0]
     page = page.replace("</body>", "").replace("</html>", "")
     line = (
-        f'<p id="live" data-version="{state.version}" data-drawing="{state.drawing}" '
+        f'<footer id="live" data-version="{state.version}" data-drawing="{state.drawing}" '
         'style="position: sticky; bottom: 0; margin: 0; padding: .4rem 1.2rem; background: '
         'var(--card, #fff); border-top: 1px solid var(--line, #ccc)">'
-        f"{html.escape(state.said)}</p>"
+        f"{html.escape(state.said)}</footer>"
     )
     script = SCRIPT.read_text(encoding="utf-8")
     end = f"<!-- live -->{line}<script>{script}</script></body></html>"
