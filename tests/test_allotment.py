@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from orchestrator.cli import running
+from orchestrator.cli.running import How
 from orchestrator.driver.allotment import Allotments, likeness
+from orchestrator.driver.foresight import foresee
 from orchestrator.driver.launch import Launch
 from orchestrator.planning.attempt import Allotment, AttemptResult, Cause
-from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.plan import Job, Plan, make_plan
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
+from orchestrator.worker.memory import CONTEXT
+from orchestrator.worker.peaks import jobs
 from results.tables.storage import Storage
 
 from conftest import Silent, sweep_text
@@ -57,9 +64,104 @@ def test_auto_is_a_whole_gpu_until_measured_then_what_was_needed() -> None:
     assert allotments.of(job_of(plan, "trial", "none")).gpus == 1  # trains nothing
     allotments.learn_all(
         [{"kind": "dense", "architecture": "resnet8", "batch_size": likeness(dense)[2],
-          "dataset": likeness(dense)[3], "peak_memory": 19 * GB, "device_memory": 80 * GB}]
+          "dataset": likeness(dense)[3], "peak_memory": peak * GB, "device_memory": 80 * GB,
+          "status": status} for peak, status in ((19, "done"), (70, "failed"))]
     )  # fmt: skip
     assert allotments.of(dense).gpus == pytest.approx(0.3)
+
+
+def test_until_something_is_measured_a_share_is_what_is_foreseen() -> None:
+    plan = planned("{gpus: auto}")
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
+    dense = job_of(plan, "dense")
+    assert allotments.unknown(dense)
+    allotments.foresee(likeness(dense), 6 * GB)
+    assert allotments.of(dense).gpus == 1  # of how large a GPU is not known
+    allotments.see(80 * GB)
+    assert allotments.of(dense).gpus == pytest.approx(0.1)
+    allotments.see(24 * GB)
+    assert allotments.of(dense).gpus == pytest.approx(0.35)  # the smallest holds
+    done = AttemptResult(dense.key, "done", peak_memory=2 * GB, device_memory=24 * GB)
+    allotments.take_in(dense, done)
+    assert allotments.of(dense).gpus == pytest.approx(0.15)  # what was measured holds
+    assert not allotments.unknown(dense)
+
+
+@pytest.mark.parametrize(("cause", "share"), [("memory", 1.0), ("system", 0.35)])
+def test_a_share_that_was_foreseen_too_small_is_forgotten(cause: Cause, share: float) -> None:
+    plan = planned("{gpus: auto}")
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
+    dense = job_of(plan, "dense")
+    allotments.see(24 * GB)
+    allotments.foresee(likeness(dense), 6 * GB)
+    failed = AttemptResult(dense.key, "failed", "", cause, 1.0, GB, 24 * GB)
+    allotments.take_in(dense, failed)
+    assert allotments.of(dense).gpus == pytest.approx(share)  # nor is its peak what others need
+
+
+def test_jobs_that_nothing_is_known_of_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(parse_sweep(sweep_text(resources="{gpus: auto}", criteria="[taylor]")))
+    kinds = [job_of(plan, kind) for kind in ("dense", "prune", "trial", "scores")]
+    dense, prune, trial, scores = kinds
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
+    allotments.learn(likeness(prune), 2 * GB, 20 * GB)
+
+    def peak(job: Job) -> int | None:
+        assert job is not prune  # which was measured
+        if job is trial:
+            raise ValueError("it looks at a tensor")
+        return 2 * GB if job is dense else None
+
+    monkeypatch.setattr(jobs, "job_peak", peak)
+    (told,) = foresee(kinds, allotments)
+    assert "trial resnet8 is not predicted: ValueError('it looks at a tensor')" in told
+    share = math.ceil(1.25 * (2 * GB + CONTEXT) / (20 * GB) / 0.05) * 0.05
+    assert allotments.of(dense).gpus == pytest.approx(share)
+    assert allotments.of(trial).gpus == allotments.of(scores).gpus == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "share"),
+    [
+        (How(device="cuda"), 0.3),
+        (How(device="cuda", address="there"), 1.0),  # how large its GPUs are, its jobs will tell
+        (How(device="cuda", executor="inline"), 1.0),  # one job at a time
+    ],
+)
+def test_a_run_begins_with_what_is_predicted(
+    how: How, share: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    launch = Launch(planned("{gpus: auto}"), Storage(str(tmp_path)), "cuda", Silent())
+    monkeypatch.setattr(running, "gpu_memory", lambda: 10 * GB)
+    monkeypatch.setattr(jobs, "job_peak", lambda job: 2 * GB - CONTEXT)
+    running._foresee(launch, how, Console(quiet=True))
+    order = launch.take()
+    assert order is not None
+    assert order.allotment.gpus == pytest.approx(share)
+
+
+def test_jobs_that_are_alike_get_what_the_largest_is_to_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = sweep_text(
+        resources="{gpus: auto}",
+        finetuning="{standard: {epochs: 1}, pgd: {epochs: 1, objective: pgd}}",
+    )
+    plan = make_plan(parse_sweep(text))
+    first, second = job_of(plan, "trial"), job_of(plan, "trial", "pgd")
+    assert likeness(first) == likeness(second)
+    allotments = Allotments(plan.sweep.resources, on_gpu=True)
+    allotments.see(100 * GB)
+    asked: list[Job] = []
+
+    def peak(job: Job) -> int:
+        asked.append(job)
+        return len(asked) * 10 * GB
+
+    monkeypatch.setattr(jobs, "job_peak", peak)
+    assert not [*foresee(plan.trials.values(), allotments)]
+    assert len(asked) == 2  # one of each objective
+    assert allotments.of(first).gpus == allotments.of(second).gpus == pytest.approx(0.3)
 
 
 def test_jobs_on_larger_images_are_not_given_what_smaller_ones_took() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from peaks import both, counted, counted_attack
 from torch import nn
 
+from orchestrator.planning.plan import make_plan
+from orchestrator.sweepfile.model import parse_sweep
 from orchestrator.worker.peaks.attacks import attack_peak, passes
+from orchestrator.worker.peaks.jobs import job_peak
 from orchestrator.worker.peaks.live import Live, dry, emptied
 from orchestrator.worker.peaks.trainings import Images, training_peak
 from prune_core.pruning.prunable import masks
 from prune_core.specs.compute import Compute
 
-from conftest import THREAT
+from conftest import THREAT, sweep_text
 from test_training import recipe
 
 NEAR = 0.15
@@ -34,15 +39,14 @@ def network(*, masked: bool = False) -> nn.Module:
     ("objective", "settings"),
     [
         ("pgd", {"averaging": "ema", "optimizer": "adamw"}),
-        ("trades", {"batch_size": 64}),
-        ("ard", {"selection": "validation"}),
+        ("trades", {"selection": "validation"}),
     ],
 )
 def test_a_training_s_peak_is_foreseen(objective: str, settings: dict[str, object]) -> None:
     training = recipe(epochs=2, objective=objective, attack_steps=2, batch_size=16)
     training = training.model_copy(update=settings).resolved()
-    trained, teacher = network(masked=objective == "pgd"), network() if training.taught else None
-    foreseen, seen, _ = both(trained, SHAPE, 10, training, Compute(), teacher)
+    trained = network(masked=objective == "pgd")
+    foreseen, seen, _ = both(trained, SHAPE, 10, training, Compute(), None)
     assert foreseen == pytest.approx(seen, rel=NEAR)
 
 
@@ -93,16 +97,28 @@ def test_the_counter_counts_what_the_allocator_gives_out() -> None:
 def test_an_attack_s_peak_is_foreseen() -> None:
     attacked, count = network().eval(), 64
     held_by_one = passes(attacked, SHAPE)
-    for name in ("pgd-3", "apgd-ce"):
-        each = attack_peak(name, THREAT, SHAPE, 10, held_by_one, enough=5)
-        foreseen = held_by_one.weights + count * each
-        seen = counted_attack(name, attacked, SHAPE, THREAT, count, enough=5)
-        assert foreseen == pytest.approx(seen, rel=NEAR)
+    each = attack_peak("apgd-ce", THREAT, SHAPE, 10, held_by_one, enough=5)
+    foreseen = held_by_one.weights + count * each
+    seen = counted_attack("apgd-ce", attacked, SHAPE, THREAT, count, enough=5)
+    assert foreseen == pytest.approx(seen, rel=NEAR)
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "autoattack"])
-def test_attacks_do_not_hold_the_images_of_all_their_steps(name: str) -> None:
+def test_attacks_do_not_hold_the_images_of_all_their_steps() -> None:
     """Torchattacks' APGD does where gradients are on: each step's, until the last restart ends."""
     held_by_one = passes(network(), SHAPE)
-    few, many = (attack_peak(name, THREAT, SHAPE, 10, held_by_one, enough) for enough in (5, 105))
+    few, many = (
+        attack_peak("autoattack", THREAT, SHAPE, 10, held_by_one, enough) for enough in (5, 105)
+    )
     assert many < 1.3 * few
+
+
+def test_a_job_s_peak_is_of_its_training_or_its_attacks_and_has_its_images() -> None:
+    plan = make_plan(parse_sweep(sweep_text(criteria="[taylor]")))
+    kinds = {job.kind: job for job in plan.jobs.values()}
+    images = 400 * (64 + 8)  # digits of TINY: 40 a class to train on, some held out of them
+    assert job_peak(kinds["scores"]) is None
+    untrained = next(job for job in plan.trials.values() if job.batch_size is None)
+    attacked = job_peak(untrained)
+    assert attacked is not None
+    assert attacked > images
+    assert job_peak(replace(untrained, attacks=("apgd-ce",))) > attacked + images

@@ -23,6 +23,7 @@ from orchestrator.driver import executors
 from orchestrator.driver.address import check_address
 from orchestrator.driver.executors import Executor
 from orchestrator.driver.following import Progress
+from orchestrator.driver.foresight import foresee, gpu_memory
 from orchestrator.driver.launch import Launch
 from orchestrator.driver.replication import seeds_to_add, without_verdict
 from orchestrator.errors import RequestError
@@ -155,11 +156,25 @@ def run_plan(plan: Plan, text: str, root: Storage, how: How, console: Console) -
         failed_before = 0 if how.retry_failed else len(state.failed)
         display.tally.expect(state.needed, len(state.done), failed_before)
         listeners = Several([display, *followers])
-        with _executor(plan, how, device, console) as executor, display:
+        with _executor(plan, how, device, console) as executor:
             patient = storage_at(root.root, how.patience)
             launch = Launch(plan, patient, executor.device, listeners, how.retry_failed, state)
-            executors.run(launch, executor, display.stopping)
+            _foresee(launch, how, console)
+            with display:
+                executors.run(launch, executor, display.stopping)
         return launch.finished
+
+
+def _foresee(launch: Launch, how: How, console: Console) -> None:
+    """Predict what jobs take of a GPU that nothing is known of, where several share one."""
+    jobs = [launch.plan.jobs[key] for key in launch.state.needed]
+    if how.executor == "inline" or not any(map(launch.allotments.unknown, jobs)):
+        return
+    with console.status("predicting the memory of jobs"):
+        if how.address is None and (memory := gpu_memory()):
+            launch.allotments.see(memory)
+        for note in foresee(jobs, launch.allotments):
+            console.print(note, markup=False, highlight=False)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Allotments: what each job is given of a machine.
 
-The sweep file says it, or what was measured of earlier jobs like it.
+The sweep file says it, or what was measured of earlier jobs like it, or what was foreseen of them.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.planning.attempt import Allotment, Process
+from orchestrator.planning.attempt import Allotment, AttemptResult, Process
 from orchestrator.planning.plan import Job
 from orchestrator.planning.work import images_in_words
 from orchestrator.sweepfile.resources import Resources, Takes
 from prune_core.specs.stages import dense_of
 
-LEARNED = ("kind", "architecture", "batch_size", "dataset", "peak_memory", "device_memory")
+Likeness = tuple[object, ...]
+"""What `likeness` returns."""
+LEARNED = (
+    "status",
+    "kind",
+    "architecture",
+    "batch_size",
+    "dataset",
+    "peak_memory",
+    "device_memory",
+)
 """The columns of ``jobs`` that tell what jobs of a kind take."""
 MARGIN = 1.25
-"""Of memory, over the highest peak that was measured."""
+"""Of memory, over the highest peak that was measured or foreseen."""
 STEP = 0.05
 """Allotments of a GPU are multiples of this: fewer distinct ones start faster."""
 
@@ -29,16 +39,44 @@ class Allotments:
     def __init__(self, resources: Resources, on_gpu: bool):
         self._resources = resources
         self._on_gpu = on_gpu
-        self._peaks: dict[tuple[object, ...], float] = {}
+        self._peaks: dict[Likeness, float] = {}
+        self._foreseen: dict[Likeness, float] = {}
+        self._smallest = math.inf
 
-    def learn(self, like: tuple[object, ...], peak: float | None, total: float | None) -> None:
-        """Take in the peak of a job on a GPU with ``total`` bytes."""
+    def learn(self, like: Likeness, peak: float | None, total: float | None) -> None:
+        """Take in the peak of a job that was done, on a GPU with ``total`` bytes."""
         if peak and total:
             self._peaks[like] = max(self._peaks.get(like, 0.0), peak / total)
+            self.see(total)
+
+    def see(self, total: float) -> None:
+        """Take in that there is a GPU with ``total`` bytes."""
+        self._smallest = min(self._smallest, total)
+
+    def foresee(self, like: Likeness, peak: float) -> None:
+        """Take in how many bytes of a GPU a job like these is to take, until one was measured."""
+        self._foreseen[like] = max(self._foreseen.get(like, 0.0), peak)
+
+    def take_in(self, job: Job, result: AttemptResult) -> None:
+        """Take in how an attempt ended: what a job took that did not end well says nothing.
+
+        One whose memory ran out needs more than it had. What was foreseen of it was wrong then.
+        """
+        like, ran_out = likeness(job), result.cause == "memory"
+        wrong = ran_out and self._foreseen.pop(like, None) is not None and like not in self._peaks
+        if result.status == "done" or (ran_out and not wrong):
+            self.learn(like, result.peak_memory, result.device_memory)
+
+    def unknown(self, job: Job) -> bool:
+        """Say whether a job's share is to be found, and nothing was measured that tells it."""
+        auto = self._on_gpu and self.takes(job).gpus == "auto"
+        return auto and likeness(job) not in self._peaks
 
     def learn_all(self, jobs: Iterable[Mapping[str, Any]]) -> None:
         """Take in rows of the table ``jobs``."""
         for row in jobs:
+            if row["status"] != "done":
+                continue
             like = (row["kind"], row["architecture"], row["batch_size"], row["dataset"])
             self.learn(like, row["peak_memory"], row["device_memory"])
 
@@ -47,7 +85,7 @@ class Allotments:
         takes = self.takes(job)
         gpus = 0.0
         if self._on_gpu:
-            gpus = self._measured(job) if takes.gpus == "auto" else float(takes.gpus or 0)
+            gpus = self._found(job) if takes.gpus == "auto" else float(takes.gpus or 0)
             gpus = min(1.0, gpus * 2**grown)
         return Allotment(
             cpus=takes.cpus or 1,
@@ -79,12 +117,18 @@ class Allotments:
             stated |= {name: value for name, value in values.items() if value is not None}
         return Takes(**stated)
 
-    def _measured(self, job: Job) -> float:
-        """Return the share of a GPU that jobs like this one needed; a whole one before any ran."""
-        peak = self._peaks.get(likeness(job))
-        if peak is None:
+    def _found(self, job: Job) -> float:
+        """Return the share of a GPU that jobs like this one needed, or are to need, or a whole one.
+
+        What is foreseen counts against the smallest GPU that is known.
+        """
+        like = likeness(job)
+        share = self._peaks.get(like)
+        if share is None and like in self._foreseen and self._smallest < math.inf:
+            share = self._foreseen[like] / self._smallest
+        if share is None:
             return 1.0
-        return min(1.0, math.ceil(round(peak * MARGIN / STEP, 6)) * STEP)
+        return min(1.0, math.ceil(round(share * MARGIN / STEP, 6)) * STEP)
 
 
 def likeness(job: Job) -> tuple[str, str, int | None, str]:

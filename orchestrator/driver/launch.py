@@ -143,7 +143,7 @@ class Launch:
             self._leave(job)
             self.progress.ended(job, result, lost=())
             return
-        self.allotments.learn(likeness(job), result.peak_memory, result.device_memory)
+        self.allotments.take_in(job, result)
         if result.status == "done":
             self.nodes.well(result.node)
             self.scheduler.succeed(job.key)

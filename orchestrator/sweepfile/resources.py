@@ -45,8 +45,9 @@ PROCESS = (
     "after a failure; worker: Ray's own; auto: fresh on a GPU, worker on a CPU"
 )
 GPUS = (
-    "share of a GPU; 0 runs the job on the CPU; auto: a whole one at first, then as much as the "
-    "memory of earlier jobs of its kind, architecture, batch size and images asks for"
+    "share of a GPU; 0 runs the job on the CPU; auto: as much as the memory of earlier jobs of its "
+    "kind, architecture, batch size and images asks for; before there are any, what is predicted, "
+    "or a whole one"
 )
 
 

@@ -1,0 +1,101 @@
+"""Peaks of whole jobs: of their trainings and of what their networks are evaluated by.
+
+A pruned network is not known yet: the dense one stands for it, with masks where single weights are
+pruned, so that what is foreseen of a network that is to lose channels is an upper bound.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from torch import nn
+
+from orchestrator.planning.plan import Job
+from orchestrator.planning.work import ON_FILES
+from orchestrator.worker.peaks import attacks
+from orchestrator.worker.peaks.trainings import Images, training_peak
+from prune_core.attacks.evaluation import BATCH
+from prune_core.attacks.sanity import STEPS
+from prune_core.data.outline import counted_images, outline
+from prune_core.models import architectures
+from prune_core.pruning.prunable import masks
+from prune_core.specs.registry import ATTACKS, GRANULARITIES
+from prune_core.specs.settings import Threat
+from prune_core.specs.stages import Dense, Finetuned, Pruned, Trial, dense_of
+
+Shape = tuple[int, int, int]
+
+
+def job_peak(job: Job) -> int | None:
+    """Return the bytes of a device that a job takes at once, at most.
+
+    Nothing is foreseen of scores and sensitivities, and of trials that compute them in later
+    rounds; nor where images come from a further file.
+
+    Raises:
+        DatasetError: What the images are like is not known here.
+        Exception: A method of the user's own asks tensors for their contents, or what else it does.
+    """
+    stage, dense = job.stage, dense_of(job.stage)
+    if not isinstance(stage, Dense | Pruned | Trial) or dense.dataset.extra is not None:
+        return None
+    trainings: list[Dense | Finetuned] = [stage] if isinstance(stage, Dense) else []
+    pruned = stage if isinstance(stage, Pruned) else None
+    if isinstance(stage, Trial):
+        trainings, pruned = [*stage.trainings], stage.pruned
+        if len(trainings) > 1:
+            return None
+    shape, classes = outline(dense.dataset)
+    masked = pruned is not None and "weights" in GRANULARITIES[pruned.granularity].traits
+    made = dense.architecture, shape, classes, masked
+    images = _images(dense, shape, classes)
+    peaks = [_evaluated(job, made, images)]
+    for each in trainings:
+        dense_network = _network(*made[:3], masked=False) if each.training.taught else None
+        trained = each.training, each.threat, each.compute, dense_network
+        peaks += [training_peak(_network(*made), images, *trained)]
+    return max(peaks)
+
+
+def _images(dense: Dense, shape: Shape, classes: int) -> Images:
+    trained, tested = counted_images(dense.dataset)
+    held_out = round(trained * dense.dataset.validation / (1 - dense.dataset.validation))
+    return Images(shape, classes, trained, held_out, tested)
+
+
+def _evaluated(job: Job, made: tuple[str, Shape, int, bool], images: Images) -> int:
+    """Return the peak of a job's evaluations and checks, with the images of its data set."""
+    network = _passes(*made)
+    counts = dict.fromkeys(("clean", *job.attacks), BATCH)
+    if isinstance(job.stage, Trial) and job.stage.sanity_images:
+        counts[f"pgd-{STEPS}"] = max(BATCH * (f"pgd-{STEPS}" in counts), job.stage.sanity_images)
+    peaks = [float(network.made)]
+    for name, count in counts.items():
+        on_files = any(word in ATTACKS.arguments(name) for word in ON_FILES)
+        each = _attacked("clean" if on_files else name, job.threat, *made)
+        peaks.append(network.weights + min(count, images.test) * each)
+    pixels = images.shape[0] * images.shape[1] * images.shape[2]
+    held = (images.train + images.validation + images.test) * (pixels + 8)  # labels are int64
+    return held + round(max(peaks))
+
+
+@lru_cache(maxsize=2)
+def _network(architecture: str, shape: Shape, classes: int, masked: bool) -> nn.Module:
+    half = (0.5,) * shape[0]
+    network = architectures.build(architecture, shape, classes, half, half, seed=0)
+    for layer in masks.maskable(network).values() if masked else ():
+        masks.attach(layer)
+    return network
+
+
+@lru_cache
+def _passes(architecture: str, shape: Shape, classes: int, masked: bool) -> attacks.Passes:
+    return attacks.passes(_network(architecture, shape, classes, masked), shape)
+
+
+@lru_cache
+def _attacked(
+    name: str, threat: Threat | None, architecture: str, shape: Shape, classes: int, masked: bool
+) -> float:
+    network = _passes(architecture, shape, classes, masked)
+    return attacks.attack_peak(name, threat, shape, classes, network)
