@@ -123,7 +123,7 @@ def test_jobs_that_nothing_is_known_of_are_predicted(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("how", "share"),
     [
-        (How(device="cuda"), 0.3),
+        (How(device="cuda"), 0.25),
         (How(device="cuda", address="there"), 1.0),  # how large its GPUs are, its jobs will tell
         (How(device="cuda", executor="inline"), 1.0),  # one job at a time
     ],

@@ -70,17 +70,14 @@ def _room(func: Any, args: Sequence[Any], made: Any) -> int:
     copies of the result on the way forwards, of images and the result's gradient on the way back.
     """
     if func is torch.ops.aten.convolution.default:
-        copied = [made]
+        images, copied = args[0], [made]
     elif func is torch.ops.aten.convolution_backward.default:
-        copied = [*args[:2]]
+        images, copied = args[1], [*args[:2]]
     else:
         return 0
-    last = torch.channels_last
-    return sum(
-        each.nbytes
-        for each in copied
-        if each.is_contiguous() or not each.is_contiguous(memory_format=last)
-    )
+    if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+        return 0
+    return sum(each.nbytes for each in copied)
 
 
 class _Dry(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -79,6 +79,8 @@ def training_peak(
     with dry() as live:
         trained, taught = emptied(network), teacher and emptied(teacher).eval()
         live.follow((*trained.parameters(), *trained.buffers()))
+        if compute.channels_last:
+            trained.to(memory_format=torch.channels_last)
         data = images.made()
         step = Step(trained, data, training, threat, compute, taught, None)
         watch, best = _Watch(trained, training, threat, data.validation), list[Tensor]()
