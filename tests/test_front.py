@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import results
+from orchestrator.cli.reporting import _said
 from results.report import front, ratios
 from results.report.page import make_report
 from results.report.summary import Summary, summarise
@@ -132,6 +134,7 @@ def test_a_sweep_of_ratios_is_asked_about_ratios(undrawn: None) -> None:
     assert re.match(r"Of 3 kinds of ratios, .* by .*\d points of PGD-20 accuracy", said[1])
     assert page.count('<table class="bars gaps">') == 1
     assert "ratios change PGD-20 accuracy by" not in page  # a sentence an allocation
+    assert _said(summary)[0] == (html.unescape(said[1]).replace("\N{NO-BREAK SPACE}", " "), "bold")
 
 
 def test_what_ratios_add_in_words_and_bars() -> None:

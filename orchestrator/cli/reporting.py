@@ -16,7 +16,7 @@ from orchestrator.cli.exports.boards import export_pruning, export_robustbench
 from orchestrator.cli.request import open_sweep
 from orchestrator.cli.selection import matching
 from orchestrator.errors import RequestError
-from results.report import drawn
+from results.report import drawn, ratios
 from results.tables.storage import Storage
 
 if TYPE_CHECKING:
@@ -109,6 +109,10 @@ def _lines_of(folder: Storage, place: tuple[str, ...], digest: str) -> Lines | N
 
 def _said(summary: Summary) -> Lines:
     lines: Lines = []
+    trials, metric = summary.evidence.trials, summary.evidence.metric
+    if ratios.question(trials) == ratios.OF_RATIOS:
+        added = ratios.against_uniform(summary.tables.get("adaptive_ratios"), metric)
+        lines += [(one, "bold") for one in [ratios.answer(added)] if one]
     for verdict in summary.verdicts[:1]:
         lines.append((verdict.sentence, "bold"))
         lines += [(said, None) for said in (verdict.robustness, verdict.doubts) if said]
