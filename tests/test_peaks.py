@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from peaks import both, counted, counted_attack
+from peaks import both, counted, counted_attack, held
 from torch import nn
 
 from orchestrator.planning.plan import make_plan
@@ -75,6 +75,19 @@ def test_nothing_is_done_and_no_network_is_changed() -> None:
             float(torch.rand(2).sum())
     assert live.peak >= 4 * 10**13
     assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
+
+
+def test_what_a_convolution_rearranges_is_in_its_peak() -> None:
+    def work(layer: nn.Module) -> None:
+        layer(torch.rand(8, 16, 16, 16, requires_grad=True)).sum().backward()
+
+    convolution = nn.Conv2d(16, 16, 3, padding=1)
+    with dry() as live:
+        layer = emptied(convolution)
+        live.follow(layer.parameters())
+        work(layer)
+    seen = counted(lambda: work(convolution), held(convolution))
+    assert live.peak == pytest.approx(seen, rel=NEAR)
 
 
 def test_bytes_alive_are_counted_once_and_let_go() -> None:

@@ -67,7 +67,8 @@ def _room(func: Any, args: Sequence[Any], made: Any) -> int:
     """Return the bytes that an operation takes while it computes.
 
     Libraries rearrange what convolutions read and make, where channels are not last: there are
-    copies of the result on the way forwards, of images and the result's gradient on the way back.
+    copies of the result on the way forwards, of images and the result's gradient on the way back;
+    first of all of what is not in one piece.
     """
     if func is torch.ops.aten.convolution.default:
         images, copied = args[0], [made]
@@ -77,7 +78,7 @@ def _room(func: Any, args: Sequence[Any], made: Any) -> int:
         return 0
     if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
         return 0
-    return sum(each.nbytes for each in copied)
+    return sum(each.nbytes * (1 if each.is_contiguous() else 2) for each in copied)
 
 
 class _Dry(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
