@@ -13,7 +13,9 @@ import pytest
 import results
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
+from prune_core.specs.stages import Evaluation, Trial
 from results.errors import AnalysisError, StorageError
+from results.statistics.levels.by_image import network_outcomes
 from results.tables.schema import KEY, TABLES
 
 from conftest import DEMO, run_sweep, sweep_text
@@ -53,6 +55,27 @@ def test_a_root_without_lists_of_stages_is_read_by_its_trials(root: Path, tmp_pa
         pd.testing.assert_frame_equal(results.load(str(copy), sweep="one").read(table), expected)
 
 
+def test_a_network_s_evaluations_are_those_of_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer mrsweep evaluates otherwise, another sweep by another radius: networks stay."""
+    text = sweep_text(name="one", criteria="[l1]", seeds="3", evaluation="{attacks: [fgsm]}")
+    run_sweep(text, tmp_path)
+    before = results.load(str(tmp_path), sweep="one").evaluations
+    run_sweep(text.replace("name: one", "name: two").replace("eps: 0.15", "eps: 0.1"), tmp_path)
+    with monkeypatch.context() as newer:
+        newer.setattr(Evaluation, "version", Evaluation.version + 1)
+        newer.setattr(Trial, "version", Trial.version + 1)
+        run_sweep(text, tmp_path)
+    now = results.load(str(tmp_path), sweep="one")
+    assert len(now.evaluations) == len(before)
+    assert not set(now.evaluations["key"]) & set(before["key"])
+    assert set(now.evaluations["network"]) == set(before["network"])
+    assert now.evaluations["eps"].dropna().unique().tolist() == [0.15]
+    network_outcomes(now.trials, now.evaluations, "finetuned_fgsm")
+    assert len(now.checks) == now.checks.drop_duplicates(["network", "check"]).shape[0]
+
+
 def test_columns_are_read_alone(root: Path) -> None:
     tables = results.load(str(root), sweep="two")
     assert list(tables.read("jobs", ["kind", "seconds"]).columns) == ["kind", "seconds"]
@@ -65,6 +88,7 @@ def test_a_plan_names_every_stage_that_its_trials_go_through() -> None:
     assert stages >= plan.jobs.keys()
     for trial in plan.trials.values():
         assert {trial.stage.network.key, trial.stage.dense.key} <= stages
+        assert {trial.stage.sanity.key, *(each.key for each in trial.evaluations)} <= stages
 
 
 def test_outcomes_are_those_of_the_accuracies(root: Path) -> None:

@@ -146,7 +146,11 @@ class Plan:
                 yield child
 
     def stages(self) -> set[str]:
-        """Return the keys of all stages that its trials go through, those that are jobs or not."""
+        """Return the keys of all stages that its trials go through, those that are jobs or not.
+
+        Evaluations and checks are among them: a network may have been evaluated otherwise, for
+        another sweep or by an older mrsweep.
+        """
         keys: set[str] = set()
         stack = [job.stage for job in self.jobs.values()]
         while stack:
@@ -154,7 +158,9 @@ class Plan:
             if stage.key not in keys:
                 keys.add(stage.key)
                 stack += stage.parents.values()
-        return keys
+        keys |= {each.key for job in self.jobs.values() for each in job.evaluations}
+        made = (job.stage.sanity for job in self.jobs.values() if isinstance(job.stage, Trial))
+        return keys | {checks.key for checks in made if checks is not None}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return ``plan.parquet``'s rows: the trials with their levels as the sweep names them."""

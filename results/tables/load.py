@@ -116,11 +116,16 @@ class Loaded:
             raise StorageError(f"{table} has no column {wrong[0]!r}; {allowed(wrong[0], known)}")
         tables, plan = self._tables, self.plan
         by = BY.get(table, KEY[table][0])
-        rows = tables.arrow(table, None if columns is None else list({by, *columns}))
+        rows = tables.arrow(table, None if columns is None else list({by, KEY[table][0], *columns}))
         if plan is None:
             return rows
         own = pa.array(plan["trial_id"] if table == "trials" else sorted(self._stages))
-        return rows.filter(pc.is_in(rows[by], own))
+        mine = rows.filter(pc.is_in(rows[by], own))
+        if by == KEY[table][0]:
+            return mine
+        # Networks are shared by sweeps that evaluate them otherwise, and outlive an evaluation.
+        exactly = mine.filter(pc.is_in(mine[KEY[table][0]], own))
+        return exactly if len(exactly) else mine  # an older mrsweep wrote no keys of evaluations
 
     @cached_property
     def _tables(self) -> Tables:
