@@ -39,6 +39,16 @@ def test_a_study_says_what_its_tables_say(study: str, sweep: str) -> None:
     assert robust.conditions in page
 
 
+def test_the_study_of_cifar10_says_what_is_open_among_adversarial_fine_tunings() -> None:
+    study = STUDIES / "cifar10-small"
+    page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
+    loaded = results.load(str(study), sweep="cifar10-wide")
+    among = loaded.trials[~loaded.trials["finetuning"].isin(["none", "standard"])]
+    found = results.verdict(among, "finetuned_apgd_ce", evaluations=loaded.evaluations)
+    assert found.winner == "undecided"
+    assert found.finding.partition(" With 5 seeds")[0] in page
+
+
 def test_a_study_s_page_is_made_without_torch(tmp_path: Path) -> None:
     file = STUDIES / "cifar10-small" / "sweeps" / "cifar10-first" / "sweep.yaml"
     words = ["report", str(file), "--storage", str(file.parents[2]), "--to", str(tmp_path)]
