@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from listening import SETTINGS, listening
 from PIL import Image
 from rich.console import Console
 
@@ -141,8 +141,7 @@ def test_a_head_without_the_images_says_what_it_needs(tmp_path: Path) -> None:
     assert (
         "is not on this machine" in mrsweep("plan", runs / "sweep.yaml", "--storage", runs).stdout
     )
-    with socket.create_server(("127.0.0.1", 0)) as head:  # something answers at the address
-        address = f"127.0.0.1:{head.getsockname()[1]}"
+    with listening(SETTINGS) as address:  # a head, as far as it is asked
         ran = mrsweep("run", runs / "sweep.yaml", "--storage", runs, "--address", address)
     assert ran.returncode == 2
     assert "write the dataset's content, which `mrsweep data` tells" in ran.stderr

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from listening import SETTINGS, listening
 
 from orchestrator.driver.address import check_address
 from orchestrator.driver.launch import ResourceError
@@ -46,32 +44,6 @@ def test_an_address_where_nothing_listens_is_refused_in_time() -> None:
         with pytest.raises(ResourceError, match=f"no Ray cluster answers at '{address}'"):
             check_address(address, seconds=0.3)
         assert time.monotonic() - began < 5
-
-
-@contextlib.contextmanager
-def listening(answer: bytes | None) -> Iterator[str]:
-    """Yield the address of what answers every greeting so; ``None`` is silence."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    held.append(connection)
-                    if answer is not None:
-                        connection.recv(4096)
-                        connection.sendall(answer)
-                        connection.shutdown(socket.SHUT_WR)
-
-        held: list[socket.socket] = []
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        for connection in held:
-            connection.close()
-
-
-SETTINGS = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100])
-"""A frame of HTTP/2's settings: what a server of gRPC says first."""
 
 
 def test_one_where_ray_may_listen_is_joined() -> None:

@@ -131,7 +131,7 @@ class Supply:
                     f"{waiting} for a node with {what} since "
                     f"{self._since[what]:%H:%M:%S}{asked}; the nodes have: {self._there()}"
                 )
-        for what in self._since.keys() - lacking.keys():
+        for what in [what for what in self._since if what not in lacking]:
             del self._since[what]
             self._launch.progress.noted(f"no job waits any more for a node with {what}")
 
