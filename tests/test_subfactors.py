@@ -73,6 +73,15 @@ def test_what_the_parts_explain_is_their_decomposition() -> None:
     assert "the criterion 0 %" in found.sentence or "the criterion 1 %" in found.sentence
 
 
+def test_cells_of_the_parts_that_nobody_ran_are_not_told_as_the_sweep_s() -> None:
+    """A page of a complete sweep said that 20 of 60 cells had not been run."""
+    trials = sweep()
+    gap = trials[trials["finetuning"] != "trades-scratch"]
+    (note,) = parts(gap, METRIC).notes
+    assert note.startswith("Of fine-tuning's parts: 4 of 36 cells were run at no seed")
+    assert parts(trials, METRIC).notes == ()
+
+
 def test_the_policy_may_lead_and_a_tie_is_undecided() -> None:
     assert parts(sweep(objective=0.1, policy=2.0), METRIC).parts[0] == "policy"
     tie = parts(sweep(objective=0.0, policy=0.0, noise=0.02), METRIC)

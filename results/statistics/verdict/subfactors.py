@@ -121,7 +121,7 @@ def parts(
         decided=comparison.winner == order[0],
         seeds=len(design.seeds),
         cells=design.cells,
-        notes=design.notes,
+        notes=tuple(f"Of fine-tuning's parts: {note}" for note in design.notes),
         table=table,
     )
 
