@@ -131,30 +131,35 @@ def test_a_sweep_of_ratios_is_asked_about_ratios(undrawn: None) -> None:
     assert f"<h1>{ratios.OF_RATIOS}</h1>" in page
     said = re.search(r'<p class="answer">(.*?)</p>', page)
     assert said is not None
-    assert re.match(r"Of 3 kinds of ratios, .* by .*\d points of PGD-20 accuracy", said[1])
+    assert re.match(r"Of 3 kinds of ratios together, .* by .*\d points of PGD-20 accuracy", said[1])
     assert page.count('<table class="bars gaps">') == 1
     assert "ratios change PGD-20 accuracy by" not in page  # a sentence an allocation
     assert _said(summary)[0] == (html.unescape(said[1]).replace("\N{NO-BREAK SPACE}", " "), "bold")
 
 
 def test_what_ratios_add_in_words_and_bars() -> None:
-    rows = pd.DataFrame({"metric": "finetuned_pgd_20", "factor": "all", "pairs": 24,
+    rows = pd.DataFrame({"metric": "finetuned_pgd_20", "factor": "all", "pairs": 24, "seeds": 3,
                          "allocation": ["a", "b", "c"], "mean": [1.5, 1.0, -0.2],
                          "low": [1.0, -0.3, -3.3], "high": [1.9, 2.2, 2.8]})  # fmt: skip
     rows = ratios.against_uniform(rows, "finetuned_pgd_20")
     assert ratios.answer(rows) == (
-        "Of 3 kinds of ratios, 1 is told apart from uniform ones: a, by 1.5 points of PGD-20 "
-        "accuracy (95 % interval 1.0 to 1.9)."
+        "Of 3 kinds of ratios together, 1 is told apart from uniform ones: a, by 1.5 points of "
+        "PGD-20 accuracy (95 % interval, taken alone, 1.0 to 1.9)."
     )
     assert "none is told apart" in ratios.answer(rows[1:])
+    near = rows.assign(low=[0.4, -0.3, -3.3], high=[2.6, 2.2, 2.8])  # alone, and not of three
+    assert "1 is told apart" in ratios.answer(near[:1])
+    assert "none is told apart" in ratios.answer(near)
     assert ratios.answer(rows.assign(low=np.nan, high=np.nan)) == (
-        "With one seed nobody knows; furthest from uniform ratios lies a, by 1.5 points of PGD-20 "
-        "accuracy."
+        "With one seed there is no interval; furthest from uniform ratios lies a, by 1.5 points of "
+        "PGD-20 accuracy."
     )
     drawn, ticks = ratios.gaps(rows)
     assert [tick for _, tick in ticks] == [f"{MINUS}4", f"{MINUS}2", "0", "2", "4"]
     assert (drawn[0].at, drawn[0].low) == (68.75, 62.5)
     assert all(0 <= gap.low <= gap.at <= gap.low + gap.width <= 100 for gap in drawn)
+    wide, _ = ratios.gaps(rows.assign(low=-900.0, high=900.0))  # as two seeds may have it
+    assert all(gap.low >= 0 and gap.low + gap.width <= 100 for gap in wide)
 
 
 def test_levels_that_change_a_conclusion_alike_are_told_together(summary: Summary) -> None:
