@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,16 @@ def test_a_plan_says_how_surely_it_decides(tmp_path: Path, undisturbed: Path) ->
     assert "as at the 2 seeds that are there" in planned.stdout
 
 
+def test_a_claim_is_of_the_seeds_that_its_sweep_names(tmp_path: Path) -> None:
+    """A sweep of new seeds was run, and counted, at the ones that were known."""
+    file = claim(tmp_path)
+    assert read_claim(file).cells(3).seeds == (0, 1, 2)
+    sweep = tmp_path / "tiny.yaml"
+    sweep.write_text(re.sub("(?m)^seeds: .*", "seeds: [7, 3, 4]", sweep.read_text()))
+    assert read_claim(file).cells(2).seeds == (3, 4)
+    assert read_claim(file).cells(5).seeds == (3, 4, 7, 8, 9)
+
+
 def test_all_faults_are_told_together(tmp_path: Path) -> None:
     text = """
 claim: x
@@ -254,7 +265,7 @@ def test_the_first_claims_can_be_asked(
     monkeypatch.chdir(tmp_path)
     registered = read_claim(file)
     assert registered.claim.design is not None
-    assert registered.cells(3).blocks() == (0, 1, 2)
+    assert registered.cells(3).blocks() == registered.sweep.blocks(3)[:3]
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,15 @@ def test_nothing_is_looked_at_beyond_the_design() -> None:
     assert [look.seeds for look in looks(lacking, planned(trials), PGD, design)] == [3]
 
 
+def test_a_look_is_at_the_lowest_seeds_that_are_planned() -> None:
+    trials = rows(8, noise=0.2, finetuning=0.1)
+    later = trials.assign(seed=trials["seed"] * 2 + 11)
+    design = Design((3, 5))
+    assert list(looks(later, planned(later), PGD, design)) == list(
+        looks(trials, planned(trials), PGD, design)
+    )
+
+
 def test_a_design_ends_with_the_look_that_decides() -> None:
     trials = rows(8, noise=0.001)
     assert [look.seeds for look in looks(trials, planned(trials), PGD, Design((3, 5, 8)))] == [3]

@@ -179,7 +179,13 @@ class Registered(NamedTuple):
     """The sweep file's."""
 
     def cells(self, seeds: int) -> Sweep:
-        """Return the sweep of just the cells that the claim asks for, at seeds from 0."""
+        """Return the sweep of just the cells that the claim asks for.
+
+        Args:
+            seeds: How many. They are the sweep's lowest; where it has fewer, those after its last.
+        """
+        named = sorted(self.sweep.blocks())
+        blocks = (named + list(range(named[-1] + 1, named[-1] + 1 + seeds)))[:seeds]
         wanted = dict(self.claim.question.where)
         if self.claim.contrast is not None:
             wanted |= self.claim.contrast
@@ -190,7 +196,7 @@ class Registered(NamedTuple):
             if (left := tuple(level for level in levels[name] if level not in of))
         )
         return self.sweep.model_copy(update={
-            "name": f"claim-{self.name}", "seeds": tuple(range(seeds)),
+            "name": f"claim-{self.name}", "seeds": tuple(blocks),
             "exclude": (*self.sweep.exclude, *excluded),
         })  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from results.claims.design import Design
-from results.claims.looks import Finding, Look, Rows, looks, sentence
+from results.claims.looks import Finding, Look, Rows, first_seeds, looks, sentence
 from results.claims.outcome import UNDECIDED
 from results.claims.question import Question
 from results.claims.robustness import dependence, variations
@@ -48,14 +48,14 @@ def derived(
     last = taken[-1] if taken else None
     found: dict[str, Finding] = {}
     if last is not None and last.finding.parts:
-        found = variations(_up_to(rows, last), question, last.alpha)
+        found = variations(first_seeds(rows, planned, last.seeds), question, last.alpha)
     outcome = last.finding.outcome if last else UNDECIDED
     return {
         "outcome": outcome,
         "final": last is not None and (outcome != UNDECIDED or last.seeds == design.seeds[-1]),
         "sentence": sentence(claim, question, last),
         "unit": question.unit,
-        "looks": [_shown(look, _up_to(rows, look), question) for look in taken],
+        "looks": [_shown(look, first_seeds(rows, planned, look.seeds), question) for look in taken],
         "dependence": dependence(outcome, found) if found else "",
         "robustness": {name: _finding(of) for name, of in found.items()},
     }
@@ -141,10 +141,6 @@ def _is_number(value: Any) -> bool:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 160 else f"{text[:157]}..."
-
-
-def _up_to(rows: Rows, look: Look) -> Rows:
-    return rows[rows["seed"] < look.seeds]
 
 
 def _shown(look: Look, rows: Rows, question: Question) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def looks(trials: Rows, planned: Rows, question: Question, design: Design) -> It
         design: when it is looked at.
     """
     for seeds, alpha in zip(design.seeds, design.alphas, strict=True):
-        wanted = planned.loc[planned["seed"] < seeds, "trial_id"]
+        wanted = first_seeds(planned, planned, seeds)["trial_id"]
         if not wanted.isin(trials["trial_id"]).all():
             return
         rows = trials[trials["trial_id"].isin(wanted)]
@@ -59,6 +59,11 @@ def looks(trials: Rows, planned: Rows, question: Question, design: Design) -> It
         yield look
         if look.finding.outcome != UNDECIDED:
             return
+
+
+def first_seeds(rows: Rows, planned: Rows, seeds: int) -> Rows:
+    """Return the rows of the so many lowest seeds that are planned."""
+    return rows[rows["seed"].isin(sorted(planned["seed"].unique())[:seeds])]
 
 
 def found(trials: Rows, question: Question, alpha: float) -> Finding:
