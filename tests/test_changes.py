@@ -94,5 +94,10 @@ def test_what_cannot_be_changed_is_refused(change: str, message: str) -> None:
         with_changes(TEXT, [change])
 
 
+def test_a_change_of_several_lines_is_told_in_one() -> None:
+    told = with_changes(TEXT, ['criteria=["l1\nseeds: 7\n# "]']).splitlines()
+    assert told[-1] == '# Changed by the command: criteria=["l1 seeds: 7 # "]'
+
+
 def test_a_file_that_cannot_be_read_is_left_to_its_faults() -> None:
     assert with_changes("name: [", ["seeds=3"]) == "name: ["

@@ -231,6 +231,14 @@ def test_a_file_of_the_other_kind_is_told_from_a_faulty_one(tmp_path: Path) -> N
         ("where: {criterion: l1}", "where: {seed: 0}", "seeds are what is independent"),
         ("sweep: tiny.yaml", "sweep: /no/such.yaml", "cannot be read"),
         ("sweep: tiny.yaml", "", "missing"),
+        ("sweep: tiny.yaml", "sweep: ''", "cannot be read"),
+        ("sweep: tiny.yaml", f"sweep: {'x' * 300}", "cannot be read"),
+        ("sweep: tiny.yaml", "sweep: [a]", "sweep: Input should be a valid string"),
+        ("seeds: 3", "seeds: 1000000000", "less than or equal to 100000"),
+        ("where: {criterion: l1}", "where: {sparsity: half}", "sparsity: 'half' is no number"),
+        ("where: {criterion: l1}", "where: {sparsity: []}", "at least one level, each once"),
+        ("{finetuning: [standard, none]}", "{sparsity: [0.5, 5/10]}", "at least one level, each"),
+        ("contrast: {finetuning: [standard, none]}", "agreement: [criterion]", "agreement: Input"),
     ],
 )  # fmt: skip
 def test_a_claim_that_cannot_be_is_refused(tmp_path: Path, old: str, new: str, fault: str) -> None:

@@ -67,7 +67,7 @@ def test_a_list_is_called_by_the_names_of_its_sets() -> None:
         ("{name: digits, per_class: 4}", "for one, give dataset"),
         ("[]", "missing: give dataset for one, or datasets for several"),
         ("[{name: cifar10}]", "datasets.cifar10: data set 'cifar10' needs root"),
-        ("digits", "valid dictionary"),
+        ("digits", "valid mapping"),
     ],
 )
 def test_faults_of_data_sets(datasets: str, words: str) -> None:

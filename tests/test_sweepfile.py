@@ -25,7 +25,7 @@ FAULTS = [
     ("dataset", "cifar10", 2, "needs root (the folder that holds it)"),
     ("architectures", "[resnet8, resnet8]", 3, "repeated: resnet8"),
     ("architectures", "[]", 3, "at least 1 item"),
-    ("architectures", "resnet8", 3, "valid tuple"),
+    ("architectures", "resnet8", 3, "valid list"),
     ("criteria", "[l3]", 4, "unknown criterion 'l3'; did you mean 'l2'?"),
     ("criteria", "['outside:nope']", 4, "has no function 'nope'"),
     ("sparsities", "[1.2]", 5, "less than 1 (given: 1.2)"),

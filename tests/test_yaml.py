@@ -109,6 +109,7 @@ ODD = [
     ("a: 0x_", 1, "'0x_' is not a number"),
     (f"a: {'9' * 5000}", 1, "9...' is not a number"),
     (f"a: 0x{'f' * 5000}", 1, "is too large a whole number"),
+    ("a: [07, 010]", 1, "'010' is 8 to YAML, which counts by eights after a leading 0; write 10"),
     ("a: !!set {x}", 1, "the tag !!set means nothing here"),
     ("a: !!str {x: 1}", 1, "the tag !!str means nothing here"),
     ("a: !mine x", 1, "the tag !mine means nothing here"),
@@ -121,6 +122,11 @@ ODD = [
 def test_odd_texts_are_refused_with_their_line(text: str, line: int, words: str) -> None:
     found = faults(text)
     assert any(f.startswith(f"file.yaml:{line}: ") and words in f for f in found), found
+
+
+def test_a_leading_zero_is_no_matter_where_it_changes_nothing() -> None:
+    document = read_yaml("a: [00, 07, 0x10, 1_0, 08]")
+    assert (document.data, document.faults) == ({"a": [0, 7, 16, 10, "08"]}, [])
 
 
 def test_faults_of_yaml_and_of_the_sweep_come_together() -> None:
@@ -180,9 +186,19 @@ def test_the_command_refuses_with_a_line_and_exit_code_2(tmp_path: Path) -> None
     ratios.write_text("resnet8:\n  2024-13-45: 1\n  b: yes\n")
     for text, words in (
         (sweep_text(dense="{epochs: {{ epochs }}}"), "sweep.yaml:9: a list or a mapping"),
+        # Rich takes ":100:" for a picture.
+        ("\n" * 99 + "nope: 1\n" + sweep_text().lstrip(), "sweep.yaml:100: nope: unknown key"),
         (sweep_text(pruning=f"{{ratios: {ratios}}}"), "ratios.yaml:2: key '2024-13-45' is a date"),
     ):
         file.write_text(text)
         ended = mrsweep("plan", file, "--storage", tmp_path / "runs")
         assert ended.returncode == 2
         assert words in ended.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize("name", [".", "", "/", "x" * 300])
+@pytest.mark.parametrize("verb", ["plan", "claim"])
+def test_what_is_no_file_is_refused(verb: str, name: str) -> None:
+    ended = mrsweep(verb, name)
+    assert ended.returncode == 2
+    assert "cannot be read" in ended.stderr

@@ -161,7 +161,7 @@ def run(
             done = running.run(file, storage, how, _console())
     except KeyboardInterrupt:
         message = "\nInterrupted. Give the same command again to go on from here."
-        Console(stderr=True).print(message)
+        Console(stderr=True, emoji=False).print(message)
         raise typer.Exit(130) from None
     raise typer.Exit(0 if done else 1)
 
@@ -261,7 +261,7 @@ def main() -> None:
     try:
         app()
     except (PruneCoreError, ResultsError, OrchestratorError) as error:
-        shown = Console(stderr=True)
+        shown = Console(stderr=True, emoji=False)
         shown.print(str(error), markup=False, highlight=False, soft_wrap=not shown.is_terminal)
         raise SystemExit(2) from None
     except Exception:

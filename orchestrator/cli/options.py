@@ -117,10 +117,11 @@ class Commands(TyperGroup):
 def console() -> Console:
     """Return where commands print: text is wrapped between words on a terminal, never in a file.
 
-    What stands in brackets is text: levels and errors have some.
+    What stands in brackets or between colons is text: levels, methods and places have some.
     """
     terminal = sys.stdout.isatty()
-    return Console(soft_wrap=not terminal, width=None if terminal else 140, markup=False)
+    width = None if terminal else 140
+    return Console(soft_wrap=not terminal, width=width, markup=False, emoji=False)
 
 
 def line(verb: str, file: Path, changes: Sequence[str], storage: str, *more: str) -> str:

@@ -50,7 +50,7 @@ def told_content(sweep: Sweep, root: Storage) -> Sweep:
     """Return a sweep that says what its images are, and show how far they are read."""
     if not any(data.has_content for data in sweep.datasets.values()):
         return sweep
-    with Console(stderr=True).status("looking at the images") as shown:
+    with Console(stderr=True, emoji=False).status("looking at the images") as shown:
 
         def tell(name: str, done: int, total: int) -> None:
             if not done % 100:

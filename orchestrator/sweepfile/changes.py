@@ -46,7 +46,8 @@ def with_changes(text: str, changes: Sequence[str]) -> str:
         return text
     for change in changes:
         text = _with_change(text, change)
-    return f"{text.rstrip()}\n# Changed by the command: {' '.join(changes)}\n" if changes else text
+    said = " ".join(" ".join(changes).split())  # one line of comment, whatever they hold
+    return f"{text.rstrip()}\n# Changed by the command: {said}\n" if changes else text
 
 
 def _with_change(text: str, change: str) -> str:

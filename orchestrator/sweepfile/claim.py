@@ -15,6 +15,7 @@ from orchestrator.sweepfile.errors import allowed
 from orchestrator.sweepfile.levels import NAME
 from orchestrator.sweepfile.model import Sweep, parse_sweep
 from orchestrator.sweepfile.reading import SweepFileError, parse, read_text
+from orchestrator.sweepfile.resources import MOST_SEEDS
 from orchestrator.sweepfile.rules import (
     FACTOR_FIELDS,
     Levels,
@@ -83,7 +84,7 @@ class Claim(Spec):
     power: Share = 0.8
     seeds: (
         Annotated[
-            tuple[Annotated[Count, Field(ge=LEAST_SEEDS)], ...],
+            tuple[Annotated[Count, Field(ge=LEAST_SEEDS, le=MOST_SEEDS)], ...],
             Field(min_length=1),
             BeforeValidator(lambda given: [given] if isinstance(given, int) else given),
             AfterValidator(_growing),
@@ -214,9 +215,10 @@ def read_claim(path: Path) -> Registered:
     except SweepFileError as error:
         faults += error.faults
     written = _written(text)
-    if sweep_file := written.data.get("sweep") if isinstance(written.data, dict) else None:
+    sweep_file = written.data.get("sweep") if isinstance(written.data, dict) else None
+    if isinstance(sweep_file, str):
         try:
-            sweep_path = _sweep_path(path, str(sweep_file))
+            sweep_path = _sweep_path(path, sweep_file)
             sweep_text = read_text(sweep_path)
             sweep = parse_sweep(sweep_text, str(sweep_path))
             faults += [
@@ -244,7 +246,8 @@ def _sweep_path(claim: Path, sweep: str) -> Path:
         SweepFileError: It lies in neither.
     """
     folders = claim.absolute().parents[:2]
-    if found := next((one for one in folders if (one / sweep).is_file()), None):
+    # Path.is_file raises for a name that is too long.
+    if found := next((one for one in folders if os.path.isfile(one / sweep)), None):  # noqa: PTH113
         return Path(os.path.relpath(found / sweep))
     fault = (
         f"{claim}: sweep: {sweep} cannot be read: it is neither in {folders[0]}, where the claim "
@@ -273,7 +276,8 @@ def _level_faults(written: Mapping[str, Any], sweep: Sweep) -> Iterator[tuple[st
         yield "where", f"{name} is contrasted already"
     share, factor = written.get("share"), written.get("agreement")
     compared = [("share", name) for name in (share if isinstance(share, dict) else ())]
-    for key, name in (*compared, ("agreement", factor)):
+    compared += [("agreement", factor)] if isinstance(factor, str) else []
+    for key, name in compared:
         if name in FACTOR_FIELDS and len(where.get(name, sweep.factors()[name])) < 2:
             yield key, f"{name} has one level alone there: nothing to compare"
     metric, known = written.get("metric"), _metrics(sweep)

@@ -16,6 +16,9 @@ FORMS = re.compile(
     r"\(list\)|\(rule\)|bool|str|int|float|(constrained|function)-.*|(literal|tuple)\[.*"
 )
 """What pydantic calls the forms that one field may have; users do not write them."""
+IN_YAML = {"tuple": "list", "Tuple": "List", "dictionary": "mapping", "Dictionary": "Mapping"}
+PYTHON = re.compile(rf"\b(?P<word>{'|'.join(IN_YAML)})\b( or instance of \w+)?")
+"""What pydantic calls lists and mappings."""
 
 
 def describe(
@@ -87,7 +90,7 @@ def _explain(fault: dict[str, Any], model: type[BaseModel]) -> tuple[str, str]:
         return "missing; it has no default", ""
     if fault["type"] == "string_type" and isinstance(given, bool):
         return "YAML reads on, off, yes and no as true and false; write the name in quotes", ""
-    message = clean(fault["msg"])
+    message = PYTHON.sub(lambda found: IN_YAML[found["word"]], clean(fault["msg"]))
     plain = given is None or isinstance(given, bool | str | int | float | list | tuple)
     if not plain or repr(given) in message:
         return message, ""

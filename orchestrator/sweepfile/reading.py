@@ -45,10 +45,15 @@ def read_text(path: str | Path) -> str:
 
 def _instead(path: Path) -> str:
     """Return what may have been meant by a file that is not there; empty where nothing is near."""
-    beside = path.with_name(f"{path.name}.yaml")
-    if not path.exists() and beside.is_file():
-        return f"; did you mean {beside}?"
-    if not path.exists() and path.stem in shipped_sweeps():
+    try:
+        if not path.name or path.exists():
+            return ""
+        beside = path.with_name(f"{path.name}.yaml")
+        if beside.is_file():
+            return f"; did you mean {beside}?"
+    except OSError:  # no name can be so long
+        return ""
+    if path.stem in shipped_sweeps():
         return f"; to write mrsweep's own sweep of that name here: mrsweep sweeps {path.stem}"
     return ""
 

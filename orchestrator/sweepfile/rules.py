@@ -82,9 +82,15 @@ def known_levels(
         if factor not in FACTOR_FIELDS and factor != "seed":
             faults.append(f"unknown factor {factor!r}; {allowed(factor, [*FACTOR_FIELDS, 'seed'])}")
             continue
-        read = tuple(
-            parse_number(value) if factor == "sparsity" else value for value in as_levels(given)
-        )
+        try:
+            read = tuple(
+                parse_number(value) if factor == "sparsity" else value for value in as_levels(given)
+            )
+        except ValueError as error:
+            faults.append(f"{factor}: {error}")
+            continue
+        if len(set(read)) < len(read) or not read:
+            faults.append(f"{factor}: give at least one level, each once")
         checked[factor] = read
         for value, level in zip(as_levels(given), read, strict=True):
             # True equals 1, but is no seed.

@@ -25,6 +25,7 @@ KINDS = {
     "timestamp": "a date", "merge": "a merge",
 }  # fmt: skip
 """What a text that is no text is read as, in words."""
+OCTAL = re.compile(r"[-+]?0[0-7_]+")
 MOST_DEEP = 50
 MOST_VALUES = 100_000
 """Of one text, aliases written out: few lines of aliases can stand for billions of values."""
@@ -193,9 +194,18 @@ class _Builder:
             except (ValueError, LookupError):  # of !!int x, !!bool x, !!int, 5,000 digits
                 self._refuse(node, f"{_short(node.value)} is not {KINDS[kind]}")
                 return node.value
-            if kind != "int" or abs(value) < 2**63:
+            if kind != "int":
                 return value
-            self._refuse(node, f"{_short(node.value)} is too large a whole number")
+            if abs(value) >= 2**63:
+                self._refuse(node, f"{_short(node.value)} is too large a whole number")
+            elif OCTAL.fullmatch(node.value) and value != int(node.value):
+                self._refuse(
+                    node,
+                    f"{node.value!r} is {value} to YAML, which counts by eights after a leading 0; "
+                    f"write {int(node.value)} or {value}",
+                )
+            else:
+                return value
         return node.value
 
     def _refuse(self, node: yaml.Node, fault: str) -> None:

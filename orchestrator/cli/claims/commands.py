@@ -62,7 +62,7 @@ def claim(
     from orchestrator.cli.running import How
 
     how = How(workers, address, executor.value, device)
-    to = to or file.with_suffix(".json")
+    to = to or file.parent / f"{file.stem}.json"
     done = {
         Step.plan: lambda: claiming.show(file, storage, console()),
         Step.run: lambda: claiming.run(file, storage, how, to, console()),
