@@ -209,9 +209,8 @@ def read_claim(path: Path) -> Registered:
         SweepFileError: It holds every fault of both.
     """
     text, faults = read_text(path), []
-    form = "a claim is a mapping of keys such as claim, contrast, metric, sweep"
     try:
-        claim = parse(Claim, text, str(path), form)
+        claim = parse(Claim, text, str(path), "a claim is a mapping of keys: claim, metric, ...")
     except SweepFileError as error:
         faults += error.faults
     written = _written(text)
@@ -246,8 +245,8 @@ def _sweep_path(claim: Path, sweep: str) -> Path:
         SweepFileError: It lies in neither.
     """
     folders = claim.absolute().parents[:2]
-    # Path.is_file raises for a name that is too long.
-    if found := next((one for one in folders if os.path.isfile(one / sweep)), None):  # noqa: PTH113
+    there = (one for one in folders if os.path.isfile(one / sweep))  # noqa: PTH113 - of any length
+    if found := next(there, None):
         return Path(os.path.relpath(found / sweep))
     fault = (
         f"{claim}: sweep: {sweep} cannot be read: it is neither in {folders[0]}, where the claim "
