@@ -129,7 +129,7 @@ class Tracking:
 def _levels(job: Job) -> Row:
     """Return what a run is called by: a trial's levels, and what tells other jobs apart."""
     if job.labels is not None:
-        return job.labels
+        return dict(job.labels)
     dense = dense_of(job.stage)
     return {"kind": job.kind, "architecture": job.architecture, "seed": dense.seed}
 

@@ -292,7 +292,7 @@ class Launch:
         for key in self.scheduler.done.intersection(job.parents):
             parent = self.plan.jobs[key]
             droppable = parent.stage.keepable and parent.kind not in self.keep
-            if droppable and all(child in ended for child in self.plan.children[key]):
+            if droppable and all(child in ended for child in self.plan.children(key)):
                 self._unneeded.add(key)
         if self._unneeded and not self.leases.others():  # who may need them still
             for key in self._unneeded:

@@ -72,7 +72,7 @@ class Scheduler:
         """Note a job as done; what waited for it may start."""
         self._open.discard(key)
         self.done.add(key)
-        for child in self.plan.children[key]:
+        for child in self.plan.children(key):
             waits = self._waits.get(child)
             if waits and key in waits:
                 waits.discard(key)

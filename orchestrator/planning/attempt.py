@@ -156,7 +156,7 @@ def _job_data(job: Job) -> dict[str, Any]:
         "parents": job.parents,
         "attacks": job.attacks,
         "threat": job.threat and job.threat.model_dump(mode="json"),
-        "labels": job.labels,
+        "labels": job.labels and dict(job.labels),
         "rewinds": [rewound.key for rewound in job.rewinds],
     }
 

@@ -19,6 +19,28 @@ Labels = Mapping[str, Value]
 """A cell at one seed: the levels as the sweep names them, by factor."""
 
 
+class AtSeed(Mapping[str, Value]):
+    """A cell's levels, and a seed: all seeds share the levels, where dicts would hold them each."""
+
+    __slots__ = ("_levels", "_seed")
+
+    def __init__(self, levels: Mapping[str, Value], seed: int):
+        self._levels, self._seed = levels, seed
+
+    def __getitem__(self, name: str) -> Value:
+        """Return a factor's level, or the seed."""
+        return self._seed if name == "seed" else self._levels[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the factors, the seed last."""
+        yield from self._levels
+        yield "seed"
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._levels) + 1
+
+
 @dataclass(frozen=True)
 class Settings:
     """What one cell asks for, overrides applied."""
@@ -50,14 +72,14 @@ class Cells:
         self.seeds = seeds
         self._settings: dict[tuple[Any, ...], Settings] = {}
 
-    def __iter__(self) -> Iterator[dict[str, Value]]:
+    def __iter__(self) -> Iterator[Labels]:
         """Go through all cells that are not excluded, at every seed."""
-        factors = {**self.sweep.factors(), "seed": self.seeds}
-        names = tuple(factors)
+        factors = self.sweep.factors()
         for levels in itertools.product(*factors.values()):
-            labels = dict(zip(names, levels, strict=True))
-            if not any(matches(rule, labels) for rule in self.sweep.exclude):
-                yield labels
+            cell = dict(zip(factors, levels, strict=True))
+            for labels in (AtSeed(cell, seed) for seed in self.seeds):
+                if not any(matches(rule, labels) for rule in self.sweep.exclude):
+                    yield labels
 
     def settings(self, labels: Labels) -> Settings:
         """Return the settings of one cell by section, the matching overrides applied in order."""

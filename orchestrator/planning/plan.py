@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ from prune_core.specs.stages import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be 150,000
 class Job:
     """One unit of work: a stage, what its network is evaluated on, and what must be done before."""
 
@@ -117,32 +117,35 @@ class Plan:
         return frozenset(name for name, of in levels.items() if len(of) > 1)
 
     @cached_property
-    def children(self) -> dict[str, list[str]]:
-        """The jobs that wait for each job."""
-        children: dict[str, list[str]] = {key: [] for key in self.jobs}
+    def _children(self) -> dict[str, list[str]]:
+        children: dict[str, list[str]] = {}
         for key, job in self.jobs.items():
             for parent in job.parents:
-                children[parent].append(key)
+                children.setdefault(parent, []).append(key)
         return children
+
+    def children(self, key: str) -> Sequence[str]:
+        """Return the jobs that wait for a job."""
+        return self._children.get(key, ())
 
     @cached_property
     def path_weights(self) -> dict[str, float]:
         """The weight of the longest path that starts with each job: the order to start them in."""
         weights: dict[str, float] = {}
         for key in reversed(list(self.jobs)):
-            after = max((weights[child] for child in self.children[key]), default=0.0)
+            after = max((weights[child] for child in self.children(key)), default=0.0)
             weights[key] = self.jobs[key].weight + after
         return weights
 
     def descendants(self, key: str) -> Iterator[str]:
         """Go through all jobs that cannot run without ``key``, each once."""
         seen: set[str] = set()
-        stack = list(self.children[key])
+        stack = list(self.children(key))
         while stack:
             child = stack.pop()
             if child not in seen:
                 seen.add(child)
-                stack += self.children[child]
+                stack += self.children(child)
                 yield child
 
     def stages(self) -> set[str]:

@@ -72,15 +72,11 @@ def survey(plan: Plan, storage: Storage, retry_failed: bool = False) -> State:
     failed = frozenset(key for key in plan.trials if status.get(key) == "failed")
     over = done if retry_failed else done | failed
     finished = Finished(storage, tables)
-    needed: set[str] = set()
-    looked_at: set[str] = set()
-    stack = [key for key in plan.trials if key not in over]
-    needed.update(stack)
-    while stack:
-        for parent in plan.jobs[stack.pop()].parents:
-            if parent not in looked_at:
-                looked_at.add(parent)
-                if plan.jobs[parent] not in finished:
-                    needed.add(parent)
-                    stack.append(parent)
-    return State(done, failed, tuple(key for key in plan.jobs if key in needed))
+    asked: set[str] = set()
+    needed: list[str] = []
+    for key in reversed(list(plan.jobs)):  # children before parents
+        job = plan.jobs[key]
+        if key not in over if key in plan.trials else key in asked and job not in finished:
+            needed.append(key)
+            asked.update(job.parents)
+    return State(done, failed, tuple(reversed(needed)))
