@@ -1,8 +1,10 @@
-"""What a user's own method reads besides what it is given: images that it may not see.
+"""What a user's own method reads besides what it is given: images, and files that no key has.
 
-A look at test images is heard of whenever a method of the user's own is at work. Where a guard
-holds, so is what Python opens, by its audit events. Files that compiled code opens by itself are
-not heard of, and neither is a copy that was made before.
+A look at test images is heard of whenever a method of the user's own is at work, and so is a file
+of the user's that Python opens, by its audit events: keys have the method's code and the files that
+it declares, and an edit of any other would change numbers and not the keys. Where a guard holds,
+everything that it opens is. Files that compiled code opens by itself are not heard of, and neither
+is a copy that was made before.
 
 Source:
     PEP 578, runtime audit hooks.
@@ -12,12 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from prune_core.errors import StrayReadError
@@ -33,6 +38,12 @@ ELSEWHERE = {
 }  # fmt: skip
 """Where nothing more is heard of what a method reads, by the event that tells of it."""
 SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/")
+CACHES = ("MRSWEEP_CACHE", "XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIGDIR")
+"""Variables with folders of what libraries fetch or make, and know by its name."""
+INSTALLED = ("/site-packages/", "/dist-packages/")
+
+OURS = ("mrsweep", "orchestrator", "results")
+Keyed = tuple[str, ...] | None
 
 _guarding: ContextVar[bool] = ContextVar("guarding", default=False)
 _at_work: ContextVar[_AtWork | None] = ContextVar("at_work", default=None)
@@ -41,15 +52,69 @@ _at_work: ContextVar[_AtWork | None] = ContextVar("at_work", default=None)
 class _AtWork:
     """A method at work: what it may open, and what it read besides."""
 
-    def __init__(self, module: str, allowed: tuple[str, ...], guarded: bool) -> None:
-        self.module = module
-        self.allowed = allowed
-        self.guarded = guarded
+    def __init__(self, axis: str, name: str, files: tuple[str, ...], keyed: Keyed) -> None:
+        self.axis, self.name = axis, name
+        self.closed = axis in CLOSED
+        self.guarded = self.closed and _guarding.get()
+        self.files = files
+        self.keyed = keyed
         self.read: dict[str, str] = {}
-        """What, and where in the user's code."""
+        """What it is not given, and where in the user's code."""
+        self.unknown: dict[str, str] = {}
+        """Files that are in no key, and where it opens them."""
 
     def hear(self, what: str) -> None:
-        self.read.setdefault(what, _place(self.module))
+        self.read.setdefault(what, _place(self.reader()))
+
+    def reader(self, imports: bool = True) -> FrameType | None:
+        """Return the innermost frame of the user's code; None where an import is further in."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if frame.f_code.co_name == "_find_and_load" and not imports:
+                return None
+            if not file.startswith("<") and self.is_users(file):
+                return frame
+            frame = frame.f_back
+        return None
+
+    def is_users(self, file: str) -> bool:
+        """Say whether a file is the user's own: neither a library's nor what one keeps."""
+        libraries = _libraries(*map(os.environ.get, ("HOME", *CACHES)))
+        return not file.startswith(libraries) and not any(part in file for part in INSTALLED)
+
+    def opens(self, name: str) -> None:
+        """Hear of a file, if it is the user's and no key has it."""
+        if self.keyed is None:
+            return
+        file = os.path.realpath(_source(name))
+        below = any(file == known or file.startswith(f"{known}{os.sep}") for known in self.keyed)
+        if below or not self.is_users(file) or not Path(file).is_file():
+            return
+        frame = self.reader(imports=name.endswith(CODE))
+        if frame is not None:
+            self.unknown.setdefault(file, _place(frame))
+
+    def check(self) -> None:
+        """Refuse what was read.
+
+        Raises:
+            StrayReadError: It says what, and where.
+        """
+        if self.read:
+            read = "; ".join(f"{what} ({where})" for what, where in self.read.items())
+            raise StrayReadError(f"{self.axis}: {self.name} reads what it is not given: {read}")
+        if self.unknown:
+            read = ", ".join(f"{file} ({where})" for file, where in self.unknown.items())
+            home = f"{Path(next(iter(self.keyed or ()), '')).parent}{os.sep}"
+            named = "".join(f"{file.removeprefix(home)!r}, " for file in self.unknown)
+            declared = f"@method({self.name.rpartition(':')[2]!r}, files=({named.rstrip(' ')}))"
+            lies = " let them lie below dataset.root," if self.axis == "datasets" else ""
+            raise StrayReadError(
+                f"{self.axis}: {self.name} reads files that are in no key, so that an edit of them "
+                f"would leave old results standing: {read}; declare them, {declared} of mrsweep,"
+                f"{lies} or declare a revision that you raise"
+            )
 
 
 @contextmanager
@@ -63,8 +128,37 @@ def guarded() -> Iterator[None]:
         _guarding.reset(token)
 
 
+@contextmanager
+def imported(axis: str, name: str, keyed: Keyed) -> Iterator[None]:
+    """Hear what a method's modules read while they are imported; for the arguments see `watched`.
+
+    Raises:
+        StrayReadError: They read what no key has.
+    """
+    work = _AtWork(axis, name, (), keyed)
+    work.guarded = False  # libraries read their own files now
+    with _hearing(work):
+        yield
+
+
+@contextmanager
+def _hearing(work: _AtWork) -> Iterator[None]:
+    if work.keyed is not None:
+        _hook()
+    token = _at_work.set(work)
+    try:
+        yield
+    finally:
+        _at_work.reset(token)
+        work.check()
+
+
 def watched(
-    function: Callable[..., Any], axis: str, name: str, files: tuple[str, ...]
+    function: Callable[..., Any],
+    axis: str,
+    name: str,
+    files: tuple[str, ...],
+    keyed: Keyed = None,
 ) -> Callable[..., Any]:
     """Return a method, watched if it is a user's own.
 
@@ -72,31 +166,30 @@ def watched(
         function: The method.
         axis: What it is one of.
         name: What users call it, such as ``mine:best``.
-        files: Those that it declares beside its module.
+        files: Those that it declares.
+        keyed: Its modules and files, which are in its keys; None to hear of no others.
 
     Returns:
-        The function; it raises StrayReadError after a call that read what it was not given. One of
-        ours, or of an axis that sees test images by right, is as it was.
+        The function; it raises StrayReadError after a call that read what it was not given, or what
+        no key has. One of ours is as it was.
     """
     module = str(getattr(function, "__module__", type(function).__module__))
-    if axis not in CLOSED or module.startswith("prune_core.") or not callable(function):
+    if module.startswith("prune_core.") or not callable(function):
         return function
+    if axis not in CLOSED and keyed is None:
+        return function
+
     home = Path(getattr(sys.modules[module], "__file__", None) or "").absolute().parent
     paths = tuple(str(home / file) for file in files)
 
-    @functools.wraps(function)
+    @functools.wraps(function, updated=() if isinstance(function, type) else ("__dict__",))
     def call(*given: Any, **named: Any) -> Any:
-        if _at_work.get() is not None:
+        outer = _at_work.get()
+        if outer is not None and (outer.closed or axis not in CLOSED):
             return function(*given, **named)
-        work = _AtWork(module, paths, _guarding.get())
-        token = _at_work.set(work)
-        try:
+        known = None if keyed is None else (*keyed, *_roots(given))
+        with _hearing(_AtWork(axis, name, paths, known)):
             return function(*given, **named)
-        finally:
-            _at_work.reset(token)
-            if work.read:
-                read = "; ".join(f"{what} ({where})" for what, where in work.read.items())
-                raise StrayReadError(f"{axis}: {name} reads what it is not given: {read}")
 
     with contextlib.suppress(ValueError):  # written in C, it has none that Python knows
         # What is called is the function itself, and not what it may wrap.
@@ -111,9 +204,9 @@ def looked_at_test_images() -> None:
 
 
 def _hear(event: str, given: tuple[Any, ...]) -> None:
-    if (work := _at_work.get()) is None or not work.guarded:
+    if (work := _at_work.get()) is None:
         return
-    if event in ELSEWHERE:
+    if event in ELSEWHERE and work.guarded:
         work.hear(ELSEWHERE[event])
     if event != "open":
         return
@@ -121,23 +214,47 @@ def _hear(event: str, given: tuple[Any, ...]) -> None:
     if not isinstance(path, str | bytes) or (isinstance(mode, str) and "r" not in mode):
         return
     name = path if isinstance(path, str) else path.decode(errors="replace")
-    if name.startswith(SYSTEM) or name.endswith(CODE):
+    if name.startswith(SYSTEM):
         return
-    if str(Path(name).absolute()) not in work.allowed:
+    work.opens(name)
+    if work.guarded and not name.endswith(CODE) and str(Path(name).absolute()) not in work.files:
         work.hear(f"the file {name}")
 
 
 @functools.cache
 def _hook() -> None:
-    """Begin to hear; Python has no way to end it, so that it is done once and only for a guard."""
+    """Begin to hear; Python has no way to end it, so that it is done once and only where needed."""
     sys.addaudithook(_hear)
 
 
-def _place(module: str) -> str:
-    """Return the line of the user's module that is at work, the innermost one."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__") == module:
-            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]  # None ends it
-    return "elsewhere"
+def _roots(given: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the folder of a data set, whose content is in its keys."""
+    root = getattr(given[0], "root", None) if given else None
+    return (os.path.realpath(root),) if isinstance(root, str) else ()
+
+
+def _source(name: str) -> str:
+    """Return the module that a compiled one is of, or a file as it is."""
+    with contextlib.suppress(ValueError):
+        return importlib.util.source_from_cache(name) if name.endswith(".pyc") else name
+    return name
+
+
+@functools.cache
+def _libraries(home: str | None, *caches: str | None) -> tuple[str, ...]:
+    """Return how the names of files begin that are Python's, a library's, ours or a cache's."""
+    ours = Path(__file__).absolute().parent
+    python = map(Path, (sys.prefix, sys.base_prefix, sys.exec_prefix))
+    places = [
+        ours,
+        *(ours.with_name(name) for name in OURS),
+        *python,
+        *map(Path, filter(None, caches)),
+    ]
+    known = dict.fromkeys(str(way()) for place in places for way in (place.absolute, place.resolve))
+    return (*(f"{place}{os.sep}" for place in known), *SYSTEM, *([f"{home}/."] if home else []))
+
+
+def _place(frame: FrameType | None) -> str:
+    """Return the line of the user's code that is at work."""
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "elsewhere"

@@ -40,6 +40,18 @@ WAYS = {
     "dotted": ("import pack.part as p\n", "pack__part"),
     "of a helper's": ("import between\n", "helper_a"),
     "by name": ("import importlib\nh = importlib.import_module('helper_a')\n", "helper_a"),
+    "by name, as a keyword": (
+        "import importlib\nh = importlib.import_module(name='helper_a')\n",
+        "helper_a",
+    ),
+    "by name, under another name": (
+        "from importlib import import_module as get\nh = get('helper_a')\n",
+        "helper_a",
+    ),
+    "by name, from a package": (
+        "import importlib\nh = importlib.import_module('.part', 'pack')\n",
+        "pack__part",
+    ),
     "star": ("from helper_a import *\n", "helper_a"),
     "if typing": ("try:\n    import helper_a\nexcept ImportError:\n    pass\n", "helper_a"),
 }
@@ -69,6 +81,12 @@ def test_relative_imports_and_rings_are_followed(here: Path) -> None:
         here, ring__c="from .a import z\nimport ring.deep.d\n", ring__deep__d="from ..b import w\n"
     )
     assert set(local_modules("ring.a")) == {"ring.a", "ring.b", "ring.c", "ring.deep.d"}
+
+
+def test_a_name_that_begins_with_a_dot_is_of_its_own_package(here: Path) -> None:
+    text = "from importlib import import_module\nimport_module('.part', __package__)\n"
+    write(here, dotted__nets=text, dotted__part="", part="")
+    assert set(local_modules("dotted.nets")) == {"dotted.nets", "dotted.part"}
 
 
 def test_neither_libraries_nor_mrsweep_nor_what_is_missing_count(here: Path) -> None:

@@ -13,7 +13,7 @@ from orchestrator.errors import RequestError
 from orchestrator.planning.outsiders import outsiders
 from orchestrator.planning.plan import Job, Plan
 from orchestrator.sweepfile.model import Sweep
-from prune_core.errors import CheckpointError, DatasetError
+from prune_core.errors import CheckpointError, DatasetError, StrayReadError
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Dataset as DatasetSpec
 from prune_core.specs.signatures import CALLS
@@ -161,6 +161,9 @@ def _load_faults(sweep: Sweep) -> list[str]:
     for owner, own in outsiders(sweep):
         try:
             loaded = owner.load(own)
+        except StrayReadError as error:
+            faults.append(str(error))
+            continue
         except Exception as error:  # it is the user's code
             faults.append(
                 f"{owner.noun} {own!r} cannot be imported: {type(error).__name__}: {error}"

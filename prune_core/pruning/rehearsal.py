@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from prune_core.errors import StrayReadError
 from prune_core.models import architectures
 from prune_core.pruning.prunable.cuts import (
     SHARES,
@@ -70,7 +71,10 @@ def rehearse(
     stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
     network = _Network(architecture, shape, classes, "cpu", last)
     on_meta = _Network(architecture, shape, classes, "meta", last)
-    large = on_meta.is_large()
+    try:
+        large = on_meta.is_large()
+    except StrayReadError as error:  # what it imports is read the first time alone
+        return Rehearsal([str(error)])
     rehearsal = (on_meta if large else network).rehearsed(stages)
     if large and rehearsal.faults:  # the network's code may need values
         rehearsal = network.rehearsed(stages)
@@ -110,6 +114,8 @@ class _Network:
         """Say whether it is built here and large; `rehearsed` says why if it cannot be built."""
         try:
             network = self.build()
+        except StrayReadError:
+            raise
         except Exception:  # of the user's code, which may need the CPU: it is built there next
             return False
         return sum(p.numel() for p in network.parameters()) > LARGE

@@ -124,17 +124,21 @@ def _imports(content: bytes, file: str, package: str) -> tuple[str, ...]:
         line = getattr(error, "lineno", None) or 1
         raise DeclarationError(f"{file}:{line}: {getattr(error, 'msg', error)}") from error
     names: list[str] = []
-    for node in ast.walk(tree):
+    calls = {"import_module", "__import__"}
+    for node in ast.walk(tree):  # the outer statements first
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = absolute(node, package)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Call) and _is_import(node.func) and node.args:
-            named = node.args[0]
+            calls |= {a.asname for a in node.names if a.name == "import_module" and a.asname}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in calls:
+            given = dict(zip(("name", "package"), node.args, strict=False))
+            given |= {word.arg: word.value for word in node.keywords if word.arg}
+            named = given.get("name")
             if isinstance(named, ast.Constant) and isinstance(named.value, str):
-                names.append(named.value.lstrip("."))
-            else:
+                names.append(_resolved(named.value, given.get("package"), package))
+            elif named is not None:
                 log.warning(
                     "%s:%d: what is imported here is not known before it runs: an edit of it "
                     "gives no new keys, unless the method declares a revision and raises it",
@@ -151,8 +155,14 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*parts, *filter(None, [node.module])])
 
 
-def _is_import(function: ast.expr) -> bool:
-    return ast.unparse(function).rpartition(".")[2] in ("import_module", "__import__")
+def _resolved(name: str, anchor: ast.expr | None, package: str) -> str:
+    """Return the full name of a module that is imported by its name, such as ``.part``."""
+    if not name.startswith("."):
+        return name
+    if isinstance(anchor, ast.Constant):
+        package = str(anchor.value)
+    inner = name.lstrip(".")
+    return absolute(ast.ImportFrom(inner or None, [], len(name) - len(inner)), package)
 
 
 def _with_parents(name: str) -> Iterator[str]:

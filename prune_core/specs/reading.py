@@ -54,6 +54,7 @@ class Method:
         files: Files that it reads, beside its module.
         digest: What tells its code from earlier code of the same name: its revision, or of a user's
             method that declares none a digest of its code. None if it never changed.
+        keyed: Files of a user's method whose bytes are in that digest; None where they are not.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Method:
     wrapped: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     digest: str | None = None
+    keyed: tuple[str, ...] | None = None
 
     @property
     def reads(self) -> list[str]:

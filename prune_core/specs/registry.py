@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prune_core.errors import DeclarationError, UnknownMethodError
-from prune_core.guard import watched
+from prune_core.guard import imported, watched
 from prune_core.specs.closure import code_digest, local_modules, stamp
 from prune_core.specs.definitions import definition
 from prune_core.specs.reading import Method, Source
@@ -142,11 +142,13 @@ class Axis:
         Raises:
             UnknownMethodError: If there is no such method.
         """
-        module, _, function = self[name].origin.partition(":")
-        loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        if isinstance(loaded, type) and not self.makes_objects:
-            loaded = loaded()
-        loaded = watched(loaded, self.axis, name, self[name].files)
+        method = self[name]
+        module, _, function = method.origin.partition(":")
+        with imported(self.axis, name, method.keyed):
+            loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
+            if isinstance(loaded, type) and not self.makes_objects:
+                loaded = loaded()
+        loaded = watched(loaded, self.axis, name, method.files, method.keyed)
         arguments = self.arguments(name)
         return functools.partial(loaded, **arguments) if arguments else loaded
 
@@ -234,8 +236,9 @@ class Axis:
         code = revision or code_digest(module, beside)
         # An entry point may come to stand for another function.
         digest = code if name == origin else f"{origin}@{code}"
-        found = replace(found, name=name, origin=origin, digest=digest)
-        return found, [*local_modules(module).values(), *beside]
+        files = [*local_modules(module).values(), *beside]
+        keyed = None if revision else tuple(str(file.resolve()) for file in files)
+        return replace(found, name=name, origin=origin, digest=digest, keyed=keyed), files
 
 
 def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
@@ -251,8 +254,8 @@ def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
             own = {**merged.settings, **merged.fixed}
             merged = replace(
                 merged,
-                needs=_joined(merged.needs, inner.needs),
-                traits=_joined(merged.traits, inner.traits),
+                needs=tuple(dict.fromkeys(merged.needs + inner.needs)),
+                traits=tuple(dict.fromkeys(merged.traits + inner.traits)),
                 settings={
                     **merged.settings,
                     **_without(inner.settings, own),
@@ -263,10 +266,6 @@ def _merged(wrapper: Method, arguments: Mapping[str, str | int]) -> Method:
                 digest="+".join(filter(None, (merged.digest, inner.digest))) or None,
             )
     return merged
-
-
-def _joined(some: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(some + more))
 
 
 def _without(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
