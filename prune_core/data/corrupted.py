@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from prune_core.data.datasets import Dataset
-from prune_core.data.raw import Raw, test_part
+from prune_core.data.raw import read, test_part
 from prune_core.data.splits import Split
 from prune_core.errors import DatasetError
-from prune_core.specs.registry import ATTACKS, DATASETS
+from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Dataset as DatasetSpec
 
 SEVERITIES = 5
@@ -69,7 +69,7 @@ def _checked(
     data: Dataset, spec: DatasetSpec, file: Path
 ) -> tuple[torch.Tensor, NDArray[np.uint8]]:
     """Return the labels [n] of all test images, and their corrupted copies [5 n, h, w, c]."""
-    raw: Raw = DATASETS.load(spec.name)(spec)
+    raw = read(spec)
     if raw.test is None:
         raise DatasetError(
             f"data set {spec.name!r} comes without test images of its own, so {file.parent} cannot "

@@ -19,12 +19,12 @@ from prune_core.data import augmentation, readers
 from prune_core.data.augmentation import Augment
 from prune_core.data.content import content
 from prune_core.data.extra import from_npz
-from prune_core.data.raw import Raw, classes_of, test_part
+from prune_core.data.raw import Raw, check_classes, classes_of, read, test_part
 from prune_core.data.splits import Split, check_sides, first_classes, limit, split, statistics
 from prune_core.errors import DatasetError
 from prune_core.guard import looked_at_test_images
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.registry import DATASETS, method
+from prune_core.specs.registry import method
 from prune_core.specs.settings import Dataset as DatasetSpec
 
 
@@ -100,7 +100,7 @@ def _load(spec: DatasetSpec, device: torch.device, seed: str | None = None) -> D
 
 
 def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
-    raw: Raw = DATASETS.load(spec.name)(spec)
+    raw = read(spec)
     name, classes = spec.name, classes_of(spec, raw.classes)
     train, test = (
         (raw.train, raw.test) if raw.test is not None else split(raw.train, 0.25, name, "test")
@@ -115,6 +115,8 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
             f"{name} has {raw.classes} class, so that there is nothing to tell apart"
         )
     fitted, held_out = split(kept, spec.validation, *purpose)
+    called = [*raw.names[:classes], *map(str, range(len(raw.names), classes))]
+    check_classes(spec, kept, fitted, tested, called)
     mean, std = statistics(fitted)
     channels, height, width = fitted.shape
     shape = (channels, height, width)

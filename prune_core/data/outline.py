@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from prune_core.data.raw import Raw, classes_of
+from prune_core.data.raw import classes_of, read
 from prune_core.data.splits import first_classes
-from prune_core.specs.registry import DATASETS
 from prune_core.specs.settings import Dataset
 
 PUBLISHED = {
@@ -29,7 +28,7 @@ def outline(spec: Dataset) -> tuple[tuple[int, int, int], int]:
         side, classes, *_ = PUBLISHED[spec.name]
         side = spec.size or side
         return (3, side, side), classes_of(spec, classes)
-    raw: Raw = DATASETS.load(spec.name)(spec)
+    raw = read(spec)
     channels, height, width = raw.train.take(torch.tensor([0])).decode().images.shape[1:]
     return (channels, height, width), classes_of(spec, raw.classes)
 
@@ -45,7 +44,7 @@ def counted_images(spec: Dataset) -> tuple[int, int]:
         classes = classes_of(spec, there)
         count, tested = (round(part * classes / there) for part in both)
     else:
-        raw: Raw = DATASETS.load(spec.name)(spec)
+        raw = read(spec)
         classes = classes_of(spec, raw.classes)
         whole = len(first_classes(raw.train, spec.classes))
         count = whole if raw.test is not None else round(0.75 * whole)

@@ -231,6 +231,11 @@ def check_sides(train: Split, test: Split, spec: Dataset) -> None:
     Raises:
         DatasetError: It says which.
     """
+    if train.shape[0] != test.shape[0]:
+        raise DatasetError(
+            f"images of {spec.name} differ: {train.shape[0]} channels for training, "
+            f"{test.shape[0]} in the test split"
+        )
     sides = [part.shape[1:] for part in (train, test)]
     if sides[0] != sides[1]:
         (height, width), (other, wide) = sides
