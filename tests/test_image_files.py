@@ -131,6 +131,53 @@ def test_folders_that_hugging_face_saved(
         load(name, tmp_path, "arrow")
 
 
+def state(split: Path, **changes: object) -> None:
+    file = split / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+SAVED: dict[str, tuple[dict[str, object], str]] = {
+    "indices": ({"_indices_files": [{"filename": "i.arrow"}]}, "takes only some rows of its files"),
+    "twice": ({"_data_files": [{"filename": "data-00000-of-00002.arrow"}] * 2}, "names a file tw"),
+    "numbers": ({"_data_files": [{"filename": 3}]}, r"state\.json cannot be read"),
+    "nothing": ({"_data_files": []}, r"train has no file in state\.json"),
+}
+
+
+@pytest.mark.parametrize("what", SAVED)
+def test_a_saved_split_that_says_something_else_is_refused(what: str, tmp_path: Path) -> None:
+    write_saved(tmp_path, "train", "image", "label", (13, 17))
+    changes, words = SAVED[what]
+    state(tmp_path / "train", **changes)
+    with pytest.raises(DatasetError, match=words):
+        load("arrow", tmp_path, "arrow")
+
+
+def test_what_a_saved_split_names_is_what_is_read_and_in_keys(
+    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A list of fewer files gave other images under the old key."""
+    write_saved(tmp_path, "train", "image", "label", (30, 17))
+    write_saved(tmp_path, "unsupervised", "image", "label", (6,))
+    spec = Dataset(name="arrow", root=str(tmp_path), source="arrow")
+    before = content(spec)
+    (tmp_path / "train" / "cache-1.arrow").write_text("of a map")
+    assert content(spec) == before
+    whole = json.loads((tmp_path / "train" / "state.json").read_text())["_data_files"]
+    seen = {before}
+    for files in (whole[::-1], whole[:1]):
+        state(tmp_path / "train", _data_files=files)
+        seen.add(content(spec))
+    assert len(seen) == 3
+    data = load("arrow", tmp_path, "arrow")
+    assert len(data.train) + len(data.validation) + len(data.test) == 30
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith("are left out: unsupervised, train/data-00001-of-00002.arrow")
+    (tmp_path / "unsupervised").rename(tmp_path / "Test")
+    with pytest.raises(DatasetError, match="is Test the test split"):
+        load("arrow", tmp_path, "arrow")
+
+
 @pytest.mark.parametrize(
     ("name", "column", "label", "part"),
     [

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from prune_core.data import datasets
+from prune_core.data.labels import classes_of
 from prune_core.data.parquet import TRAIN, split_files
 from prune_core.errors import DatasetError
 from prune_core.specs.settings import Dataset
@@ -126,6 +127,13 @@ def test_what_is_no_label_is_refused(what: str, tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_dictionary_may_have_no_value_for_a_label() -> None:
+    for values in (["a", None], [0, None]):
+        column = pa.chunked_array([pa.DictionaryArray.from_arrays([0, 1, 1], values)])
+        with pytest.raises(DatasetError, match=r"train: labels that are missing \(null\): 2"):
+            classes_of({"train": column}, None)
+
+
 def test_the_split_that_has_labels_is_named(tmp_path: Path) -> None:
     write(tmp_path, "train", TRAINED)
     write(tmp_path, "test", TESTED, [-1] * 16)
@@ -153,6 +161,9 @@ TABLES: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
     "empty texts": (
         lambda t: t.set_column(1, "label", pa.array(["", "a", "b", " "] * (len(t) // 4))),
         "train: labels that are empty texts: 40 of 80",
+    ),
+    "images twice": (
+        lambda t: t.append_column("img", t["image"]), "has no one column img or image; it has: im",
     ),
     "one class": (lambda t: t.filter(pa.compute.equal(t["label"], 0)), "train lacks: 1, 2, 3"),
 }  # fmt: skip

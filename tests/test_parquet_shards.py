@@ -92,6 +92,37 @@ def test_a_file_that_may_be_part_of_a_split_is_refused_by_its_name(
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["testing", "evaluation-00000-of-00001", "holdout"])
+def test_a_file_that_may_be_the_test_split_is_refused_where_there_is_none(
+    name: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "train", TRAINED)
+    write(tmp_path, name, TESTED)
+    with pytest.raises(DatasetError, match=f"is {name}.parquet the test split"):
+        load(tmp_path)
+    write(tmp_path, "test", TESTED)
+    check(load(tmp_path))
+
+
+def test_a_shard_that_cannot_be_read_is_the_one_that_is_named(tmp_path: Path) -> None:
+    for name in ("train-0", "train-1", "test"):
+        write(tmp_path, name, TRAINED)
+    (tmp_path / "train-1.parquet").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"^train-1\.parquet in .* cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["train-1", "test"])
+def test_files_that_call_classes_otherwise_are_refused(other: str, tmp_path: Path) -> None:
+    """Labels of the second were taken for classes of the first."""
+    for name in ("train-0", "train-1", "test"):
+        write(tmp_path, name, TRAINED, names=list("abdc" if name == other else "abcd"))
+    with pytest.raises(
+        DatasetError, match=rf"label 2 is 'c' in .*train-0.parquet and 'd' in .*{other}.parquet"
+    ):
+        load(tmp_path)
+
+
 def test_files_that_are_left_out_and_copies_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,13 +130,16 @@ def test_files_that_are_left_out_and_copies_are_named(
         write(tmp_path, name, TRAINED)
     for name in ("test", "val", "extra"):
         write(tmp_path, name, TESTED)
+    (tmp_path / "train-2.parquet.part").write_text("still fetched")
     with caplog.at_level(logging.WARNING):
         load(tmp_path)
     first, second = [record.getMessage() for record in caplog.records]
     assert first.endswith(
         "train-0.parquet and train-1.parquet hold the same: all of it is there twice"
     )
-    assert second.endswith("Parquet files that are left out: extra.parquet, val.parquet")
+    assert second.endswith(
+        "Parquet files that are left out: extra.parquet, train-2.parquet.part, val.parquet"
+    )
 
 
 def test_shards_may_differ_in_how_wide_their_numbers_are(tmp_path: Path) -> None:
@@ -114,5 +148,5 @@ def test_shards_may_differ_in_how_wide_their_numbers_are(tmp_path: Path) -> None
     write(tmp_path, "test", TESTED)
     check(load(tmp_path))
     write(tmp_path, "train-1", TRAINED, ["abcd"[label] for label in TRAINED])
-    with pytest.raises(DatasetError, match="incompatible types: int32 vs string"):
+    with pytest.raises(DatasetError, match=r"types: int32 \(train-0.parquet\), string \(train-1"):
         load(tmp_path)

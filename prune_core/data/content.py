@@ -6,6 +6,7 @@ a second look costs a stat a file. No torch: plans ask.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkstemp
 
+from prune_core.data.arrow import listed
 from prune_core.data.cache import folder
 from prune_core.data.stray import TEST_PARTS, files_in
 from prune_core.errors import DatasetError
@@ -27,8 +29,6 @@ log = logging.getLogger(__name__)
 _SPLITS = ("train", *TEST_PARTS)
 PARTS = {"folder": _SPLITS, "parquet": (".", "data"), "arrow": _SPLITS}
 """Where below root a source is read from; whatever else lies there is in no key."""
-SUFFIXES = {"parquet": ".parquet", "arrow": ".arrow"}
-"""Of the files of tables."""
 READERS = 8
 """Threads; a file on a network's disk is mostly waited for."""
 SETTLED = 2.0
@@ -65,18 +65,32 @@ def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> st
         recent = (time.time() - SETTLED) * 1e9
         _save(place, {name: known[name] for name in files if max(known[name][1:3]) < recent})
     whole = hashlib.sha256()
-    for name in sorted(files):
+    for name in files if _is_saved(spec) else sorted(files):
         whole.update(f"{name}\0{known[name][3]}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()[:KEY_DIGITS]
 
 
 def _files(spec: Dataset, root: Path) -> Iterator[Path]:
     """Yield the files that a data set may be read from; a user's own is read from anywhere."""
-    suffix = SUFFIXES.get(spec.source) if spec.is_ours else None
-    for part in PARTS[spec.source] if spec.is_ours else ("",):
-        if (root / part).is_dir():
+    suffix = ".parquet" if spec.is_ours and spec.source == "parquet" else None
+    for part in sorted(PARTS[spec.source]) if spec.is_ours else ("",):
+        if not (root / part).is_dir():
+            continue
+        if _is_saved(spec):
+            yield from _saved(root / part)
+        else:
             files = files_in(root / part, deep=suffix is None)
             yield from (file for file in files if suffix in (None, file.suffix))
+
+
+def _is_saved(spec: Dataset) -> bool:
+    return spec.is_ours and spec.source == "arrow"
+
+
+def _saved(split: Path) -> Iterator[Path]:
+    """Yield those files of a saved split that its own list names, in its order."""
+    with contextlib.suppress(DatasetError):  # whoever reads the images says what is wrong
+        yield from filter(Path.exists, listed(split))
 
 
 def _stat(file: Path) -> tuple[int, int, int]:

@@ -53,9 +53,11 @@ def _values(column: pa.ChunkedArray, split: str) -> NDArray[np.generic]:
     """Return labels as texts or as integers."""
     if not len(column):
         raise DatasetError(f"{split}: its files hold no rows")
+    if kinds.is_dictionary(column.type):  # whose values may be missing too
+        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])
     if column.null_count:
         raise DatasetError(f"{split}: labels that are missing (null): {column.null_count}")
-    kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
+    kind = column.type
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
         texts = np.array(column.to_pylist(), dtype=np.str_)
         if empty := int((np.strings.strip(texts) == "").sum()):

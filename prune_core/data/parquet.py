@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prune_core.data.arrow import read_columns, read_schema, saved_files
+from prune_core.data.arrow import read_columns, read_schema, saved_besides, saved_files
 from prune_core.data.cache import decoded
 from prune_core.data.images import decode
 from prune_core.data.labels import classes_of
 from prune_core.data.splits import Encoded
-from prune_core.data.stray import TEST_PARTS, files_in
+from prune_core.data.stray import MEANT, TEST_PARTS, files_in
 from prune_core.errors import DatasetError
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,9 @@ def from_tables(
             raise DatasetError(f"no {names} in {root}; set root to the folder that holds them")
     used = [file for files in splits.values() for file in files]
     _warn_of_copies(used)
-    if others := [file.name for file in _tables(root) if file not in used]:
-        log.warning("%s: Parquet files that are left out: %s", root, ", ".join(others))
+    _tell_others(root, used, "test" in splits, saved)
     try:
-        labels, classes = classes_of(columns, _class_names(splits["train"][0], label))
+        labels, classes = classes_of(columns, _class_names(used, label))
     except DatasetError as error:
         other = _other_labelled(root, splits.get("test", []), label)
         raise DatasetError(f"{root}: {error}{other}") from error
@@ -96,11 +95,29 @@ def split_files(root: Path, parts: Sequence[str]) -> list[Path]:
     return []
 
 
-def _tables(root: Path) -> list[Path]:
-    """Return all Parquet files in root and root/data."""
+def _tables(root: Path, whole: bool = True) -> list[Path]:
+    """Return all Parquet files in root and root/data; else those that are not whole yet, too."""
     folders = [folder for folder in (root, root / "data") if folder.is_dir()]
     files = (file for folder in folders for file in sorted(files_in(folder, deep=False)))
-    return [file for file in files if file.suffix.lower() == ".parquet"]
+    suffixes = ((file, [s.lower() for s in file.suffixes]) for file in files)
+    return [f for f, of in suffixes if ".parquet" in (of[-1:] if whole else of)]
+
+
+def _tell_others(root: Path, used: Sequence[Path], has_test: bool, saved: bool) -> None:
+    """Warn of what is left out, and refuse what may be a missing test split."""
+    others = (
+        saved_besides(root, used)
+        if saved
+        else [file.name for file in _tables(root, whole=False) if file not in used]
+    )
+    if not has_test and (meant := [name for name in others if name.lower().startswith(MEANT)]):
+        raise DatasetError(
+            f"{root}: is {' or '.join(meant)} the test split? It may be called "
+            f"{', '.join(TEST_PARTS)}; rename it, or take it out"
+        )
+    if others:
+        kind = "splits and files" if saved else "Parquet files"
+        log.warning("%s: %s that are left out: %s", root, kind, ", ".join(others))
 
 
 def _warn_of_copies(files: Sequence[Path]) -> None:
@@ -144,13 +161,20 @@ def _check_whole(files: list[Path], names: list[re.Match[str]]) -> None:
 
 
 def _column(files: Sequence[Path], name: str) -> pa.ChunkedArray:
+    tables: list[pa.Table] = []
+    for file in files:
+        try:
+            tables.append(read_columns(file, [_named(file, (name,))]))
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(file, error) from error
     try:
-        for file in files:
-            _named(file, (name,))
-        tables = [read_columns(file, [name]) for file in files]
         whole: pa.ChunkedArray = pa.concat_tables(tables, promote_options="permissive")[name]
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(files[0], error) from error
+    except pa.ArrowException as error:
+        found = {
+            str(table.schema.types[0]): file.name for file, table in zip(files, tables, strict=True)
+        }
+        kinds = ", ".join(f"{kind} ({file})" for kind, file in found.items())
+        raise DatasetError(f"{files[0].parent}: labels are of several types: {kinds}") from error
     return whole
 
 
@@ -158,11 +182,11 @@ def _named(file: Path, names: Sequence[str]) -> str:
     """Return the column of a file that has one of some names.
 
     Raises:
-        DatasetError: There is none, or there are several of one name.
+        DatasetError: There is none, or there are several.
     """
     columns = read_schema(file).names
-    found = [name for name in names if columns.count(name) == 1]
-    if not found:
+    found = [name for name in names for each in columns if each == name]
+    if len(found) != 1:
         raise DatasetError(
             f"{file} has no one column {' or '.join(names)}; it has: {', '.join(columns)}"
         )
@@ -175,8 +199,24 @@ def _unreadable(file: Path, error: Exception) -> DatasetError:
     )
 
 
-def _class_names(file: Path, label: str) -> list[str] | None:
-    """Return what the file's own description calls the classes, if it does."""
+def _class_names(files: Sequence[Path], label: str) -> list[str] | None:
+    """Return what the training images' description calls the classes, if it does.
+
+    Raises:
+        DatasetError: Another file calls one of them otherwise: its labels are others.
+    """
+    first = _names_in(files[0], label)
+    for file in files[1:]:
+        for index, pair in enumerate(zip(first or (), _names_in(file, label) or (), strict=False)):
+            if pair[0] != pair[1]:
+                raise DatasetError(
+                    f"label {index} is {pair[0]!r} in {files[0]} and {pair[1]!r} in {file}; number "
+                    "the classes alike"
+                )
+    return first
+
+
+def _names_in(file: Path, label: str) -> list[str] | None:
     text = (read_schema(file).metadata or {}).get(b"huggingface", b"{}")
     try:
         feature = json.loads(text)["info"]["features"][label]

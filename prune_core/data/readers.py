@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prune_core.data.cache import decoded
 from prune_core.data.images import decode, image_files, is_image, leave_out
 from prune_core.data.splits import Encoded, Split
-from prune_core.data.stray import TEST_PARTS, is_stray
+from prune_core.data.stray import MEANT, TEST_PARTS, is_stray
 from prune_core.errors import DatasetError
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def test_folder(root: Path) -> Path | None:
     folders = [e.name for e in sorted(root.iterdir()) if e.is_dir() and not is_stray(e.name)]
     parts = [name for name in TEST_PARTS if name in folders]
     others = [name for name in folders if name not in ("train", *parts[:1])]
-    meant = [name for name in others if name.lower().startswith((*TEST_PARTS, "eval", "hold"))]
+    meant = [name for name in others if name.lower().startswith(MEANT)]
     if meant and not parts:
         raise DatasetError(
             f"{root}: is {' or '.join(meant)} the test split? It may be called "

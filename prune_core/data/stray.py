@@ -13,6 +13,8 @@ STRAY = frozenset(
 """In small letters; names that begin with a dot, or with ~$, are left behind too."""
 TEST_PARTS = ("test", "validation", "valid", "val", "dev")
 """What the test split may be called, as a folder or as Parquet files, in order of preference."""
+MEANT = (*TEST_PARTS, "eval", "hold")
+"""How a name begins, in small letters, by which somebody may mean a test split."""
 Folders = frozenset[tuple[int, int]]
 """Device and number of each."""
 
