@@ -10,6 +10,7 @@ import pytest
 
 import results
 from results.statistics.design.design import make_design
+from results.statistics.design.words import shortly
 from results.statistics.verdict.confounds import duplicates
 from results.statistics.verdict.strikes import strikes
 
@@ -172,6 +173,21 @@ def test_levels_of_one_outcome_are_counted_once() -> None:
     assert ("random", "random-2") in groups
     found = results.verdict(both)
     assert any("random and random-2" in text for text in found.depends_on)
+
+
+def test_every_two_levels_of_a_group_are_alike() -> None:
+    """A chain of neighbours, whose ends lie far apart, was called hardly more than one level."""
+    trials = described(sweep(finetuning=0.1))
+    rates = {"none": 0.0100, "standard": 0.0107, "pgd": 0.0114}
+    chain = trials.assign(objective="pgd", epochs=4, lr=trials["finetuning"].map(rates))
+    groups = duplicates(chain, make_design(chain, METRIC), "finetuning")
+    assert groups == [("none", "standard")]
+
+
+def test_many_levels_that_are_left_out_are_named_in_short() -> None:
+    assert shortly(["l1", "l2"]) == "l1 and l2"
+    assert shortly(["l1", "l2", "lamp"]) == "l1, l2 and lamp"
+    assert shortly(["l1", "l2", "lamp", "taylor", "snip"]) == "l1, l2 and 3 more"
 
 
 def test_how_far_the_share_moves_is_said() -> None:

@@ -59,7 +59,7 @@ def test_it_counts_and_decides(summary: Summary) -> None:
 
 def test_every_figure_has_its_images_and_its_numbers(files: dict[str, bytes]) -> None:
     drawn = {name.rpartition(".")[0] for name in files if name.startswith("figures/")}
-    expected = ("variance_shares", "accuracy_by_sparsity", "criterion_by_finetuning", "modules")
+    expected = ("variance_shares", "level_effects", "criterion_by_finetuning", "modules")
     assert drawn >= {f"figures/{name}" for name in expected}
     for name in drawn:
         assert files[f"{name}.svg"].startswith(b"<?xml")

@@ -53,6 +53,20 @@ def test_the_parts_are_the_columns_that_tell_levels_apart() -> None:
     assert subfactors_of(trials.drop(columns="policy")) == []
 
 
+def test_the_rows_of_the_parts_are_those_that_they_are_told_of() -> None:
+    """Means by part were of levels, too, that the shares leave out: from new weights, for one."""
+    trials = sweep()
+    assert parts(trials, METRIC).crossed
+    whole = trials["finetuning"].isin(["pgd-scratch", "none"]) | (trials["policy"] == "finetune")
+    slow = trials[trials["finetuning"] == "pgd-finetune"].assign(finetuning="slow", lr=0.001)
+    found = parts(pd.concat([trials[whole], slow], ignore_index=True), METRIC)
+    assert "policy scratch is left out" in " ".join(found.notes)
+    assert set(found.trials["finetuning"]) == {
+        "standard-finetune", "pgd-finetune", "trades-finetune", "slow"
+    }  # fmt: skip
+    assert not found.crossed
+
+
 def test_what_the_parts_explain_is_their_decomposition() -> None:
     trials = sweep()
     found = parts(trials, METRIC)

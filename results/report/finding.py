@@ -21,6 +21,9 @@ from results.tables.load import Loaded
 
 MOST_LEVELS = 8
 """More levels of fine-tuning than this are shown by their parts, where these are crossed."""
+UNCROSSED = (
+    " Not every combination of the parts was run: a mean may owe to those that it goes with."
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Evidence:
         return self.parts[0].parts if self.parts else ()
 
     @property
+    def by_part(self) -> pd.DataFrame:
+        """The rows of which the parts of fine-tuning are told."""
+        return self.parts[0].trials if self.parts else self.trials.iloc[:0]
+
+    @property
     def by_parts(self) -> bool:
         """Whether fine-tuning has too many levels to be shown otherwise than by its parts."""
         return bool(self.crossed) and self.trials["finetuning"].nunique() > MOST_LEVELS
@@ -64,8 +72,8 @@ class Finding:
     """One table of the report; with ``draw`` it is a figure too, with ``columns`` on the page.
 
     In captions, ``{label}`` is the metric's name, ``{Label}`` the same at the begin of a sentence,
-    ``{parts[0]}`` the largest part of fine-tuning, and ``{intervals}`` says that intervals are
-    drawn, or why not.
+    ``{parts[0]}`` the largest part of fine-tuning, ``{uncrossed}`` says so where not every
+    combination of the parts was run, and ``{intervals}`` that intervals are drawn, or why not.
     """
 
     name: str
@@ -117,6 +125,7 @@ def worded(caption: str, evidence: Evidence) -> str:
         label=label,
         Label=label[:1].upper() + label[1:],
         parts=evidence.crossed,
+        uncrossed="" if all(each.crossed for each in evidence.parts) else UNCROSSED,
         intervals="with 95 % intervals over seeds" if several else "at one seed, so no intervals",
     )
 

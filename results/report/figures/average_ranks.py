@@ -10,6 +10,8 @@ from results.report.figures.style import BLACK, GREY, INK, canvas, figure_of, fi
 
 STEP = 0.28
 """Between two lines of names or bars."""
+TICK = 0.2
+"""Inches between two ranks that are written."""
 
 
 def average_rank_figure(
@@ -42,7 +44,8 @@ def average_rank_figure(
         axes.spines["top"].set_bounds(1, len(names))
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        axes.set_xticks(range(1, len(names) + 1))
+        room = 0.5 * figure_of(axes).get_figwidth() / len(names)
+        axes.set_xticks(range(1, len(names) + 1, max(1, round(TICK / room))))
         axes.set_yticks([])
         label = "average rank (1 is best); a bar joins levels that are not told apart"
         axes.set_xlabel(fitted(label, axes, 0.72))

@@ -7,11 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.report.figures.style import canvas, figure_of
+from results.report.figures.style import canvas, figure_of, name_columns
 from results.statistics.design.words import term_name
 
 ON_DARK, ON_LIGHT = "#FEFEFE", "#111111"
 """Not the page's own colours: the cells stay as they are when the page is dark."""
+DECIMAL, WHOLE = 0.32, 0.18
+"""Inches that a cell is wide: of a number with a decimal, and of a whole one."""
 
 
 def heat_figure(
@@ -33,11 +35,14 @@ def heat_figure(
         wide = wide[list(order)]
         values = wide.to_numpy(dtype=float)
         image = axes.imshow(values, cmap="cividis", aspect="auto")
+        room = 0.7 * figure_of(axes).get_figwidth() / wide.shape[1]
+        digits = next((d for d, inches in ((1, DECIMAL), (0, WHOLE)) if room > inches), None)
         middle = (np.nanmin(values) + np.nanmax(values)) / 2
         for (i, j), value in np.ndenumerate(values):
-            colour = ON_DARK if value < middle else ON_LIGHT
-            axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour)
-        axes.set_xticks(range(wide.shape[1]), [str(level) for level in wide.columns])
+            if digits is not None and np.isfinite(value):  # else no trial has both levels
+                colour = ON_DARK if value < middle else ON_LIGHT
+                axes.text(j, i, f"{value:.{digits}f}", ha="center", va="center", color=colour)
+        name_columns(axes, [str(level) for level in wide.columns], 0.7)
         axes.set_yticks(range(wide.shape[0]), [str(level) for level in wide.index])
         axes.set_xlabel(term_name(columns))
         axes.set_ylabel(term_name(rows))

@@ -11,7 +11,7 @@ from results.report.figures.style import (
     LEVEL_MARKERS,
     canvas,
     figure_of,
-    fitted,
+    name_columns,
 )
 from results.statistics.design.words import number
 
@@ -49,6 +49,6 @@ def rank_figure(
         axes.set_yticks(range(1, len(levels) + 1))
         axes.set_xlim(-0.3, len(steps) - 0.7)
         names = [s if s == "before" else f"after {s}" for s in steps]
-        axes.set_xticks(range(len(steps)), [fitted(name, axes, 0.9 / len(steps)) for name in names])
+        name_columns(axes, names)
         axes.set_ylabel("rank (1 is best)")
     return figure_of(axes)

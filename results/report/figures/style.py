@@ -87,6 +87,20 @@ def fitted(label: str, ax: Axes, share: float = 1.0) -> str:
     return textwrap.fill(label, max(12, round(share * LETTERS * figure_of(ax).get_figwidth())))
 
 
+def name_columns(axes: Axes, names: Sequence[str], share: float = 0.75) -> None:
+    """Name what stands at 0, 1, ... along the x axis; names that do not fit are turned upright.
+
+    Args:
+        axes: to write below.
+        names: one a place.
+        share: of the figure's width, that the places have together.
+    """
+    room = share * LETTERS * figure_of(axes).get_figwidth() / len(names)
+    fit = max(len(word) for name in names for word in name.split()) <= room
+    shown = [textwrap.fill(name, max(1, int(room)), break_long_words=False) for name in names]
+    axes.set_xticks(range(len(names)), shown if fit else names, rotation=0 if fit else 90)
+
+
 def panelled(
     count: int, width: float, height: float, ratios: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:

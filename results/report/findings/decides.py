@@ -11,7 +11,7 @@ from results.report import columns
 from results.report.figures.heat import heat_figure
 from results.report.figures.shares import share_figure
 from results.report.finding import Evidence, Finding, Section
-from results.statistics.design.design import stage_metrics, trained
+from results.statistics.design.design import stage_metrics
 from results.statistics.design.words import metric_label, number, possible, term_name
 from results.statistics.levels.contrasts import level_means
 from results.statistics.shares.comparison import PAIR
@@ -52,7 +52,7 @@ def _part_shares(evidence: Evidence) -> pd.DataFrame:
 def _crossed_means(evidence: Evidence) -> pd.DataFrame:
     if not evidence.crossed:
         return pd.DataFrame()
-    return level_means(trained(evidence.trials), evidence.metric, evidence.crossed[:2])
+    return level_means(evidence.by_part, evidence.metric, evidence.crossed[:2])
 
 
 def _draw_crossed(means: pd.DataFrame, evidence: Evidence, width: float | None) -> Figure:
@@ -114,7 +114,8 @@ SECTION = Section(
             compute=_crossed_means,
             draw=_draw_crossed,
             caption=(
-                "Mean {label} of fine-tuned networks by {parts[0]} and {parts[1]}, in points."
+                "Mean {label} of fine-tuned networks by {parts[0]} and {parts[1]}, in "
+                "points.{uncrossed}"
             ),
         ),
         Finding(

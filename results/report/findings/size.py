@@ -14,7 +14,6 @@ from results.report.figures.pareto import pareto_figure
 from results.report.figures.published import published_figure
 from results.report.finding import Evidence, Finding, Section, stacked
 from results.report.published import beside
-from results.statistics.design.design import trained
 from results.statistics.design.words import metric_label
 from results.statistics.levels.contrasts import level_means
 from results.statistics.levels.effects import cost_of_choice, level_effects
@@ -80,7 +79,9 @@ def _draw_effects(effects: pd.DataFrame, _: Evidence, width: float | None) -> Fi
     return forest_figure(once(effects), "effect", label, width=width)
 
 
-def _draw_curves(curves: pd.DataFrame, evidence: Evidence, width: float | None) -> Figure:
+def _draw_curves(curves: pd.DataFrame, evidence: Evidence, width: float | None) -> Figure | None:
+    if "sparsity" not in evidence.factors:
+        return None
     panels = {
         str(factor): panel.rename(columns={"level": str(factor)})
         for factor, panel in curves.groupby("factor", sort=True)
@@ -185,10 +186,10 @@ SECTION = Section(
         ),
         Finding(
             name="part_means",
-            compute=lambda e: _all_levels(trained(e.trials), e.metric, e.crossed),
+            compute=lambda e: _all_levels(e.by_part, e.metric, e.crossed),
             table_caption=(
                 "Mean {label} of fine-tuned networks by the parts of fine-tuning, in accuracy "
-                "points."
+                "points.{uncrossed}"
             ),
             folded=True,
             columns=MEANS,

@@ -44,6 +44,11 @@ def listed(items: Sequence[str], word: str = "and") -> str:
     return f" {word} ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else items[0]
 
 
+def shortly(items: Sequence[str], most: int = 3) -> str:
+    """Return items as a list, of which the first two are named where there are many."""
+    return listed(items if len(items) <= most else [*items[:2], f"{len(items) - 2} more"])
+
+
 def several(count: int, noun: str) -> str:
     """Return how many there are: ``1 trial``, ``3 trials``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -10,7 +10,7 @@ import pandas as pd
 from results.errors import AnalysisError
 from results.statistics.design.design import Design, make_design, too_few
 from results.statistics.design.intervals import NO_ESTIMATE, Estimate
-from results.statistics.design.words import listed, term_name
+from results.statistics.design.words import listed, shortly, term_name
 from results.statistics.shares.decomposition import between_cells, measured_terms, total_gram
 from results.statistics.shares.images import Pictures, image_scatter
 from results.statistics.shares.share_intervals import compared_shares
@@ -116,7 +116,7 @@ def without_each_level(
             keep = [i for i, level in enumerate(levels) if str(level) not in gone]
             if len(keep) < (2 if factor in PAIR else 1):  # one level alone is no factor
                 continue
-            named = " and ".join(str(level) for level in levels if str(level) in gone)
+            named = shortly([str(level) for level in levels if str(level) in gone])
             found = carried(*kept(design, pictures, axis, keep), confidence=confidence)
             rows.append((factor, named, found.winner, *found.difference))
     return pd.DataFrame(rows, columns=["factor", "level", "winner", "difference", "low", "high"])

@@ -52,6 +52,8 @@ def confounded(trials: pd.DataFrame, factor: str = "criterion") -> dict[str, str
 def duplicates(trials: pd.DataFrame, design: Design, factor: str) -> list[tuple[str, ...]]:
     """Return groups of a factor's levels that are hardly two: by their settings or by outcomes.
 
+    Every two of a group are alike: one that is like another's like may still be unlike it.
+
     Args:
         trials: rows of ``trials``: the settings of fine-tunings are theirs.
         design: the metric over cells and seeds.
@@ -64,8 +66,9 @@ def duplicates(trials: pd.DataFrame, design: Design, factor: str) -> list[tuple[
     groups: list[set[object]] = []
     for pair in sorted(pairs, key=lambda pair: tuple(map(levels.index, pair))):
         joined = [group for group in groups if group & set(pair)]
-        groups = [group for group in groups if group not in joined]
-        groups.append(set(pair).union(*joined))
+        merged = set(pair).union(*joined)
+        if pairs.issuperset(itertools.combinations([one for one in levels if one in merged], 2)):
+            groups = [*(group for group in groups if group not in joined), merged]
     return [tuple(str(one) for one in levels if one in group) for group in groups]
 
 

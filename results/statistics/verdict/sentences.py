@@ -240,8 +240,10 @@ class Verdict:
         refused = " ".join(self.refusals)
         said = [f"{one[:1].upper()}{one[1:]}." for one in self.unstable if one not in refused]
         for factor, groups in self.alike.items():
-            named = listed([" and ".join(group) for group in groups])
-            said.append(f"As levels of {term_name(factor)}, {named} are hardly more than one.")
+            first, *others = map(listed, groups)
+            also = "".join(f"; so are {group}" for group in others)
+            name = term_name(factor)
+            said.append(f"As levels of {name}, {first} are hardly more than one{also}.")
         if self.differs and not self.refusals:
             named = listed([f"{name} ({how})" for name, how in self.differs.items()])
             said.append(f"Criteria differ in {named} as well.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from results.errors import AnalysisError
@@ -63,6 +64,10 @@ class Parts:
     notes: tuple[str, ...]
     table: pd.DataFrame
     """The whole decomposition, as `results.decompose` returns it."""
+    trials: pd.DataFrame
+    """The rows that it is of: without those of levels that are left out, as notes say."""
+    crossed: bool
+    """Whether every combination of the parts' levels was run."""
 
     @property
     def sentence(self) -> str:
@@ -123,6 +128,15 @@ def parts(
         cells=design.cells,
         notes=tuple(f"Of fine-tuning's parts: {note}" for note in design.notes),
         table=table,
+        trials=rows[
+            np.logical_and.reduce(
+                [
+                    text[name].isin(of)
+                    for name, of in zip(design.factors, design.levels, strict=True)
+                ]
+            )
+        ],
+        crossed=design.complete,
     )
 
 
