@@ -70,15 +70,20 @@ def test_a_report_is_drawn_once_and_said_twice(undisturbed: Path, tmp_path: Path
     file = next((undisturbed / "sweeps").glob("*/sweep.yaml"))
     to = tmp_path / "out"
 
-    def report() -> str:
+    def report(*changes: str) -> str:
         console = Console(record=True, width=1000, file=io.StringIO())
-        write_report(file, str(undisturbed), console, None, to)
+        write_report(file, str(undisturbed), console, None, to, changes=changes)
         return console.export_text()
 
     first = report()
+    assert "its last run" not in first
     page = (to / "index.html").read_bytes()
     with patch("results.report.page.make_report", side_effect=AssertionError("drawn again")):
         assert report() == first
+        # The file may plan others by now; it was told of the old ones without a word.
+        assert "By the file, and this version, it has 4 trials now, 4 of them the same" in report(
+            "seeds=1"
+        )
         (to / "index.html").unlink()
         with pytest.raises(AssertionError, match="drawn again"):
             report()

@@ -17,10 +17,13 @@ from orchestrator.cli.request import open_sweep
 from orchestrator.cli.selection import matching
 from orchestrator.errors import RequestError
 from results.report import drawn, ratios
+from results.statistics.design.words import several
 from results.tables.storage import Storage
 
 if TYPE_CHECKING:
+    from orchestrator.planning.plan import Plan
     from results.report.summary import Summary
+    from results.tables.load import Loaded
 
 SELDOM = 50_000
 """New objects after which Python looks for garbage; its own 700 cost a fifth of a report's time."""
@@ -71,9 +74,23 @@ def write_report(
     console.print()
     for line, style in lines:
         console.print(line, style=style, highlight=False, markup=False)
+    if said := _otherwise(plan, loaded[0]):
+        console.print(f"Note: {said}", highlight=False, markup=False)
     where = to if to is not None else f"{storage.rstrip('/')}/sweeps/{name}/report"
     console.print(f"\nReport:  {where}/index.html", highlight=False, soft_wrap=True)
     console.print(f"Tables:  {storage.rstrip('/')}/tables", highlight=False, soft_wrap=True)
+
+
+def _otherwise(plan: Plan, loaded: Loaded) -> str:
+    """Say where a sweep file plans other trials than its last run did; nothing if it does not."""
+    ran = set() if loaded.plan is None else set(loaded.plan["trial_id"])
+    if not ran or ran == plan.trials.keys():
+        return ""
+    return (
+        f"this is of the {several(len(ran), 'trial')} of its last run. By the file, and this "
+        f"version, it has {several(len(plan.trials), 'trial')} now, "
+        f"{len(plan.trials.keys() & ran)} of them the same: `mrsweep run` runs the others."
+    )
 
 
 @contextlib.contextmanager
