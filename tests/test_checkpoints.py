@@ -49,6 +49,7 @@ def wrapped(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Te
         (lambda weights: {"state_dict": weights, "epoch": 3}, "module."),
         (lambda weights: {"net": weights, "acc": 0.8}, "module.model."),
         (lambda weights: {"model": weights, "optimizer": {"lr": 0.1}}, "_orig_mod."),
+        (lambda weights: {"n_averaged": torch.tensor(3), **weights}, "module."),
     ],
 )
 def test_weights_are_found_wherever_trainings_put_them(
@@ -99,6 +100,48 @@ def test_a_mismatch_lists_the_first_names_of_both_sides_and_shapes(
     others = {f"layer{i}.weight": torch.zeros(1) for i in range(9)}
     with pytest.raises(CheckpointError, match=r"it has besides layer0.* and 4 more"):
         checkpoints.load_weights(network.network, others, "f.pt")
+
+
+ODD = {
+    "nan": (lambda t: t * float("nan"), r"640 of 640 are not finite"),
+    "infinite": (lambda t: t.index_fill(0, torch.tensor(3), torch.inf), "64 of 640 are not finite"),
+    "integers": (lambda t: (100 * t).to(torch.int8), "int8, where the network has float32"),
+    "complex": (lambda t: t.to(torch.complex64), "complex64, where the network has float32"),
+    "sparse": (lambda t: t.to_sparse(), "sparse or quantized"),
+    "meta": (lambda t: t.to("meta"), "without data"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_are_no_finite_floats_is_refused_by_its_name(
+    what: str, digits: datasets.Dataset
+) -> None:
+    """Integers were taken as they are, and a network that is not finite was pruned."""
+    change, words = ODD[what]
+    network = blank(digits)
+    given = tensors(network)
+    before = given["classifier.weight"].clone()
+    odd = {**given, "classifier.weight": change(before)}
+    with pytest.raises(
+        CheckpointError, match=rf"no weights: classifier\.weight \({words}\); write"
+    ):
+        checkpoints.load_weights(network.network, odd, "f.pt")
+    assert torch.equal(network.network.state_dict()["classifier.weight"], before)
+    half = {name: t.half() if t.is_floating_point() else t for name, t in given.items()}
+    checkpoints.load_weights(network.network, half, "f.pt")
+
+
+def test_of_two_sets_of_weights_the_one_that_is_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = {"w": torch.ones(1)}, {"w": torch.zeros(1)}
+    torch.save({"state_dict": one, "state_dict_ema": other, "optimizer": {}}, tmp_path / "a.pt")
+    assert checkpoints.read_weights(tmp_path / "a.pt")["w"] == 1
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith("weights under state_dict are read, and not ['state_dict_ema']")
+    torch.save({**one, "epoch": 3}, tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match="it holds: 1 tensors, and besides epoch"):
+        checkpoints.read_weights(tmp_path / "b.pt")
 
 
 def test_files_from_before_batches_were_counted_load(digits: datasets.Dataset) -> None:

@@ -104,6 +104,22 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "another size": (changed("fog.npy", lambda images: images[:, :4]), "shape 120x4x8x3, not"),
     "floats": (changed("fog.npy", lambda images: images / 255), "holds float64 of shape"),
     "pickled": (changed("fog.npy", lambda images: images.astype(object)), "cannot be read"),
+    "an archive": (
+        lambda folder: (
+            np.savez(folder / "a.npz", np.zeros(3)),
+            (folder / "a.npz").rename(folder / "C" / "fog.npy"),
+        ),
+        "cannot be read",
+    ),
+    "half an archive": (
+        lambda folder: (folder / "C" / "fog.npy").write_bytes(b"PK\x03\x04"), "cannot be read",
+    ),
+    "a folder": (
+        lambda folder: (
+            (folder / "C" / "fog.npy").rename(folder / "fog"), (folder / "C" / "fog.npy").mkdir(),
+        ),
+        "cannot be read",
+    ),
     "cut off": (
         lambda folder: (folder / "C" / "fog.npy").write_bytes(b"\x93NUMPY"), "cannot be read",
     ),

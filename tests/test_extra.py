@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -89,16 +91,32 @@ def test_other_images_are_refused(how: dict[str, object], words: str, tmp_path: 
         datasets.load(spec(write(tmp_path / "more.npz", **how)), CPU)
 
 
-def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+def locked(file: Path) -> bytes:
+    """An archive that says of its parts that they are encrypted."""
+    held = write(file).read_bytes()
+    return re.sub(rb"(PK\x03\x04..|PK\x01\x02....)\0", b"\\1\x01", held, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("held", [lambda _: b"no archive", lambda _: b"", locked])
+def test_a_file_of_something_else_is_refused(held: Callable[[Path], bytes], tmp_path: Path) -> None:
     file = tmp_path / "more.npz"
-    file.write_text("no archive")
+    file.write_bytes(held(file))
     with pytest.raises(DatasetError, match="has no arrays image and label without code"):
+        datasets.load(spec(file), CPU)
+
+
+def test_arrays_of_other_kinds_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "more.npz"
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    np.savez(file, image=images, label=np.zeros((4, 1), np.int64))
+    with pytest.raises(DatasetError, match=r"label int64 \[4, 1\]; wanted: .* integers \[n\]"):
         datasets.load(spec(file), CPU)
     np.savez(file, image=np.array([{}], dtype=object), label=np.zeros(1))
     with pytest.raises(DatasetError, match="has no arrays image and label without code"):
         datasets.load(spec(file), CPU)
-    with pytest.raises(ValidationError, match=r"no file .*none\.npz; give its content where"):
-        spec(tmp_path / "none.npz")
+    for none in (tmp_path / "none.npz", tmp_path):
+        with pytest.raises(ValidationError, match=r"no file .* to read; give its content where"):
+            spec(none)
 
 
 def test_their_bytes_are_in_the_key_and_their_place_is_not(tmp_path: Path) -> None:

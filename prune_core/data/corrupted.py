@@ -95,7 +95,7 @@ def _checked(
 
 def _read(file: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
     except FileNotFoundError as error:
         raise DatasetError(f"no {file}; set dataset.corrupted to the folder that has it") from error
     except (OSError, ValueError, EOFError) as error:

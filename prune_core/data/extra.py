@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -32,15 +31,18 @@ def from_npz(extra: Extra, shape: tuple[int, int, int], classes: int) -> Split:
             "every machine the same file"
         )
     try:
-        with np.load(extra.file, allow_pickle=False) as held:
+        with Path(extra.file).open("rb") as file, np.load(file, allow_pickle=False) as held:
             images, labels = np.asarray(held["image"]), np.asarray(held["label"])
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # archives that are damaged or locked raise what they like
         raise DatasetError(
             f"{extra.file} has no arrays image and label without code: {error}"
         ) from error
     channels, height, width = shape
     whole = images.dtype == np.uint8 and np.issubdtype(labels.dtype, np.integer)
-    if not whole or images.shape != (labels.size, height, width, channels) or not labels.size:
+    fits = labels.ndim == 1 and images.shape == (len(labels), height, width, channels)
+    if not whole or not fits or not len(labels):
         raise DatasetError(
             f"{extra.file}: image is {images.dtype} {list(images.shape)} and label {labels.dtype} "
             f"{list(labels.shape)}; wanted: uint8 [n, {height}, {width}, {channels}], integers [n]"

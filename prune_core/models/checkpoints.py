@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,14 @@ from prune_core.models.state import load_tensors
 from prune_core.specs.checkpoints import Checkpoint, located
 from prune_core.specs.keys import file_digest
 
+log = logging.getLogger(__name__)
+
 HOLDERS = ("state_dict", "model_state_dict", "net", "model", "network", "params", "weights")
 """Where a training's file holds the weights, beside its optimizer and epoch."""
 PREFIXES = ("module.", "model.", "network.", "net.", "_orig_mod.", "state_dict.")
 """What wrappers put before every name: data parallelism, compilation, a training's own module."""
+AVERAGED = "n_averaged"
+"""What torch's own averages of weights (AveragedModel) count, beside the network."""
 NAMED = 5
 """So many of the names that do not match are written out."""
 
@@ -40,12 +45,11 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         held = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of others may raise anything
         raise CheckpointError(_unreadable(file, error)) from error
-    tensors = _held(held)
+    tensors = _held(held, file)
     if not tensors:
-        keys = ", ".join(map(str, held)) if isinstance(held, Mapping) else type(held).__name__
         raise CheckpointError(
             f"{file} holds no weights by name, alone or under {', '.join(HOLDERS)}; it holds: "
-            f"{keys or 'nothing'}"
+            f"{_shown(held)}"
         )
     return tensors
 
@@ -80,7 +84,8 @@ def load_weights(
         fresh: Layers, or parts of the network, that stay as they are; the file may have others.
 
     Raises:
-        CheckpointError: Names or shapes differ; it names the first on both sides.
+        CheckpointError: Names, shapes or kinds of numbers differ, or some are not finite; it names
+            the first.
     """
     whole = network.state_dict()
     given = _unwrapped(tensors, whole)
@@ -106,23 +111,53 @@ def load_weights(
     ]
     if found := [fault for fault in faults if fault]:
         raise CheckpointError(f"{file} is of another network: {'; '.join(found)}")
+    odd = {
+        name: why for name in wanted if (why := _oddity(given.get(name, whole[name]), whole[name]))
+    }
+    if odd:
+        named = _side("", [f"{name} ({why})" for name, why in odd.items()])
+        raise CheckpointError(f"{file} holds what are no weights:{named}; write finite floats")
     load_tensors(network, {name: given.get(name, whole[name]) for name in whole})
 
 
-def _held(held: Any) -> dict[str, Tensor]:
+def _held(held: Any, file: Path) -> dict[str, Tensor]:
     """Return the weights of what a file holds; nothing where there are none."""
     if not isinstance(held, Mapping):
         return {}
     for name in HOLDERS:
-        if isinstance(held.get(name), Mapping):
-            return _held(held[name])
+        if isinstance(chosen := held.get(name), Mapping):
+            alike = (each for each in held if each != name and isinstance(held[each], Mapping))
+            if others := [str(each) for each in alike if held[each].keys() == chosen.keys()]:
+                log.warning("%s: weights under %s are read, and not %s", file, name, others)
+            return _held(chosen, file)
     whole = held and all(isinstance(each, Tensor) for each in held.values())
     return {str(name): tensor for name, tensor in held.items()} if whole else {}
+
+
+def _shown(held: Any) -> str:
+    """Return what a file holds that are no weights by name."""
+    if not isinstance(held, Mapping):
+        return type(held).__name__
+    others = [str(name) for name, each in held.items() if not isinstance(each, Tensor)]
+    besides = f"{len(held) - len(others)} tensors, and besides" if len(others) < len(held) else ""
+    return _side(besides, others).strip() or "nothing"
+
+
+def _oddity(given: Tensor, wanted: Tensor) -> str | None:
+    """Say what keeps a tensor from being weights; None where nothing does."""
+    if given.layout != torch.strided or given.is_quantized or given.is_meta:
+        return "without data" if given.is_meta else "sparse or quantized"
+    if wanted.is_floating_point() != given.is_floating_point():
+        return f"{given.dtype}, where the network has {wanted.dtype}".replace("torch.", "")
+    broken = int((~given.float().isfinite()).sum()) if given.is_floating_point() else 0
+    return f"{broken} of {given.numel()} are not finite" if broken else None
 
 
 def _unwrapped(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take off prefixes that all names share, as long as they are not the network's own."""
     given = dict(tensors)
+    if AVERAGED not in wanted:
+        given.pop(AVERAGED, None)
     while not set(given) & set(wanted):
         shared = next((p for p in PREFIXES if all(name.startswith(p) for name in given)), None)
         if shared is None or not given:

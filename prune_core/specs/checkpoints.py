@@ -134,7 +134,7 @@ class DenseLevel(Training):
             return None
         content = file_digest(located(name))
         if content is None:
-            raise FileNotFoundError(f"no file {name}")
+            raise FileNotFoundError(f"no file {name} to read")
         return Checkpoint(file=name, content=content, expect=self.expect, fresh=self.fresh)
 
 

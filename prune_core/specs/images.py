@@ -79,5 +79,5 @@ class Extra(Spec):
             return self
         found = file_digest(Path(self.file))
         if found is None:
-            raise ValueError(f"no file {self.file}; give its content where it is elsewhere")
+            raise ValueError(f"no file {self.file} to read; give its content where it is elsewhere")
         return self.model_copy(update={"content": found})

@@ -46,12 +46,12 @@ def stage_key(stage: str, version: int, spec: Mapping[str, str], parents: Mappin
 
 
 def file_digest(file: Path) -> str | None:
-    """Return a digest of a file's bytes; None if it is not there."""
+    """Return a digest of a file's bytes; None if it is not there, cannot be read, or is no file."""
     try:
         stat = file.stat()
+        return _file_digest(file, stat.st_size, stat.st_mtime_ns) if file.is_file() else None
     except OSError:
         return None
-    return _file_digest(file, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.cache
