@@ -12,12 +12,13 @@ from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
 from prune_core.models import architectures
 from prune_core.models.folding import Twin
+from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.rehearsal import Rehearsal, rehearse
 from prune_core.specs.compute import Compute
 from prune_core.specs.stages import Pruned
 
 import outside
-from conftest import pruned_stage
+from conftest import blank, pruned_stage
 from odd_networks import RIGHT, WRONG, Make, conv, cosine
 
 Shape = tuple[int, int, int]
@@ -130,3 +131,31 @@ def test_budgets_are_compared_with_what_a_network_can_lose(
     found = rehearse("resnet8", digits.shape, 10, [asked(granularity, sparsity, **changes)])
     assert (len(found.faults), len(found.notes)) == (kind == "fault", kind == "note")
     assert words in "".join(found.faults + found.notes)
+
+
+def test_shares_that_a_file_lacks_are_named_before_anything_runs(digits: Dataset) -> None:
+    """It failed at the pruning, after all trainings of dense networks."""
+    view = prunable_view(blank(digits), digits.shape, "channel")
+    given = {module.name: 0.5 for module in view.modules}
+    first = next(iter(given))
+    lacking = {name.removeprefix("network."): share for name, share in given.items()}
+    stages = [asked("channel", allocation="fixed", ratios=given), asked("channel")]
+    assert rehearse("resnet8", digits.shape, 10, stages).faults == []
+    stages[0] = asked("channel", allocation="fixed", ratios=lacking)
+    (fault,) = rehearse("resnet8", digits.shape, 10, stages).faults
+    assert f"must give a share for every module; missing: {first}, " in fault
+
+
+def test_a_batch_of_one_is_refused_where_batchnorm_cannot_take_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def net(side: int) -> nn.Module:
+        pooled = nn.AdaptiveAvgPool2d(side), nn.BatchNorm2d(8), nn.Flatten()
+        return nn.Sequential(nn.Conv2d(3, 8, 3), *pooled, nn.Linear(8 * side**2, 4))
+
+    for side, batch, refused in ((1, 1, True), (1, 2, False), (2, 1, False)):
+        monkeypatch.setattr(outside, "layer_scaled", lambda *_, of=side: net(of))
+        found = rehearse("outside:layer_scaled", (3, 8, 8), 4, [asked("channel")], batch).faults
+        assert [f"{fault} "[:73] for fault in found] == refused * [
+            "architecture 'outside:layer_scaled' cannot be trained with batch_size: 1:"
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from prune_core.errors import CheckpointError, DatasetError, StrayReadError
 from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Dataset as DatasetSpec
 from prune_core.specs.signatures import CALLS
-from prune_core.specs.stages import Dense, Pruned, Trial
+from prune_core.specs.stages import Dense, Finetuned, Pruned, Trial
 
 if TYPE_CHECKING:
     from prune_core.data.datasets import Dataset
@@ -190,18 +191,29 @@ def _network_faults(of: _OneSet, outline: Outline, console: Console) -> list[str
     from prune_core.pruning.rehearsal import rehearse
 
     wanted: dict[str, list[Pruned]] = {}
+    batches: dict[str, int] = {}
     for job in of.trials:
         if isinstance(job.stage, Trial):
             wanted.setdefault(job.architecture, []).append(job.stage.pruned)
+            least = min(batches.get(job.architecture, 2), *_batches(job.stage))
+            batches[job.architecture] = least
     faults: list[str] = []
     for architecture, prunings in wanted.items():
         with console.status(f"checking {architecture}"):
-            rehearsal = rehearse(architecture, *outline, prunings)
+            rehearsal = rehearse(architecture, *outline, prunings, batches[architecture])
         faults += rehearsal.faults
         if of.several_allocations:
             for note in rehearsal.notes:
                 console.print(f"Note: {note}.", markup=False, highlight=False)
     return faults
+
+
+def _batches(trial: Trial) -> Iterator[int]:
+    """Yield how many images the trainings of a trial take at once."""
+    yield 2
+    for stage in (trial.dense, trial.network):
+        if isinstance(stage, Dense | Finetuned) and stage.training.epochs:
+            yield stage.training.batch_size
 
 
 def _beginning_faults(

@@ -51,7 +51,7 @@ class Rehearsal:
 
 
 def rehearse(
-    architecture: str, shape: Shape, classes: int, prunings: Iterable[Pruned]
+    architecture: str, shape: Shape, classes: int, prunings: Iterable[Pruned], batch: int = 2
 ) -> Rehearsal:
     """Build a network, look at its logits, cut it at two ratios, compare budgets with its sizes.
 
@@ -60,17 +60,19 @@ def rehearse(
         shape: The shape of the images that it is to be for.
         classes: Their classes.
         prunings: What is asked of it; dense networks and scores are not looked at.
+        batch: The least images that a training takes at once; BatchNorm may need two.
     """
     asked: dict[str, dict[tuple[object, ...], Pruned]] = {}
     last = False
     for stage in prunings:
         last |= stage.dense.compute.channels_last
         widths = (stage.min_keep, stage.round_to, stage.leave)
-        budget = (stage.sparsity, stage.budget, *widths, _spares_outputs(stage))
+        given = tuple((stage.ratios or {}).items())
+        budget = (stage.sparsity, stage.budget, *widths, _spares_outputs(stage), given)
         asked.setdefault(stage.granularity, {})[budget] = stage
     stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
-    network = _Network(architecture, shape, classes, "cpu", last)
-    on_meta = _Network(architecture, shape, classes, "meta", last)
+    how = (architecture, shape, classes, min(batch, 2), last)
+    network, on_meta = (_Network(*how, device=device) for device in ("cpu", "meta"))
     try:
         large = on_meta.is_large()
     except StrayReadError as error:  # what it imports is read the first time alone
@@ -100,8 +102,9 @@ class _Network:
     architecture: str
     shape: Shape
     classes: int
-    device: str
+    batch: int
     channels_last: bool
+    device: str
 
     def build(self) -> nn.Module:
         even = (0.5,) * self.shape[0]
@@ -150,12 +153,13 @@ class _Network:
             return f"cannot take images of {self.shape}: {said(error)}"
         return self._fault_of_logits(logits)
 
-    def _fault_of_logits(self, logits: object, when: str = "") -> str | None:
+    def _fault_of_logits(self, logits: object, when: str = "", count: int = 2) -> str | None:
         wanted = f"it must return logits as one tensor [n, {self.classes}]"
         if not isinstance(logits, Tensor):
             return f"returns a {type(logits).__name__}{when}; {wanted}"
-        if logits.shape != (2, self.classes):
-            return f"returns a tensor {list(logits.shape)} for 2 images{when}; {wanted}"
+        if logits.shape != (count, self.classes):
+            images = f"{count} image{'s' * (count > 1)}"
+            return f"returns a tensor {list(logits.shape)} for {images}{when}; {wanted}"
         if (
             self.device != "meta"
             and (logits >= 0).all()
@@ -167,15 +171,17 @@ class _Network:
     def _training_fault(self, network: nn.Module) -> str | None:
         order = torch.channels_last if self.channels_last else torch.contiguous_format
         network.train().to(memory_format=order)
-        images = torch.zeros(2, *self.shape, device=self.device).contiguous(memory_format=order)
+        images = torch.zeros(self.batch, *self.shape, device=self.device)
+        images = images.contiguous(memory_format=order)
         try:
             logits = network(images)
-            if fault := self._fault_of_logits(logits, " in training mode"):
+            if fault := self._fault_of_logits(logits, " in training mode", self.batch):
                 return fault
             logits.sum().backward()
         except Exception as error:
             how = " with compute.channels_last: true" if self.channels_last else ""
-            return f"cannot be trained{how}: {said(error)}"
+            alone = " with batch_size: 1" if self.batch == 1 else ""
+            return f"cannot be trained{how}{alone}: {said(error)}"
         return None
 
     def _pruning_fault(
@@ -190,6 +196,7 @@ class _Network:
                 _ = view.outputs  # where these are not to be known, it says so
             cell = f"{self._rule(granularity)}, sparsity: {stage.sparsity:g}"
             _compare(view, stage, cell, budgets)
+            budgets.faults.extend(self._ratios_faults(view, stage))
         if unit_of(granularity) == "weight":
             return None  # masks change no shape
         check = check_counts(self.shape, self.classes)
@@ -199,6 +206,14 @@ class _Network:
             if fault := fault_of(check, network, view, some_of(view, share)):
                 return explained(fault, check, self.build, self.shape, granularity)
         return None
+
+    def _ratios_faults(self, view: PrunableView, stage: Pruned) -> list[str]:
+        names = [module.name for module in view.modules]
+        if stage.ratios is None or not (lacking := set(names) - set(stage.ratios)):
+            return []
+        missing = ", ".join(name for name in names if name in lacking)
+        wanted = f"pruning.ratios of {self.architecture!r} must give a share for every module"
+        return [f"{wanted}; missing: {missing}; given: {', '.join(stage.ratios)}"]
 
     def compared(self, granularities: Iterable[str]) -> list[str]:
         """Return faults that show in values alone."""
