@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def png_with_too_much_text(file: Path) -> None:
     Image.fromarray(RAMP).save(file, pnginfo=info)
 
 
+def grey_tiff(bits: int, white: int, held: bytes) -> bytes:
+    """A grey TIFF of 8x8; ``white`` is 0 where the lowest level is white."""
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: white, 273: 8, 277: 1, 278: 8, 279: len(held)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(held))
+    return start + held + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 REFUSED: dict[str, Callable[[Path], object]] = {
     "text.png": png_with_too_much_text,
     "no_image.png": lambda f: f.write_text("no image"),
@@ -115,6 +124,8 @@ REFUSED: dict[str, Callable[[Path], object]] = {
     "broken.webp": lambda f: f.write_bytes(b"RIFF\x10\0\0\0WEBPVP8 \xff\xff\xff\xff"),
     "broken.tif": lambda f: f.write_bytes(b"II*\0\xff\xff\xff\x7f"),
     "32_bits.tif": lambda f: Image.fromarray(RAMP.astype(np.int32) * 1000).save(f),
+    "12_bits.tif": lambda f: f.write_bytes(grey_tiff(12, 1, bytes(96))),
+    "white_first.tif": lambda f: f.write_bytes(grey_tiff(16, 0, bytes(128))),
     "floats.tif": lambda f: Image.fromarray(RAMP.astype(np.float32)).save(f),
 }
 

@@ -38,7 +38,9 @@ def folders(root: Path, classes: str = "ab", train: int = 12, test: int = 4) -> 
             folder = root / part / name
             folder.mkdir(parents=True)
             for index in range(count):
-                Image.new("RGB", (8, 8), (20 * label, index, 0)).save(folder / f"{index}.png")
+                Image.new("RGB", (8, 8), (20 * label, index, len(part))).save(
+                    folder / f"{index}.png"
+                )
     if not test:
         shutil.rmtree(root / "test")
     return root
@@ -88,6 +90,10 @@ ROOTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "Test": (lambda r: (r / "test").rename(r / "Test"), "is Test the test split?"),
     "testing": (lambda r: (r / "test").rename(r / "testing"), "is testing the test split?"),
+    "packed": (
+        lambda r: (shutil.rmtree(r / "test"), (r / "test.zip").write_bytes(b"PK")),
+        "is test.zip the test split?",
+    ),
     "evaluation": (lambda r: (r / "test").rename(r / "evaluation"), "is evaluation the test"),
     "no images": (
         lambda r: (r / "train" / "c" / "notes.txt").parent.mkdir(), r"no image in .*train/c",
@@ -134,6 +140,20 @@ def test_folders_beside_the_splits_are_named(
         load(tmp_path)
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.endswith(": folders that are left out: unlabelled, val")
+
+
+def test_test_images_that_train_has_too_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = folders(tmp_path, train=20, test=0)
+    shutil.copytree(root / "train", root / "test")
+    (root / "test" / "a" / "7.png").write_bytes(png())
+    with caplog.at_level(logging.WARNING):
+        load(root)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(
+        "files of test that train has too: 39 (test/a/0.png is train/a/0.png, ...)"
+    )
 
 
 def test_linked_folders_are_read_and_circles_are_not(tmp_path: Path) -> None:
@@ -212,3 +232,6 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cached.folder().parent == tmp_path
     monkeypatch.setenv("MRSWEEP_CACHE", "/there")
     assert cached.folder() == Path("/there")
+    monkeypatch.setenv("MRSWEEP_CACHE", "~nobody-here/x")
+    with pytest.raises(DatasetError, match="MRSWEEP_CACHE '~nobody-here/x': that home is not"):
+        cached.folder()

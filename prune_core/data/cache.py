@@ -18,9 +18,11 @@ from tempfile import gettempdir, mkdtemp
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_core.errors import DatasetError
+
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same files would be decoded to other images than before."""
 Images = NDArray[np.uint8]
 """[n, c, h, w]."""
@@ -31,9 +33,17 @@ def folder() -> Path:
 
     It is ``MRSWEEP_CACHE``, else in the user's cache; a user without a home has it among the
     temporary files.
+
+    Raises:
+        DatasetError: ``MRSWEEP_CACHE`` begins with a home that nobody has here.
     """
     if given := os.environ.get("MRSWEEP_CACHE"):
-        return Path(os.path.expandvars(given)).expanduser().absolute()
+        try:
+            return Path(os.path.expandvars(given)).expanduser().absolute()
+        except RuntimeError as error:
+            raise DatasetError(
+                f"MRSWEEP_CACHE {given!r}: that home is not known here; give the whole path"
+            ) from error
     if caches := os.environ.get("XDG_CACHE_HOME"):
         return Path(caches, "mrsweep")
     try:

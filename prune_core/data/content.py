@@ -47,6 +47,26 @@ def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> st
     Raises:
         DatasetError: A file cannot be read.
     """
+    files = _digests(spec, tell)
+    whole = hashlib.sha256()
+    for name in files if _is_saved(spec) else sorted(files):
+        whole.update(f"{name}\0{files[name]}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()[:KEY_DIGITS]
+
+
+def shared(spec: Dataset, one: str, other: str) -> list[tuple[str, str]]:
+    """Return the files below one folder of a data set that another folder has too, each with it."""
+    files = _digests(spec)
+    known = {digest: name for name, digest in files.items() if Path(name).parts[0] == other}
+    return [
+        (name, known[digest])
+        for name, digest in sorted(files.items())
+        if Path(name).parts[0] == one and digest in known
+    ]
+
+
+def _digests(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> dict[str, str]:
+    """Return the digest of each file by its path below root; for the arguments see `content`."""
     root = Path(str(spec.root))
     place = folder() / f"content-{hashlib.sha256(str(root).encode()).hexdigest()[:20]}.json"
     known = _load(place)
@@ -64,10 +84,7 @@ def content(spec: Dataset, tell: Callable[[int, int], None] | None = None) -> st
     if fresh:
         recent = (time.time() - SETTLED) * 1e9
         _save(place, {name: known[name] for name in files if max(known[name][1:3]) < recent})
-    whole = hashlib.sha256()
-    for name in files if _is_saved(spec) else sorted(files):
-        whole.update(f"{name}\0{known[name][3]}\n".encode(errors="surrogateescape"))
-    return whole.hexdigest()[:KEY_DIGITS]
+    return {name: known[name][3] for name in files}
 
 
 def _files(spec: Dataset, root: Path) -> Iterator[Path]:

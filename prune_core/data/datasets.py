@@ -7,6 +7,7 @@ read only ``train`` and ``validation``; only the evaluation reads ``test``.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from prune_core.data import augmentation, readers
 from prune_core.data.augmentation import Augment
-from prune_core.data.content import content
+from prune_core.data.content import content, shared
 from prune_core.data.extra import from_npz
 from prune_core.data.raw import Raw, check_classes, classes_of, read, test_part
 from prune_core.data.splits import Split, check_sides, first_classes, limit, split, statistics
@@ -26,6 +27,8 @@ from prune_core.guard import looked_at_test_images
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import method
 from prune_core.specs.settings import Dataset as DatasetSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,11 @@ def imagefolder(spec: DatasetSpec) -> Raw:
     if part.samefile(root / "train"):
         raise DatasetError(f"{part} and {root / 'train'} are one folder; give test images, or none")
     test = readers.from_class_folders(part, classes, spec.size)
+    if twice := shared(spec, part.name, "train"):
+        log.warning(
+            "%s: files of %s that train has too: %d (%s is %s, ...)",
+            root, part.name, len(twice), *twice[0],
+        )  # fmt: skip
     return Raw(train, test, True, tuple(classes))
 
 

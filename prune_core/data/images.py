@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from prune_core.data.stray import files_in
 from prune_core.errors import DatasetError
@@ -106,6 +106,7 @@ def _decode(source: bytes | Path, size: int | None) -> tuple[NDArray[np.uint8], 
     with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as opened:
         # Those of cameras (MPO) and icons are one picture in several sizes.
         pictures = 1 if opened.format in ("MPO", "ICO", "ICNS") else getattr(opened, "n_frames", 1)
+        _check_levels(opened)
         colour = _eight_bits(ImageOps.exif_transpose(opened), opened.format)
         if "transparency" in colour.info:
             colour = colour.convert("RGBA")  # what is transparent has a colour all the same
@@ -113,6 +114,17 @@ def _decode(source: bytes | Path, size: int | None) -> tuple[NDArray[np.uint8], 
         if size is not None and colour.size != (size, size):
             colour = colour.resize((size, size), Image.Resampling.BILINEAR)
         return np.asarray(colour), pictures
+
+
+def _check_levels(opened: Image.Image) -> None:
+    """Refuse grey levels of which Pillow does not heed how many there are, or which way they go."""
+    if isinstance(opened, TiffImagePlugin.TiffImageFile) and opened.mode.startswith("I;16"):
+        (bits, *_), white = opened.tag_v2.get(258, (16,)), opened.tag_v2.get(262) == 0
+        if bits != 16 or white:
+            how = "from white to black" if white else f"of {bits} bits"
+            raise ValueError(
+                f"its grey levels are {how}; save it with 8 or 16, from black to white"
+            )
 
 
 def _eight_bits(image: Image.Image, kind: str | None) -> Image.Image:

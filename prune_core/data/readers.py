@@ -22,6 +22,9 @@ from prune_core.errors import DatasetError
 
 log = logging.getLogger(__name__)
 
+PACKED = ("", ".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".zst")
+"""Suffixes of archives, in which a split may still be."""
+
 
 def from_torchvision(name: str, root: Path, part: str) -> Split:
     """Read a data set in torchvision's own layout; torchvision checks the files' digests.
@@ -175,14 +178,16 @@ def test_folder(root: Path) -> Path | None:
     Raises:
         DatasetError: There is none, but a folder that may be meant.
     """
-    folders = [e.name for e in sorted(root.iterdir()) if e.is_dir() and not is_stray(e.name)]
+    entries = [entry for entry in sorted(root.iterdir()) if not is_stray(entry.name)]
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    packed = [e.name for e in entries if e.is_file() and e.suffix.lower() in PACKED]
     parts = [name for name in TEST_PARTS if name in folders]
-    others = [name for name in folders if name not in ("train", *parts[:1])]
+    others = [name for name in (*folders, *packed) if name not in ("train", *parts[:1])]
     meant = [name for name in others if name.lower().startswith(MEANT)]
     if meant and not parts:
         raise DatasetError(
             f"{root}: is {' or '.join(meant)} the test split? It may be called "
-            f"{', '.join(TEST_PARTS)}; rename it, or take it out"
+            f"{', '.join(TEST_PARTS)}; rename or unpack it, or take it out"
         )
     if others:
         log.warning("%s: folders that are left out: %s", root, ", ".join(others))
