@@ -37,3 +37,7 @@ class DivergedError(PruneCoreError, ArithmeticError):
 
 class StrayReadError(PruneCoreError, RuntimeError):
     """A user's own method read what it is not given, such as test images; it says where."""
+
+
+class OwnCodeError(PruneCoreError, RuntimeError):
+    """A user's own method does what no method may, such as ending the process; it says which."""

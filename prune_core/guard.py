@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any
 
 from prune_core.errors import StrayReadError
+from prune_core.undisturbed import undisturbed
 
 CLOSED = ("criteria", "allocations", "sensitivities", "objectives", "schedules")
 """Axes whose methods read what they are given alone."""
@@ -147,7 +148,8 @@ def _hearing(work: _AtWork) -> Iterator[None]:
         _hook()
     token = _at_work.set(work)
     try:
-        yield
+        with undisturbed(f"{work.axis}: {work.name}"):
+            yield
     finally:
         _at_work.reset(token)
         work.check()
@@ -160,7 +162,7 @@ def watched(
     files: tuple[str, ...],
     keyed: Keyed = None,
 ) -> Callable[..., Any]:
-    """Return a method, watched if it is a user's own.
+    """Return a method, watched if it is a user's own, and what it changes of the process put back.
 
     Args:
         function: The method.
@@ -176,9 +178,6 @@ def watched(
     module = str(getattr(function, "__module__", type(function).__module__))
     if module.startswith("prune_core.") or not callable(function):
         return function
-    if axis not in CLOSED and keyed is None:
-        return function
-
     home = Path(getattr(sys.modules[module], "__file__", None) or "").absolute().parent
     paths = tuple(str(home / file) for file in files)
 
@@ -198,8 +197,8 @@ def watched(
 
 
 def looked_at_test_images() -> None:
-    """Tell that test images are looked at: no method of the user's own may."""
-    if (work := _at_work.get()) is not None:
+    """Tell that test images are looked at: no method of the user's own may that is given others."""
+    if (work := _at_work.get()) is not None and work.closed:
         work.hear("the test images of the data set")
 
 

@@ -210,8 +210,10 @@ def test_a_guard_lets_write_and_names_where_it_hears_no_more(tmp_path: Path) -> 
             watched(starts, "objectives", "mine:starts", ())()
 
 
-def test_axes_that_read_test_images_by_right_are_not_watched() -> None:
-    assert watched(reads, "attacks", "mine:reads", ()) is reads
+def test_axes_that_read_test_images_by_right_are_not_watched(tmp_path: Path) -> None:
+    (tmp_path / "patch.txt").write_text("1")
+    with guarded():
+        assert watched(reads, "attacks", "mine:reads", ())(tmp_path / "patch.txt") == 1
     assert watched(np.sum, "criteria", "mine:sum", ()) is not np.sum
     assert not callable(watched("text", "criteria", "mine:text", ()))  # which is told elsewhere
 

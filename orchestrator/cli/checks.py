@@ -200,7 +200,8 @@ def _network_faults(of: _OneSet, outline: Outline, console: Console) -> list[str
     faults: list[str] = []
     for architecture, prunings in wanted.items():
         with console.status(f"checking {architecture}"):
-            rehearsal = rehearse(architecture, *outline, prunings, batches[architecture])
+            least = batches[architecture]
+            rehearsal = rehearse(architecture, *outline, prunings, least, of.attacks)
         faults += rehearsal.faults
         if of.several_allocations:
             for note in rehearsal.notes:

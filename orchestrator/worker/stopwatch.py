@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from prune_core.data.outline import outline
 from prune_core.data.splits import Split
 from prune_core.models import architectures
 from prune_core.models.folding import Twin
-from prune_core.models.state import evaluating, seeded
+from prune_core.models.state import copied, evaluating, seeded
 from prune_core.pruning.prunable import masks
 from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.ratios import sensitivities
@@ -111,7 +110,7 @@ class Bench:
 
         def step(size: int) -> float:
             once = training.model_copy(update={"epochs": 2, "batch_size": size})
-            network = copy.deepcopy(self._network)
+            network = copied(self._network)
             epochs = fit(
                 network, self._images(size), once, trained.threat, "probe",
                 compute=trained.compute, teacher=teacher,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prune_core.attacks.norms import NORMS, each
 from prune_core.data.splits import Split
-from prune_core.errors import CheckpointError
+from prune_core.errors import CheckpointError, DivergedError
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating, seeded
 from prune_core.specs.checkpoints import Checkpoint
@@ -70,7 +70,7 @@ def evaluate(
         twin = Twin(network) if twin is None else twin
         for images, labels in test.batches(BATCH):
             attacked = _attacked(network, twin, images, labels, stage.attack, stage.threat)
-            hits = right(network, attacked, labels)
+            hits = _counted(network, attacked, labels)
             if stage.threat and _is_nearest(stage.attack):
                 lengths = NORMS[stage.threat.norm].length(attacked - images)
                 distances += torch.where(hits, torch.inf, lengths).tolist()
@@ -125,7 +125,7 @@ def _attacked(
     """Return what an attack makes of a batch, checked; an attack with ``nearest`` has no ball."""
     method = ATTACKS.load(name)
     if "unbounded" in ATTACKS[name].traits:
-        attacked: Tensor = method(twin, images, labels, threat)
+        attacked: Tensor = method(twin, images, labels.clone(), threat)  # the data set's own
         _check(attacked, images, name, None)
         return attacked
     attacked = images.clone()
@@ -143,10 +143,23 @@ def right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return hits
 
 
+@torch.no_grad()
+def _counted(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return what `right` does, for an accuracy that is reported.
+
+    Raises:
+        DivergedError: Logits are not numbers; the first of them would count as the largest.
+    """
+    logits: Tensor = network(images)
+    if broken := int(logits.isnan().any(1).sum()):
+        raise DivergedError(f"the logits of {broken} of {len(images)} images are not numbers")
+    return logits.argmax(1) == labels
+
+
 def accuracy(network: nn.Module, split: Split) -> float:
     """Return the share of a split that is classified correctly without an attack."""
     with evaluating(network):
-        hits = sum(int(right(network, *batch).sum()) for batch in split.batches(BATCH))
+        hits = sum(int(_counted(network, *batch).sum()) for batch in split.batches(BATCH))
     return hits / len(split)
 
 

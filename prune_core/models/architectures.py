@@ -17,7 +17,7 @@ from prune_core.models.adversarial_pruning import VGG16, ResNet18
 from prune_core.models.classifier import Classifier, Normalise
 from prune_core.models.library import fit_patches, timm_network, torchvision_network
 from prune_core.models.small_images import VGG, ResNet, WideResNet
-from prune_core.models.state import evaluating
+from prune_core.models.state import evaluating, seeded
 from prune_core.specs.registry import ARCHITECTURES, method
 
 Shape = tuple[int, int, int]
@@ -39,18 +39,22 @@ def build(
         classes: The number of logits.
         mean: The mean of each channel of the training images, in [0,1].
         std: The standard deviation of each channel of the training images, in [0,1].
-        seed: Equal seeds give equal weights; torch's global random state does not change.
+        seed: Equal seeds give equal weights; global random states do not change.
 
     Raises:
         UnknownMethodError: If there is no such architecture.
-        ValueError: If a library has no network of the name.
+        ValueError: If a library has no network of the name, or lazy layers are not used.
+        TypeError: If the architecture is no network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         network = ARCHITECTURES.load(architecture)(shape, classes)
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"it returns a {type(network).__name__}, and no torch.nn.Module")
         if any(map(is_lazy, network.parameters())):  # as large as what it reads first
             with evaluating(network), torch.no_grad():
                 network(torch.zeros(2, *shape))
+        if idle := [name for name, each in network.named_parameters() if is_lazy(each)]:
+            raise ValueError(f"{', '.join(idle)}: lazy, and used by no forward; leave them out")
     return Classifier(Normalise(mean, std), network)
 
 

@@ -8,12 +8,13 @@ differ from the network's.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import Counter
 
 import torch
 from torch import Tensor, fx, nn
+
+from prune_core.models.state import copied
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,8 @@ class Twin(nn.Module):
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self._pairs = foldable(network)
-        twin = copy.deepcopy(network)
+        self._pairs = foldable(copied(network))  # tracing leaves stand-ins in what it traces
+        twin = copied(network)
         for convolution, norm in self._pairs:
             layer = twin.get_submodule(convolution)
             if layer.bias is None:
@@ -48,7 +49,8 @@ class Twin(nn.Module):
         twin.to(dtype).requires_grad_(requires_grad=False)
         # Faster on CPUs, and on GPUs in half precision.
         on_cpu = next(network.parameters()).device.type == "cpu"
-        last = on_cpu or dtype != torch.float32
+        flat = all(tensor.dim() < 5 for tensor in _tensors(twin).values())  # torch has it for no 3d
+        last = flat and (on_cpu or dtype != torch.float32)
         self._format = torch.channels_last if last else torch.contiguous_format
         self._dtype = dtype
         self.twin = twin.to(memory_format=self._format)
@@ -92,11 +94,13 @@ class Twin(nn.Module):
         """Return logits [n, classes] of images [n, c, h, w] in [0,1]."""
         try:
             return self._logits(images)
-        except RuntimeError as error:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of the network's own code
             contiguous = torch.contiguous_format
-            if self._format is contiguous or "view size is not compatible" not in str(error):
+            if self._format is contiguous:
                 raise
-            # The network flattens by `view`, which takes images channel by channel only.
+            # It may flatten by `view`, which takes images channel by channel only.
             self._format = contiguous
             self.twin.to(memory_format=contiguous)
             return self._logits(images)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +22,20 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     held.clear()
     held.update(tensors)
     network.load_state_dict(held)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Return a copy of a network; tensors that a forward pass left in it lose their history.
+
+    Such as ``self.features = maps``: only tensors without history can be copied.
+    """
+    left = {
+        id(value): value.detach()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(network, left)
 
 
 @contextmanager
@@ -38,7 +55,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators and restore their states afterwards.
+    """Seed the global generators of torch, numpy and Python; restore their states afterwards.
 
     It is for code that takes no generator.
 
@@ -47,6 +64,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         device: Where that code computes; a GPU's generator is seeded as well.
     """
     cuda = [device] if device.type == "cuda" else []
+    plain, legacy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        yield
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(plain)
+            np.random.set_state(legacy)

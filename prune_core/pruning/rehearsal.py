@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prune_core.errors import StrayReadError
 from prune_core.models import architectures
+from prune_core.models.soundness import logits_fault, unsound
 from prune_core.pruning.prunable.cuts import (
     SHARES,
     check_counts,
@@ -51,7 +52,12 @@ class Rehearsal:
 
 
 def rehearse(
-    architecture: str, shape: Shape, classes: int, prunings: Iterable[Pruned], batch: int = 2
+    architecture: str,
+    shape: Shape,
+    classes: int,
+    prunings: Iterable[Pruned],
+    batch: int = 2,
+    attacks: Sequence[str] = (),
 ) -> Rehearsal:
     """Build a network, look at its logits, cut it at two ratios, compare budgets with its sizes.
 
@@ -61,6 +67,7 @@ def rehearse(
         classes: Their classes.
         prunings: What is asked of it; dense networks and scores are not looked at.
         batch: The least images that a training takes at once; BatchNorm may need two.
+        attacks: By which its images will be attacked.
     """
     asked: dict[str, dict[tuple[object, ...], Pruned]] = {}
     last = False
@@ -77,10 +84,13 @@ def rehearse(
         large = on_meta.is_large()
     except StrayReadError as error:  # what it imports is read the first time alone
         return Rehearsal([str(error)])
+    ours = _is_ours(architecture)
+    if not ours and (fault := network.unsound(attacks)):
+        return Rehearsal([fault])
     rehearsal = (on_meta if large else network).rehearsed(stages)
     if large and rehearsal.faults:  # the network's code may need values
         rehearsal = network.rehearsed(stages)
-    if not rehearsal.faults and not _is_ours(architecture):
+    if not rehearsal.faults and not ours:
         rehearsal.faults.extend(network.compared(stages))
     return rehearsal
 
@@ -123,14 +133,31 @@ class _Network:
             return False
         return sum(p.numel() for p in network.parameters()) > LARGE
 
+    def unsound(self, attacks: Sequence[str]) -> str | None:
+        """Say what is wrong with a network of a user's own, whatever is asked of it."""
+        called = f"architecture {self.architecture!r}"
+        try:
+            self.build()
+        except Exception as error:
+            return f"{called} {self._unbuilt(error)}"
+        try:
+            fault = unsound(self.build, self.shape, self.classes, attacks)
+        # The network is the user's: its code may raise anything, and even leave.
+        except (Exception, SystemExit) as error:
+            fault = f"cannot take images of {self.shape}: {said(error)}"
+        return fault and f"{called} {fault}"
+
+    def _unbuilt(self, error: Exception) -> str:
+        given = f"it is called with {self.shape} (channels, height, width) and {self.classes}"
+        return f"cannot be built: {said(error)}; {given}"
+
     def rehearsed(self, asked: Mapping[str, Sequence[Pruned]]) -> Rehearsal:
         called, whole = f"architecture {self.architecture!r}", Rehearsal()
         # The network may be the user's: its code, and Torch-Pruning's on it, may raise anything.
         try:
             network = self.build()
         except Exception as error:
-            given = f"it is called with {self.shape} (channels, height, width) and {self.classes}"
-            return Rehearsal([f"{called} cannot be built: {said(error)}; {given}"])
+            return Rehearsal([f"{called} {self._unbuilt(error)}"])
         if fault := self._logits_fault(network) or self._training_fault(network):
             return Rehearsal([f"{called} {fault}"])
         for granularity, stages in asked.items():
@@ -154,26 +181,22 @@ class _Network:
         return self._fault_of_logits(logits)
 
     def _fault_of_logits(self, logits: object, when: str = "", count: int = 2) -> str | None:
-        wanted = f"it must return logits as one tensor [n, {self.classes}]"
-        if not isinstance(logits, Tensor):
-            return f"returns a {type(logits).__name__}{when}; {wanted}"
-        if logits.shape != (count, self.classes):
-            images = f"{count} image{'s' * (count > 1)}"
-            return f"returns a tensor {list(logits.shape)} for {images}{when}; {wanted}"
-        if (
-            self.device != "meta"
-            and (logits >= 0).all()
-            and ((logits.sum(1) - 1).abs() < 1e-4).all()
-        ):
-            return f"returns probabilities{when}, which sum to 1; {wanted}, before the softmax"
+        if fault := logits_fault(logits, count, self.classes, when):
+            return fault
+        assert isinstance(logits, Tensor)  # noqa: S101 - it has no fault
+        if not logits.is_meta and (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
+            return (
+                f"returns probabilities{when}, which sum to 1; it must return logits as one tensor "
+                f"[n, {self.classes}], before the softmax"
+            )
         return None
 
     def _training_fault(self, network: nn.Module) -> str | None:
         order = torch.channels_last if self.channels_last else torch.contiguous_format
-        network.train().to(memory_format=order)
         images = torch.zeros(self.batch, *self.shape, device=self.device)
         images = images.contiguous(memory_format=order)
         try:
+            network.train().to(memory_format=order)
             logits = network(images)
             if fault := self._fault_of_logits(logits, " in training mode", self.batch):
                 return fault
@@ -217,8 +240,6 @@ class _Network:
 
     def compared(self, granularities: Iterable[str]) -> list[str]:
         """Return faults that show in values alone."""
-        if fault := self._logits_fault(self.build()):
-            return [f"architecture {self.architecture!r} {fault}"]
         faults = (
             self._refused(granularity, self._wiring_fault(granularity))
             for granularity in granularities

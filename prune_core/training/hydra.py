@@ -14,13 +14,13 @@ Source:
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
+from prune_core.models.state import copied
 from prune_core.pruning.prunable.groups import PrunableModule
 from prune_core.pruning.scores.learning import first_scores, gated_logits, share_removed
 from prune_core.specs.stages import Scores
@@ -37,7 +37,7 @@ class Learner(nn.Module):
 
     def __init__(self, network: nn.Module, modules: Sequence[PrunableModule], stage: Scores):
         super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        self.network = copied(network).requires_grad_(requires_grad=False)
         for layer in self.network.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.requires_grad_()

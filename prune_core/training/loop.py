@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
 from prune_core.errors import DivergedError
-from prune_core.models.state import load_tensors
+from prune_core.models.state import load_tensors, seeded
 from prune_core.specs.compute import Compute
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.recipes import Training
@@ -76,7 +76,8 @@ def fit(
     if checkpoint is not None:
         run.restore(checkpoint)
     for epoch in range(len(run.history), training.epochs if until is None else until):
-        with _kernels(run.compute):
+        draws = seeded(derive_seed(key, epoch, "global"), data.train.labels.device)
+        with _kernels(run.compute), draws:  # what networks and users' methods draw from
             run.epoch(epoch)
         on_epoch(run.history, run.checkpoint)
     run.finish(whole=until is None)

@@ -23,7 +23,7 @@ SHARES = (0.7, 0.3)
 """Of the units of every module that are kept."""
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """Return an error as text, its kind first where it is not ours."""
     if isinstance(error, PruneCoreError):
         return str(error)

@@ -49,6 +49,8 @@ def refuse_computed(network: nn.Module) -> None:
         UnprunableError: It names the first.
     """
     for name, layer in network.named_modules():
+        if isinstance(layer, WEIGHTED) and "weight" in layer._buffers:
+            raise UnprunableError(f"{name}: its weight is a buffer; make it a parameter")
         # The older functions of torch.nn.utils make the weight a plain attribute.
         hooked = isinstance(layer, WEIGHTED) and "weight" not in layer._parameters
         if is_parametrized(layer) or hooked:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prune_core.errors import UnprunableError
 from prune_core.pruning.prunable.costs import WeightCosts
 from prune_core.pruning.prunable.groups import (
     Member,
@@ -46,6 +47,12 @@ class Weights:
         self._network, self._shape, self._pattern = network, shape, pattern
         refuse_computed(network)
         layers = maskable(network)
+        for name, layer in layers.items():
+            if hasattr(layer, "mask") and not _is_ours(layer):
+                raise UnprunableError(
+                    f"{name}: it has a mask of its own, where the mask of its weights would lie; "
+                    "call that something else"
+                )
         self._layers = {
             name: layer for name, layer in layers.items() if pattern is None or fits(layer, pattern)
         }
@@ -121,6 +128,11 @@ def attach(layer: nn.Module, mask: Tensor | None = None) -> None:
     if mask is None:
         mask = torch.ones_like(weight, dtype=torch.bool)
     layer.register_buffer("mask", mask)
+
+
+def _is_ours(layer: nn.Module) -> bool:
+    mask, weight = layer.mask, layer.get_parameter("weight")
+    return isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == weight.shape
 
 
 def mask_of(layer: nn.Module) -> Tensor:

@@ -6,12 +6,12 @@ Source:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from prune_core.models.state import copied
 from prune_core.pruning.prunable.groups import PrunableModule, Shape
 
 ROUNDS = 100
@@ -64,7 +64,7 @@ class _Flow:
     """
 
     def __init__(self, network: nn.Module, modules: Sequence[PrunableModule], shape: Shape):
-        self._network = copy.deepcopy(network).double().eval()
+        self._network = copied(network).double().eval()
         for tensor in (*self._network.parameters(), *self._network.buffers()):
             if tensor.is_floating_point():
                 tensor.data = tensor.detach().abs()
