@@ -16,9 +16,10 @@ import contextlib
 import functools
 import importlib.util
 import inspect
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -44,6 +45,8 @@ CACHES = ("MRSWEEP_CACHE", "XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIG
 INSTALLED = ("/site-packages/", "/dist-packages/")
 
 OURS = ("mrsweep", "orchestrator", "results")
+NAMED = 3
+"""So many files are written out."""
 Keyed = tuple[str, ...] | None
 
 _guarding: ContextVar[bool] = ContextVar("guarding", default=False)
@@ -84,8 +87,8 @@ class _AtWork:
         libraries = _libraries(*map(os.environ.get, ("HOME", *CACHES)))
         return not file.startswith(libraries) and not any(part in file for part in INSTALLED)
 
-    def opens(self, name: str) -> None:
-        """Hear of a file, if it is the user's and no key has it."""
+    def opens(self, name: str, told: bool = False) -> None:
+        """Hear of a file, if it is the user's and no key has it; or be told of it by its reader."""
         if self.keyed is None:
             return
         file = os.path.realpath(_source(name))
@@ -93,7 +96,7 @@ class _AtWork:
         if below or not self.is_users(file) or not Path(file).is_file():
             return
         frame = self.reader(imports=name.endswith(CODE))
-        if frame is not None:
+        if frame is not None or told:
             self.unknown.setdefault(file, _place(frame))
 
     def check(self) -> None:
@@ -106,9 +109,13 @@ class _AtWork:
             read = "; ".join(f"{what} ({where})" for what, where in self.read.items())
             raise StrayReadError(f"{self.axis}: {self.name} reads what it is not given: {read}")
         if self.unknown:
-            read = ", ".join(f"{file} ({where})" for file, where in self.unknown.items())
+            shown = itertools.islice(self.unknown.items(), NAMED)
+            read = ", ".join(f"{file} ({where})" for file, where in shown)
             home = f"{Path(next(iter(self.keyed or ()), '')).parent}{os.sep}"
-            named = "".join(f"{file.removeprefix(home)!r}, " for file in self.unknown)
+            named = "".join(f"{file.removeprefix(home)!r}, " for file in list(self.unknown)[:NAMED])
+            if len(self.unknown) > NAMED:
+                read += f" and {len(self.unknown) - NAMED} more"
+                named += "..."
             declared = f"@method({self.name.rpartition(':')[2]!r}, files=({named.rstrip(' ')}))"
             lies = " let them lie below dataset.root," if self.axis == "datasets" else ""
             raise StrayReadError(
@@ -130,13 +137,20 @@ def guarded() -> Iterator[None]:
 
 
 @contextmanager
-def imported(axis: str, name: str, keyed: Keyed) -> Iterator[None]:
-    """Hear what a method's modules read while they are imported; for the arguments see `watched`.
+def heard(axis: str, name: str, keyed: Keyed, root: str | None = None) -> Iterator[None]:
+    """Hear what is read for a method besides its calls: by its modules' imports, by our readers.
+
+    Args:
+        axis: What it is one of.
+        name: What users call it.
+        keyed: As `watched` takes them.
+        root: The folder of a data set.
 
     Raises:
-        StrayReadError: They read what no key has.
+        StrayReadError: It is what no key has.
     """
-    work = _AtWork(axis, name, (), keyed)
+    known = keyed if keyed is None or root is None else (*keyed, os.path.realpath(root))
+    work = _AtWork(axis, name, (), known)
     work.guarded = False  # libraries read their own files now
     with _hearing(work):
         yield
@@ -200,6 +214,13 @@ def looked_at_test_images() -> None:
     """Tell that test images are looked at: no method of the user's own may that is given others."""
     if (work := _at_work.get()) is not None and work.closed:
         work.hear("the test images of the data set")
+
+
+def read_files(files: Iterable[Path]) -> None:
+    """Tell that files of images are read, which a data set of the user's own may have named."""
+    if (work := _at_work.get()) is not None:
+        for file in files:
+            work.opens(str(file), told=True)
 
 
 def _hear(event: str, given: tuple[Any, ...]) -> None:

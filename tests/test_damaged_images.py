@@ -80,7 +80,7 @@ def test_classes_that_differ_between_parts_are_named(tmp_path: Path) -> None:
     write_folders(tmp_path, "train")
     write_folders(tmp_path, "test")
     shutil.move(tmp_path / "test" / "n03", tmp_path / "test" / "n04")
-    with pytest.raises(DatasetError, match="differ in classes: n03, n04"):
+    with pytest.raises(DatasetError, match="differ in classes: 'n03', 'n04'"):
         load("imagefolder", tmp_path, "folder")
 
 

@@ -55,6 +55,7 @@ def load(root: Path, **settings: object) -> datasets.Dataset:
     "stray",
     [".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/._a.png", ".DS_Store", "@eaDir/a.png/x.jpg",
      "a/.ipynb_checkpoints/0-checkpoint.png", "a/._0.png", "a/@eaDir/thumb.jpg", "a/Thumbs.db",
+     "@Recycle/0.png", "Network Trash Folder/0.png", "a/Thumbs.db:encryptable",
      ".git/config.png", "$RECYCLE.BIN/0.png", "#recycle/0.png", "a/~$0.png", "a/Icon\r"],
 )  # fmt: skip
 def test_what_software_leaves_behind_is_no_class_and_no_image(stray: str, tmp_path: Path) -> None:

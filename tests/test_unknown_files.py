@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from prune_core.data import datasets
 from prune_core.errors import StrayReadError
 from prune_core.pruning.rehearsal import rehearse
 from prune_core.specs.registry import ARCHITECTURES, CRITERIA, DATASETS
 from prune_core.specs.settings import Dataset
+
+from conftest import CPU
 
 COUNT = itertools.count()
 BODY = "def mine(shape, classes):\n    return {width}\n"
@@ -113,6 +117,33 @@ def mine(spec):
             continue
         with pytest.raises(StrayReadError, match=words):
             DATASETS.load(name)(spec)
+
+
+def test_images_that_our_readers_decode_for_it_are_heard_of_each_time(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are decoded after the call, and the second time they are in the cache."""
+    monkeypatch.setenv("MRSWEEP_CACHE", str(here / "cache"))
+    for index in range(80):
+        file = here / "images" / "ab"[index % 2] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(file)
+    text = """from mrsweep import method
+from pathlib import Path
+from prune_core.data.raw import Raw
+from prune_core.data.readers import from_class_folders
+@method("mine", needs=("root",))
+def mine(spec):
+    return Raw(from_class_folders(Path(WHERE), ["a", "b"], None))
+"""
+    where = repr(str(here / "images"))
+    name = f"{write(here, text.replace('WHERE', where))}:mine"
+    other = Dataset(name=name, root=str(here / "cache"), source="folder")
+    for _ in range(2):
+        with pytest.raises(StrayReadError, match=r"a/\d+\.png .* and \d\d more; declare"):
+            datasets._load.__wrapped__(other, CPU)
+    below = Dataset(name=name, root=str(here), source="folder")
+    assert datasets._load.__wrapped__(below, CPU).classes == 2
 
 
 def test_a_criterion_is_refused_where_it_reads(here: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_core.errors import DatasetError
+from prune_core.guard import read_files
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ def decoded(
         how: Everything else that the images depend on, as JSON values.
         decode: Reads the files; it is called if the cache has no entry for them.
     """
+    files = list(files)
+    read_files(files)
     stats = [(str(file), file.stat()) for file in files]
     # A copy may keep the time of modification, but never that of change.
     known = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]

@@ -23,9 +23,9 @@ from prune_core.data.extra import from_npz
 from prune_core.data.raw import Raw, check_classes, classes_of, read, test_part
 from prune_core.data.splits import Split, check_sides, first_classes, limit, split, statistics
 from prune_core.errors import DatasetError
-from prune_core.guard import looked_at_test_images
+from prune_core.guard import heard, looked_at_test_images
 from prune_core.specs.keys import derive_seed
-from prune_core.specs.registry import method
+from prune_core.specs.registry import DATASETS, method
 from prune_core.specs.settings import Dataset as DatasetSpec
 
 log = logging.getLogger(__name__)
@@ -109,8 +109,9 @@ def _read(spec: DatasetSpec, device: torch.device, seed: str | None) -> Dataset:
         (raw.train, raw.test) if raw.test is not None else split(raw.train, 0.25, name, "test")
     )
     # Only what is kept is decoded.
-    kept = limit(first_classes(train, spec.classes), spec.per_class, name, "train").decode()
-    tested = test_part(test, spec).decode()
+    with heard("datasets", name, DATASETS[name].keyed, spec.root):
+        kept = limit(first_classes(train, spec.classes), spec.per_class, name, "train").decode()
+        tested = test_part(test, spec).decode()
     purpose = (name, "validation") if seed is None else (name, seed, "validation")
     check_sides(kept, tested, spec)
     if raw.classes < 2:
@@ -235,7 +236,7 @@ def imagefolder(spec: DatasetSpec) -> Raw:
     if part is None:
         return Raw(train, None, True, tuple(classes))
     if strangers := sorted(set(readers.class_names(part, layout)) ^ set(classes)):
-        raise DatasetError(f"{part} and train differ in classes: {', '.join(strangers)}")
+        raise DatasetError(f"{part} and train differ in classes: {str(strangers)[1:-1]}")
     if part.samefile(root / "train"):
         raise DatasetError(f"{part} and {root / 'train'} are one folder; give test images, or none")
     test = readers.from_class_folders(part, classes, spec.size)

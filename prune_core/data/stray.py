@@ -8,7 +8,9 @@ from pathlib import Path
 
 STRAY = frozenset(
     {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "#recycle", "#snapshot", "lost+found",
-     "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+     "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+     "@recycle", "@recently-snapshot", "recycler", "network trash folder", "temporary items",
+     "thumbs.db:encryptable"}
 )  # fmt: skip
 """In small letters; names that begin with a dot, or with ~$, are left behind too."""
 TEST_PARTS = ("test", "validation", "valid", "val", "dev")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prune_core.errors import DeclarationError, UnknownMethodError
-from prune_core.guard import imported, watched
+from prune_core.guard import heard, watched
 from prune_core.specs.closure import code_digest, local_modules, stamp
 from prune_core.specs.definitions import definition
 from prune_core.specs.reading import Method, Source
@@ -144,7 +144,7 @@ class Axis:
         """
         method = self[name]
         module, _, function = method.origin.partition(":")
-        with imported(self.axis, name, method.keyed):
+        with heard(self.axis, name, method.keyed):
             loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
             if isinstance(loaded, type) and not self.makes_objects:
                 loaded = loaded()
