@@ -40,6 +40,11 @@ def out_of_memory_once(layer):
     return layer.weight.abs().sum(1)
 
 
+def halves(evidence, dial):
+    """Every module alike."""
+    return dict.fromkeys(evidence.units, dial)
+
+
 MOVES_BY = 0.0
 
 

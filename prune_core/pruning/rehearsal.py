@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from prune_core.errors import StrayReadError
 from prune_core.models import architectures
 from prune_core.models.soundness import logits_fault, unsound
+from prune_core.pruning.prunable.counting import origin_of
 from prune_core.pruning.prunable.cuts import (
     SHARES,
     check_counts,
@@ -29,7 +30,7 @@ from prune_core.pruning.prunable.cuts import (
 from prune_core.pruning.prunable.granularities import prunable_view, unit_of
 from prune_core.pruning.prunable.groups import PrunableView, Shape
 from prune_core.pruning.prunable.layers import INSTEAD
-from prune_core.pruning.ratios.budget import reach
+from prune_core.pruning.ratios.budget import meet_budget, own_of_sizes, reach
 from prune_core.pruning.ratios.solver import TOLERANCE
 from prune_core.specs.registry import ALLOCATIONS, ARCHITECTURES
 from prune_core.specs.stages import Pruned
@@ -75,7 +76,14 @@ def rehearse(
         last |= stage.dense.compute.channels_last
         widths = (stage.min_keep, stage.round_to, stage.leave)
         given = tuple((stage.ratios or {}).items())
-        budget = (stage.sparsity, stage.budget, *widths, _spares_outputs(stage), given)
+        budget = (
+            stage.sparsity,
+            stage.budget,
+            *widths,
+            _spares_outputs(stage),
+            given,
+            own_of_sizes(stage),
+        )
         asked.setdefault(stage.granularity, {})[budget] = stage
     stages = {granularity: list(asked[granularity].values()) for granularity in sorted(asked)}
     how = (architecture, shape, classes, min(batch, 2), last)
@@ -220,6 +228,7 @@ class _Network:
             cell = f"{self._rule(granularity)}, sparsity: {stage.sparsity:g}"
             _compare(view, stage, cell, budgets)
             budgets.faults.extend(self._ratios_faults(view, stage))
+            budgets.faults.extend(self._allocation_faults(view, stage))
         if unit_of(granularity) == "weight":
             return None  # masks change no shape
         check = check_counts(self.shape, self.classes)
@@ -229,6 +238,15 @@ class _Network:
             if fault := fault_of(check, network, view, some_of(view, share)):
                 return explained(fault, check, self.build, self.shape, granularity)
         return None
+
+    def _allocation_faults(self, view: PrunableView, stage: Pruned) -> list[str]:
+        try:
+            if own_of_sizes(stage):
+                origin = origin_of(self.build(), self.shape, stage.granularity)
+                meet_budget(view, stage, {}, {}, origin)
+        except Exception as error:  # it is the user's code
+            return [said(error)]
+        return []
 
     def _ratios_faults(self, view: PrunableView, stage: Pruned) -> list[str]:
         names = [module.name for module in view.modules]

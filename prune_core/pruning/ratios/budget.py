@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ALLOCATIONS
 from prune_core.specs.stages import Pruned
 
+CLOSE = 1e-6
+"""Shares that are so near are equal."""
 WRAPPED = "network."
 """What stands before every layer's name, since the normalisation is in front."""
 
@@ -68,14 +71,72 @@ def meet_budget(
     )
     limits = _limits(view, stage, origin.units)
 
+    def shares(dial: float) -> Mapping[str, float]:
+        return _checked(allocation(evidence, dial), evidence.units, stage.allocation)
+
+    if ALLOCATIONS.outside(stage.allocation):
+        _check_dial(shares, stage.allocation)
     return solve(
         limits,
-        lambda dial: allocation(evidence, dial),
+        shares,
         price,
         removed=stage.sparsity,
         exactly=unit_of(stage.granularity) == "weight",
         whole=origin.params if stage.budget == "params" else origin.macs,
     )
+
+
+DIALS = tuple(step / 8 for step in range(9))
+"""Where it is looked whether a user's own allocation follows its dial."""
+
+
+def _checked(shares: object, units: Mapping[str, int], name: str) -> Mapping[str, float]:
+    """Return the shares that an allocation gives, if they are that.
+
+    Raises:
+        ValueError: It says what is wrong, and what must be given.
+    """
+    wanted = "it must return a mapping of each module to the share of it that is kept"
+    if not isinstance(shares, Mapping):
+        raise ValueError(f"allocation {name!r} returns a {type(shares).__name__}; {wanted}")
+    if missing := [module for module in units if module not in shares]:
+        raise ValueError(f"allocation {name!r} gives no share for {', '.join(missing)}; {wanted}")
+    for module in units:
+        try:
+            finite = math.isfinite(shares[module])
+        except (TypeError, ValueError):
+            finite = False
+        if not finite:
+            given = f"{shares[module]!r} for {module}"
+            raise ValueError(f"allocation {name!r} gives {given}; {wanted}, from 0 to 1")
+    return shares
+
+
+def own_of_sizes(stage: Pruned) -> str | None:
+    """Return a stage's allocation, if it is a user's own that reads no scores: it can be tried."""
+    own = ALLOCATIONS.outside(stage.allocation) and not ALLOCATIONS[stage.allocation].needs
+    return stage.allocation if own else None
+
+
+def _check_dial(shares: Callable[[float], Mapping[str, float]], name: str) -> None:
+    """Refuse an allocation that is not turned up by its dial: no budget is met with it.
+
+    Raises:
+        ValueError: It falls, or does not keep all at 1.
+    """
+    turned = [shares(dial) for dial in DIALS]
+    for module, last in turned[-1].items():
+        kept = [min(max(float(each[module]), 0.0), 1.0) for each in turned if module in each]
+        if any(after < before - CLOSE for before, after in itertools.pairwise(kept)):
+            fault = "falls while the dial turns from 0 to 1"
+        elif float(last) < 1 - CLOSE:
+            fault = f"is {float(last):g} at dial 1, where all is kept"
+        else:
+            continue
+        raise ValueError(
+            f"allocation {name!r}: the share of {module} {fault}; it must rise with the dial up to "
+            "1, so that every budget can be met"
+        )
 
 
 def reach(view: PrunableView, stage: Pruned) -> tuple[float, float]:

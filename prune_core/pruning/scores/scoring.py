@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_core.data.datasets import Dataset
+from prune_core.models.state import copied, seeded
 from prune_core.pruning.prunable.groups import Member, PrunableModule, Side
 from prune_core.pruning.scores.criteria import l2
 from prune_core.pruning.scores.layer import Layer
@@ -52,8 +53,11 @@ def score(
     Raises:
         ValueError: Where a criterion returns another shape, or what is not finite.
     """
-    scorer = _Scorer(network, modules, stage, Signals(network, data, modules, stage, trained))
-    return {module.name: scorer.module_scores(module) for module in modules}
+    if CRITERIA.outside(stage.criterion):
+        network = copied(network)  # a user's own may change what it is shown
+    with seeded(derive_seed(stage.key, "global"), data.train.labels.device):
+        scorer = _Scorer(network, modules, stage, Signals(network, data, modules, stage, trained))
+        return {module.name: scorer.module_scores(module) for module in modules}
 
 
 class _Scorer:
@@ -149,18 +153,28 @@ class _Scorer:
             else:
                 # The maps of a channel's units lie side by side: [n, channels, height, places].
                 maps = member.by_channel(as_maps(layer, made), dim=1).movedim(2, 3).flatten(3)
-                parts.append(self._criterion(self._layer(module, member, maps.relu())))
+                scores = self._criterion(self._layer(module, member, maps.relu()))
+                self._checked(scores, module, member)
+                parts.append(scores)
 
         return look
 
-    def _checked(self, scores: Tensor, module: PrunableModule, member: Member) -> Tensor:
-        if scores.shape != (module.units,) or not scores.isfinite().all():
-            raise ValueError(
-                f"criterion {self._stage.criterion!r} on {member.layer}: scores must be "
-                f"{module.units} finite numbers, shape [{module.units}]; got shape "
-                f"{list(scores.shape)}"
-            )
-        return scores.float()
+    def _checked(self, scores: object, module: PrunableModule, member: Member) -> Tensor:
+        if not isinstance(scores, Tensor):
+            got = f"a {type(scores).__name__}"
+        elif scores.shape != (module.units,):
+            got = f"shape {list(scores.shape)}"
+        elif scores.is_complex() or scores.is_sparse or scores.is_meta:
+            got = f"{scores.dtype}, {scores.layout}, on {scores.device}".replace("torch.", "")
+        else:
+            numbers = scores.detach().to(self._parameters[f"{member.layer}.weight"].device).float()
+            if numbers.isfinite().all():
+                return numbers
+            got = f"{int((~numbers.isfinite()).sum())} that are not finite as float32"
+        raise ValueError(
+            f"criterion {self._stage.criterion!r} on {member.layer}: scores must be a tensor of "
+            f"{module.units} finite numbers, shape [{module.units}]; got {got}"
+        )
 
 
 def _of_sides(module: PrunableModule, sides: Sequence[Side]) -> list[Member]:
