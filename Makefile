@@ -24,12 +24,14 @@ docs: .venv-docs/installed
 	.venv-docs/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
 	touch $@
 
-# The pages of the committed studies, from their tables alone.
+# The pages of the committed studies, from their tables alone; two at once.
+PAGES := $(patsubst studies/%/sweep.yaml,page/%,$(wildcard studies/*/sweeps/*/sweep.yaml))
 studies: .venv/installed
-	@for file in studies/*/sweeps/*/sweep.yaml; do \
-	  study=$${file%/sweeps/*}; sweep=$$(basename $$(dirname $$file)); \
-	  $(BIN)/mrsweep report $$file --storage $$study --to build/$$study/$$sweep || exit 1; \
-	done
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync $(PAGES)
+
+page/%:
+	@$(BIN)/mrsweep report studies/$*/sweep.yaml --storage studies/$(firstword $(subst /, ,$*)) \
+	  --to build/studies/$(subst /sweeps/,/,$*)
 
 bench: .venv/installed
 	@for file in benchmarks/*.py benchmarks/chaos; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

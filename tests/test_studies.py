@@ -25,7 +25,11 @@ def test_every_planned_trial_is_in_the_tables(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("study", "sweep"),
-    [("cifar10-small", "cifar10-first"), ("tiny-imagenet-small", "tiny-imagenet-first")],
+    [
+        ("cifar10-small", "cifar10-first"),
+        ("tiny-imagenet-small", "tiny-imagenet-first"),
+        ("digits-wide", "digits-wide"),
+    ],
 )
 def test_a_study_says_what_its_tables_say(study: str, sweep: str) -> None:
     page = re.sub(r"[\s>]+", " ", (STUDIES / study / "README.md").read_text(encoding="utf-8"))
@@ -47,6 +51,20 @@ def test_the_study_of_cifar10_says_what_is_open_among_adversarial_fine_tunings()
     found = results.verdict(among, "finetuned_apgd_ce", evaluations=loaded.evaluations)
     assert found.winner == "undecided"
     assert found.finding.partition(" With 5 seeds")[0] in page
+
+
+def test_the_wide_study_says_what_matters_among_adversarial_fine_tunings() -> None:
+    study = STUDIES / "digits-wide"
+    page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
+    loaded = results.load(str(study), sweep="digits-wide")
+    among = loaded.trials[loaded.trials["finetuning"].isin(["pgd", "trades", "mart", "awp"])]
+    found = results.verdict(among, "finetuned_pgd_20", evaluations=loaded.evaluations)
+    assert found.winner == "undecided"
+    assert found.finding.partition(" With 50 seeds")[0] in page
+    shares = results.decompose(among, "finetuned_pgd_20").set_index("term")["share"]
+    told = [f"{100 * shares[name]:.0f} %" for name in ("allocation", "criterion", "finetuning")]
+    assert told == ["60 %", "16 %", "14 %"]
+    assert "| **60 %** (53 to 64) | 16 % (13 to 20) | 14 % (10 to 20) |" in page
 
 
 def test_a_study_s_page_is_made_without_torch(tmp_path: Path) -> None:

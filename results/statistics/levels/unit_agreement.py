@@ -72,9 +72,9 @@ def unit_agreement(
         ]  # fmt: skip
     shown = [name for name in COLUMNS[:7] if name in within or name in ("first", "second")]
     table = pd.DataFrame(rows, columns=[*within, "first", "second", "iou", "by_chance"])
+    means = table.groupby([*shown, *(by or ["origin"])], sort=True)[["iou", "by_chance"]].mean()
     found = []
-    for levels, group in table.groupby(shown, sort=True):
-        by_seed = group.groupby(by or "origin")[["iou", "by_chance"]].mean()
+    for levels, by_seed in means.groupby(level=shown, sort=True):
         agreed = mean_estimate(by_seed["iou"].to_numpy(dtype=float), confidence)
         seeds = len(by_seed) if by else 2
         found.append((*levels, *agreed, by_seed["by_chance"].mean(), seeds))
