@@ -12,6 +12,7 @@ from torch import nn
 
 from orchestrator.sweepfile.model import SweepFileError, parse_sweep
 from prune_core.data import datasets
+from prune_core.training import policies
 from prune_core.training.policies import Start, recalibrate
 
 from conftest import run_sweep, sweep_text
@@ -52,6 +53,24 @@ def test_a_level_that_trains_nothing_has_a_row_of_its_own(tmp_path: Path) -> Non
     assert found.loc["none", "finetuned_clean"] == found.loc["none", "pruned_clean"]
     assert found.loc["recalibrate", "finetuned_clean"] > found.loc["none", "finetuned_clean"] + 0.1
     assert pd.isna(found.loc["recalibrate", "flags"])
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BatchNorm cannot normalise a single value."""
+    seen: list[int] = []
+
+    def see(network: nn.Module, start: Start) -> None:
+        seen.extend(map(len, start.images))
+
+    monkeypatch.setattr(policies, "recalibrate", see)
+    text = sweep_text(
+        criteria="[l1]", seeds="1", sparsities="[0.7]", dense="{epochs: 1, objective: standard}",
+        finetuning="{again: {policy: recalibrate, epochs: 0, batch_size: 359}}",
+    )  # fmt: skip
+    run_sweep(text, tmp_path)
+    assert set(seen) == {360}  # all training images, and not 359 and one
 
 
 def test_it_has_no_epochs() -> None:

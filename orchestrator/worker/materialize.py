@@ -19,6 +19,7 @@ from orchestrator.worker.beginning import blank, first
 from orchestrator.worker.checkpoints import Checkpoints
 from orchestrator.worker.telling import Telling
 from prune_core.data import datasets
+from prune_core.data.splits import divided
 from prune_core.models.state import load_tensors
 from prune_core.pruning import prune as pruning
 from prune_core.pruning.prunable import masks
@@ -186,8 +187,9 @@ class Materializer:
         if "fresh" in needs:
             new = blank(stage, self.data(stage), seed).to(self.device)
             fresh = self._cut_alike(new, stage.pruned)
-        batches = self.data(stage).train.batches(stage.training.batch_size)
-        images = (each for each, _ in batches) if "images" in needs else ()
+        train = self.data(stage).train
+        batches = divided(torch.arange(len(train)), stage.training.batch_size)
+        images = (train.batch(each)[0] for each in batches) if "images" in needs else ()
         return Start(seed, rewound, fresh, images, stage.growth)
 
     def _cut_alike(self, network: nn.Module, pruned: Pruned) -> nn.Module:

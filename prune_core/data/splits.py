@@ -22,6 +22,17 @@ from prune_core.specs.keys import derive_seed
 from prune_core.specs.settings import Dataset
 
 
+def divided(order: Tensor, size: int) -> list[Tensor]:
+    """Divide positions [n] into batches; a last one of one image joins the one before it.
+
+    BatchNorm cannot normalise a single value, as the last layers of many networks have it.
+    """
+    batches = list(torch.split(order, size))
+    if len(batches) > 1 and len(batches[-1]) == 1 < len(batches[-2]):
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 @dataclass(frozen=True)
 class Split:
     """Images [n, c, h, w] as uint8 from 0 to 255, and labels [n] as int64.

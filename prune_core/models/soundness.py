@@ -139,8 +139,12 @@ def _by_batch(network: nn.Module, images: Tensor, classes: int) -> str | None:
 
 def _unattackable(network: nn.Module, images: Tensor, attacks: Sequence[str]) -> str | None:
     """Try what attacks do: copy the network, and ask for the gradient of its logits by images."""
-    twin, images = Twin(network), images.clone().requires_grad_()
-    logits = twin(images)
+    images = images.clone().requires_grad_()
+    try:
+        network(images)  # which may leave something in it
+        logits = Twin(network)(images)
+    except Exception as error:  # of the user's own code
+        return f"cannot be copied and attacked: {type(error).__name__}: {error}"
     parts = [part for name in attacks for part in name.split("+")]
     if all(WITHOUT_GRADIENTS.match(part) for part in parts):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,13 +29,20 @@ def copied(network: nn.Module) -> nn.Module:
 
     Such as ``self.features = maps``: only tensors without history can be copied.
     """
-    left = {
-        id(value): value.detach()
-        for module in network.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
+    held = (value for module in network.modules() for value in vars(module).values())
+    left = {id(each): each.detach() for each in _tensors(held) if not each.is_leaf}
     return copy.deepcopy(network, left)
+
+
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
+    """Go through tensors, and those in lists and mappings."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())
 
 
 @contextmanager

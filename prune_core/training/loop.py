@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import accuracy
 from prune_core.data.datasets import Dataset
+from prune_core.data.splits import divided
 from prune_core.errors import DivergedError
 from prune_core.models.state import load_tensors, seeded
 from prune_core.specs.compute import Compute
@@ -123,7 +124,7 @@ class _Run:
         self._step = Step(network, self.data, training, self.threat, compute, teacher, penalty)
         self._optimizer, self._average = self._step.optimizer, self._step.average
         self._graphs = Graphs(self._step, training.batch_size, against, look=not compute.compile)
-        self._steps = len(self._divided(torch.arange(len(self.data.train))))  # of an epoch
+        self._steps = len(divided(torch.arange(len(self.data.train)), training.batch_size))
         steps = self._steps * training.epochs
         self._rewiring = None
         if rule:
@@ -222,21 +223,11 @@ class _Run:
         """Return the positions of each batch's images, on their device."""
         generator = torch.Generator().manual_seed(derive_seed(self.key, epoch, "order"))
         order = torch.randperm(len(self.data.train), generator=generator)
-        return self._divided(order.to(self.data.train.labels.device))
+        return divided(order.to(self.data.train.labels.device), self.training.batch_size)
 
     def _clean_batches(self) -> Iterator[Tensor]:
-        for batch in self._divided(torch.arange(len(self.data.train))):
+        for batch in divided(torch.arange(len(self.data.train)), self.training.batch_size):
             yield self._step.formatted(self.data.train.batch(batch)[0])
-
-    def _divided(self, order: Tensor) -> list[Tensor]:
-        """Divide positions into batches; a last one of one image joins the one before it.
-
-        BatchNorm cannot normalise a single value, as the last layers of many networks have it.
-        """
-        batches = list(torch.split(order, self.training.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1 < len(batches[-2]):
-            batches[-2:] = [torch.cat(batches[-2:])]
-        return batches
 
     def _reported(self) -> nn.Module:
         return self._average.network(self.network)
