@@ -182,6 +182,24 @@ def test_what_a_network_draws_in_training_hangs_on_the_key_alone(digits: Dataset
     assert torch.equal(*trained)
 
 
+def test_an_attack_of_ones_own_cannot_change_what_others_attack(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.zero_()
+        return images
+
+    monkeypatch.setattr(outside, "moves", attack)
+    network = between()(digits.shape, 10)
+    twin = Twin(network)
+    stage = Evaluation(network=dense_stage(), attack="outside:moves", threat=Threat(eps=0.1))
+    outcome = evaluate(network, digits.test, stage, twin)
+    assert outcome.accuracy == accuracy(network, digits.test)
+    assert any(parameter.any() for parameter in twin.parameters())
+
+
 def test_an_attack_cannot_change_the_labels(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,8 @@ def evaluate(
     correct: list[bool] = []
     distances: list[float] = []
     with evaluating(network), seeded(seed, test.labels.device):
-        twin = Twin(network) if twin is None else twin
+        if twin is None or ATTACKS.outside(stage.attack):  # a user's own may change what it attacks
+            twin = Twin(network)
         for images, labels in test.batches(BATCH):
             attacked = _attacked(network, twin, images, labels, stage.attack, stage.threat)
             hits = _counted(network, attacked, labels)
