@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prune_core.data import datasets
-from prune_core.errors import DatasetError
+from prune_core.errors import DatasetError, OwnCodeError
 from prune_core.specs.settings import Dataset
 
 from conftest import CPU
@@ -40,7 +40,7 @@ GIVEN = {
     "a tuple": ("(x, y)", "its function gives a tuple"),
     "tuples": ("Raw((x, y))", "train is a tuple"),
     "a fault": ("{}['a']", r"cannot be read: KeyError: 'a' \(own_images_\d+.py:8\)"),
-    "an exit": ("exit(3)", "cannot be read: SystemExit: 3"),
+    "an exit": ("exit(3)", r"ends the process: SystemExit\(3\)"),
     "one class": ("Raw(Split(x, y), Split(x, y * 0))", r"without test images: 3 of 4, .* \(80 im"),
     "untrained": ("Raw(Split(x, y * 0 + 2), Split(x, y % 3))", "without training images: 2 of 3,"),
 }
@@ -58,7 +58,7 @@ def test_what_is_no_data_set_is_refused(
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     given, words = GIVEN[what]
-    with pytest.raises(DatasetError, match=words):
+    with pytest.raises(OwnCodeError if what == "an exit" else DatasetError, match=words):
         load(f"own_images_{list(GIVEN).index(what)}", tmp_path, given)
 
 

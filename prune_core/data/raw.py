@@ -51,7 +51,7 @@ def read(spec: Dataset) -> Raw:
         raw: Raw = DATASETS.load(spec.name)(spec)
     except (PruneCoreError, OSError, MemoryError):
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         if spec.is_ours:
             raise
         last = traceback.extract_tb(error.__traceback__)[-1]
