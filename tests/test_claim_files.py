@@ -160,6 +160,16 @@ def test_a_claim_is_registered_before_it_is_certified(tmp_path: Path, undisturbe
     assert "seeds are not written down yet" in ended.stderr
 
 
+@pytest.mark.parametrize("step", ["run", "certificate"])
+def test_a_certificate_is_not_written_over_its_claim(step: str, tmp_path: Path) -> None:
+    file = claim(tmp_path).rename(tmp_path / "beats.json")  # YAML is read whatever it is called
+    before = file.read_text()
+    ended = mrsweep("claim", file, step, "--storage", tmp_path / "root", "--executor", "inline")
+    assert ended.returncode == 2
+    assert "the certificate would be written over the claim" in ended.stderr
+    assert file.read_text() == before
+
+
 def test_a_plan_says_how_surely_it_decides(tmp_path: Path, undisturbed: Path) -> None:
     file = claim(tmp_path)
     planned = mrsweep("claim", file, "--storage", undisturbed)

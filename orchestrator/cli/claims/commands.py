@@ -20,6 +20,7 @@ from orchestrator.cli.options import (
     console,
     examples,
 )
+from orchestrator.errors import RequestError
 from orchestrator.sweepfile.tried import Kind
 
 
@@ -63,6 +64,8 @@ def claim(
 
     how = How(workers, address, executor.value, device)
     to = to or file.parent / f"{file.stem}.json"
+    if step is not Step.plan and to.resolve() == file.resolve():
+        raise RequestError(f"the certificate would be written over the claim, {file}: give --to")
     done = {
         Step.plan: lambda: claiming.show(file, storage, console()),
         Step.run: lambda: claiming.run(file, storage, how, to, console()),
