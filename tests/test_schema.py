@@ -52,6 +52,12 @@ def test_metrics_have_names() -> None:
     assert metric_name("finetuned", "pgd-20") == "finetuned_pgd_20"
     assert metric_label("finetuned_pgd_20") == "PGD-20 accuracy"
     assert metric_label("pruned_clean") == "clean accuracy"
+    for attack, told in {
+        "autoattack": "AutoAttack", "apgd_ce": "APGD-CE", "square_500": "Square-500",
+        "pgd_10_2": "PGD-10-2", "fgsm+square_100": "FGSM+Square-100", "ho_fmn_8": "HO-FMN-8",
+        "corruption_fog_3": "corruption-fog-3",
+    }.items():  # fmt: skip
+        assert metric_label(f"finetuned_{attack}") == f"{told} accuracy"
     assert is_metric("dense_fgsm")
     assert not is_metric("finetuned_network")
     assert not is_metric("sparsity")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from results.statistics.design.intervals import Estimate
 
 DASH, MINUS, TIMES = "\u2013", "\u2212", " \u00d7 "
+
+SHORT = ("fgsm", "pgd", "cw", "apgd", "ce", "dlr", "fab", "ho", "fmn")
+ATTACKS = {**{name: name.upper() for name in SHORT}, "square": "Square", "autoattack": "AutoAttack"}
+"""How words of attacks' names are written; others are as they are."""
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -65,4 +70,5 @@ def metric_label(metric: str) -> str:
     """Return what a person calls a metric: ``finetuned_pgd_20`` is PGD-20 accuracy."""
     attack = metric.partition("_")[2].replace("_", "-")
     named = {"clean": "clean accuracy", "worst": "worst-case accuracy"}
-    return named.get(attack, f"{attack.upper()} accuracy")
+    written = re.sub("[a-z]+", lambda word: ATTACKS.get(word[0], word[0]), attack)
+    return named.get(attack, f"{written} accuracy")
