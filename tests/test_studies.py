@@ -53,6 +53,14 @@ def test_the_study_of_cifar10_says_what_is_open_among_adversarial_fine_tunings()
     assert found.finding.partition(" With 5 seeds")[0] in page
 
 
+def test_the_study_of_cifar10_says_what_holds_under_autoattack() -> None:
+    study = STUDIES / "cifar10-small"
+    page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
+    loaded = results.load(str(study), sweep="cifar10-autoattack")
+    found = results.verdict(loaded.trials, "finetuned_autoattack", evaluations=loaded.evaluations)
+    assert found.finding in page
+
+
 def test_the_wide_study_says_what_matters_among_adversarial_fine_tunings() -> None:
     study = STUDIES / "digits-wide"
     page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
