@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -137,6 +138,20 @@ def test_a_cell_without_trials_is_left_blank_and_small_ones_are_rounded() -> Non
     small = heat_figure(wide, "a", "b", "PGD-20 accuracy", width=SLIM)
     assert {one.get_text() for one in small.axes[0].texts} == {"31"}
     assert {one.get_rotation() for one in small.axes[0].get_xticklabels()} == {90}
+
+
+def test_an_svg_does_not_hang_on_a_layout_s_last_digits() -> None:
+    """The engine solves in an order of addresses; pages of one input were two, now and then."""
+    drawn = []
+    for moved in (0.0, 1e-13):
+        figure = DRAWN["curves"]()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for axes in figure.axes:
+            axes.set_position(np.array(axes.get_position().bounds) + moved)
+        drawn.append(render(figure, ("svg",))["svg"])
+    assert b"clip0" in drawn[0]
+    assert drawn[0] == drawn[1]
 
 
 def test_panels_are_stacked_where_it_is_narrow() -> None:

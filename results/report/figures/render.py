@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Collection
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ from results.report.figures.style import styled
 
 PADDING = 0.1
 """Inches round the drawing."""
+CLIP = re.compile(rb'(?<=[#"])p[0-9a-f]{10}(?=[")])')
 
 
 def render(figure: Figure, kinds: Collection[str] = ("svg", "pdf", "png")) -> dict[str, bytes]:
@@ -32,5 +34,15 @@ def render(figure: Figure, kinds: Collection[str] = ("svg", "pdf", "png")) -> di
         for kind in kinds:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata[kind], bbox_inches=box)
-            files[kind] = buffer.getvalue()
+            files[kind] = _renamed(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
     return files
+
+
+def _renamed(svg: bytes) -> bytes:
+    """Name clip paths by their order.
+
+    matplotlib names them by a digest of where panels lie, to the last digit; the layout engine
+    solves in an order of addresses, so that this digit differs from process to process.
+    """
+    names: dict[bytes, bytes] = {}
+    return CLIP.sub(lambda found: names.setdefault(found[0], b"clip%d" % len(names)), svg)
