@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from orchestrator.worker.materialize import Materializer
 from prune_core.data import datasets
 from prune_core.data.outline import counted_images, outline
+from prune_core.data.splits import Split
 from prune_core.errors import DatasetError
 from prune_core.specs.settings import Dataset
 from prune_core.specs.stages import Dense
@@ -88,6 +90,17 @@ def test_subsets_are_limited_by_class(digits: datasets.Dataset) -> None:
     assert data.test.labels.bincount().tolist() == [7] * 10
     whole = {image.numpy().tobytes() for image in digits.test.images}
     assert {image.numpy().tobytes() for image in data.test.images} <= whole
+
+
+def test_a_part_is_on_the_device_of_the_whole() -> None:
+    """Positions on a GPU do not index those on the processor; fake tensors have any device."""
+    with FakeTensorMode():
+        gpu = torch.device("cuda", 0)
+        pixels = torch.empty(8, 1, 4, 4, dtype=torch.uint8, device=gpu)
+        part = Split(pixels, torch.zeros(8, device=gpu)).take(torch.arange(4, device=gpu))
+        assert part.positions is not None
+        assert part.positions.device == gpu
+        assert part.take(torch.arange(2, device=gpu)).batch(slice(0, 2))[0].device == gpu
 
 
 def test_the_first_classes_are_taken_alone(digits: datasets.Dataset) -> None:

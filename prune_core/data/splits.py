@@ -72,8 +72,10 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """Return the images and labels at ``index``: positions, or a mask [n]."""
-        all_of_them = torch.arange(len(self)) if self.positions is None else self.positions
-        return Split(self.pixels, self.labels[index], all_of_them[index])
+        every = self.positions
+        if every is None:
+            every = torch.arange(len(self), device=self.labels.device)
+        return Split(self.pixels, self.labels[index], every[index])
 
     def decode(self) -> Split:
         """Return the split: its images are decoded."""
