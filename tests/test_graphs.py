@@ -218,8 +218,11 @@ def test_reasons_that_are_known_beforehand(tmp_path: Path, monkeypatch: pytest.M
         Compute(graphs="auto")
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("works", [True, False])
-def test_a_capture_is_made_as_torch_asks(works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_is_made_as_torch_asks(
+    works: bool, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With stand-ins for the graph: both generators registered, and the optimizer capturable."""
     seen: dict[str, Any] = {"generators": []}
 
@@ -242,7 +245,8 @@ def test_a_capture_is_made_as_torch_asks(works: bool, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capturing)
     monkeypatch.setattr(Step, "__call__", made)
-    step = Step(Small(), images(8), recipe(), None, FUSED, None, None)
+    step = Step(Small(), images(8), recipe(optimizer=optimizer), None, FUSED, None, None)
+    before = [dict(group) for group in step.optimizer.param_groups]
     if works:
         graphs.captured(step, torch.arange(4))()
         assert seen["replayed"]
@@ -252,4 +256,4 @@ def test_a_capture_is_made_as_torch_asks(works: bool, monkeypatch: pytest.Monkey
     assert seen["generators"] == [*step.generators.values()]
     assert seen["capture_error_mode"] == "thread_local"
     assert all(group["capturable"] for group in seen["groups"])
-    assert all("capturable" not in group for group in step.optimizer.param_groups)
+    assert [dict(group) for group in step.optimizer.param_groups] == before

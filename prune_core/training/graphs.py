@@ -13,6 +13,7 @@ Source:
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -94,7 +95,6 @@ class Graphs:
         self._warm: Counter[tuple[bool, ...]] = Counter()
         self._graphs: dict[tuple[bool, ...], Callable[[], None]] = {}
         self._positions = torch.zeros(size, dtype=torch.long, device=step.device)
-        self._beside: torch.cuda.Stream | None = None
 
     @property
     def pending(self) -> bool:
@@ -145,13 +145,20 @@ class Graphs:
         if self._step.device.type != "cuda":
             yield
             return
-        current = torch.cuda.current_stream(self._step.device)
-        if self._beside is None:
-            self._beside = torch.cuda.Stream(self._step.device)  # type: ignore[no-untyped-call]  # torch's own
-        self._beside.wait_stream(current)
-        with torch.cuda.stream(self._beside):
+        current, beside = torch.cuda.current_stream(self._step.device), _beside(self._step.device)
+        beside.wait_stream(current)
+        with torch.cuda.stream(beside):
             yield
-        current.wait_stream(self._beside)
+        current.wait_stream(beside)
+
+
+@functools.cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which steps are made before one is captured.
+
+    A process has one: cuBLAS keeps some 70 MB for every stream that it has seen, for good.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
 
 
 def captured(step: Step, positions: Tensor) -> Callable[[], None]:
@@ -171,7 +178,9 @@ def captured(step: Step, positions: Tensor) -> Callable[[], None]:
     for generator in step.generators.values():
         graph.register_generator_state(generator)
     step.optimizer.zero_grad()
-    for group in step.optimizer.param_groups:
+    groups = step.optimizer.param_groups
+    before = [group.get("capturable") for group in groups]
+    for group in groups:
         group["capturable"] = True  # torch asks for it; it changes nothing of a fused step
     try:
         # By this thread alone: others may write checkpoints or ask for the device's power.
@@ -180,8 +189,11 @@ def captured(step: Step, positions: Tensor) -> Callable[[], None]:
     except RuntimeError as error:
         raise CaptureError(f"{error}".partition("\n")[0]) from error
     finally:
-        for group in step.optimizer.param_groups:
-            del group["capturable"]
+        for group, capturable in zip(groups, before, strict=True):
+            if capturable is None:
+                del group["capturable"]
+            else:
+                group["capturable"] = capturable
     return graph.replay
 
 
