@@ -11,6 +11,7 @@ from torch import nn
 
 from orchestrator.planning.plan import make_plan
 from orchestrator.sweepfile.model import parse_sweep
+from orchestrator.worker.peaks import jobs
 from orchestrator.worker.peaks.attacks import attack_peak, passes
 from orchestrator.worker.peaks.jobs import job_peak
 from orchestrator.worker.peaks.live import Live, dry, emptied
@@ -135,3 +136,15 @@ def test_a_job_s_peak_is_of_its_training_or_its_attacks_and_has_its_images() -> 
     assert attacked is not None
     assert attacked > images
     assert job_peak(replace(untrained, attacks=("apgd-ce",))) > attacked + images
+
+
+def test_a_gpu_reserves_more_than_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By as much as it was measured: kernels need room, and a graph has memory of its own."""
+    monkeypatch.setattr(jobs, "training_peak", lambda *_: 10**9)
+    ways = {"exact": "{}", "graphs": "{fused: true, graphs: auto}", "tried": "{benchmark: true}"}
+    found = {}
+    for way, compute in ways.items():
+        plan = make_plan(parse_sweep(sweep_text(compute=compute)))
+        dense = next(job for job in plan.jobs.values() if job.kind == "dense")
+        found[way] = job_peak(dense)
+    assert found == {"exact": 1.9e9, "graphs": 2.6e9, "tried": 4.6e9}
