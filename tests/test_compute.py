@@ -12,7 +12,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.state.rows import levels_row
 from orchestrator.sweepfile.model import parse_sweep
 from orchestrator.sweepfile.resolved import resolved_text
-from orchestrator.worker.device import slow_precision
+from orchestrator.worker.device import slow
 from prune_core.data import datasets
 from prune_core.specs.compute import PROFILES, Compute
 from prune_core.training import loop as training
@@ -99,14 +99,17 @@ def test_a_verdict_says_of_how_many_classes_and_images_it_is() -> None:
     )
 
 
-def test_a_precision_that_a_processor_has_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_slow_on_a_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert "8 times slower" in (slow_precision("cpu", "bfloat16") or "")
-    assert slow_precision("cpu", "float32") is None
-    assert slow_precision("cuda", "bfloat16") is None
+    fast, exact = Compute(profile="fast"), Compute()
+    assert "8 times slower" in str(slow("cpu", fast))
+    assert slow("cpu", exact) is None
+    assert "nine times as long" in str(slow("cuda", exact))
+    assert slow("cuda", fast) is None
+    assert slow("cuda", Compute(benchmark=True)) is None
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert slow_precision("cpu", "bfloat16") is None
+    assert slow("cpu", fast) is None
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -200,11 +200,11 @@ def _device(how: How, plan: Plan, console: Console) -> str:
     if how.address is not None:
         return how.device
     # These import torch, which may not be needed.
-    from orchestrator.worker.device import resolve_device, slow_precision
+    from orchestrator.worker.device import resolve_device, slow
 
     device = resolve_device(how.device)
-    if slow := slow_precision(device, plan.sweep.compute.precision):
-        console.print(f"Note: {slow}.", markup=False, highlight=False)
+    if why := slow(device, plan.sweep.compute):
+        console.print(f"Note: {why}.", markup=False, highlight=False)
     return device
 
 

@@ -8,6 +8,7 @@ import torch
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.worker.memory import pool_share
+from prune_core.specs.compute import Compute
 
 
 class DeviceError(OrchestratorError):
@@ -43,9 +44,14 @@ def device_name(device: str) -> str | None:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
 
 
-def slow_precision(device: str, precision: str) -> str | None:
-    """Say why a precision is slow on a device; None where it is not, as far as torch tells."""
-    if torch.device(device).type != "cpu" or precision != "bfloat16":
+def slow(device: str, compute: Compute) -> str | None:
+    """Say why trainings are slow on a device; None where they are not, as far as torch tells."""
+    if torch.device(device).type == "cuda" and compute.named == "exact":
+        return (
+            "trainings compute by profile exact, which took an H200 nine times as long as fast "
+            "(docs/gpu.md); compute: {profile: fast} is in the keys: say it before the first run"
+        )
+    if torch.device(device).type != "cpu" or compute.precision != "bfloat16":
         return None
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return None
