@@ -35,7 +35,7 @@ def ran(folder: Path, executor: str, compute: str, resources: str) -> Path:
     ended = subprocess.run(
         [sys.executable, "-m", "orchestrator", "run", str(folder / "sweep.yaml"),
          "--storage", str(folder / "runs"), "--device", str(GPU), "--executor", executor],
-        capture_output=True, text=True, timeout=500, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     return folder / "runs"
