@@ -257,6 +257,13 @@ def trained(digits: datasets.Dataset) -> torch.nn.Module:
 
 
 @pytest.fixture
+def exact_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's, as `orchestrator.worker.device.prepare_process` asks for them in jobs."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report whose figures are not drawn: its words alone are looked at."""
     files = dict.fromkeys(("svg", "pdf", "png"), b"<svg />")

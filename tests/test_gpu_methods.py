@@ -30,15 +30,11 @@ from test_criteria import BOTH
 if not torch.cuda.is_available():
     pytest.skip("there is no GPU", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("exact_kernels")
+
 LEAST = {"adv-snip": 0.7, "harp": 0.95, "mad": 0.4, "learned": 0.4}
 """Rank correlations of scores with the processor's where chance has a part: each device draws the
 starts of attacks, and the steps of a training, from its own generator."""
-
-
-@pytest.fixture(autouse=True)
-def _as_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 @pytest.fixture(scope="module")

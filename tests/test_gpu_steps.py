@@ -25,15 +25,10 @@ from test_training import RECIPES, few, recipe, same
 if not torch.cuda.is_available():
     pytest.skip("there is no GPU", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("exact_kernels")
+
 EXACT, FUSED = Compute(), Compute(fused=True)
 AUTO = Compute(fused=True, graphs="auto")
-
-
-@pytest.fixture(autouse=True)
-def _as_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `orchestrator.worker.device.prepare_process` has it."""
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +44,9 @@ def trained(
     **how: Any,
 ) -> tuple[torch.nn.Module, list[Epoch]]:
     training = recipe(**{"epochs": 2, "batch_size": 16, "attack_steps": 1, **settings})
-    network, teacher = pruned(granularity), Small().eval().to(GPU)
+    network = pruned(granularity)
+    torch.manual_seed(0)
+    teacher = Small().eval().to(GPU)
     threat = THREAT if training.adversarial else None
     history = loop.fit(
         network,

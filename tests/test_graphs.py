@@ -98,8 +98,9 @@ def trained(
     data: datasets.Dataset, compute: Compute, settings: dict[str, Any], **how: Any
 ) -> tuple[torch.nn.Module, list[Epoch]]:
     training = recipe(**{"epochs": 2, "batch_size": 16, "attack_steps": 1, **settings})
-    network, teacher = pruned("weight"), Small().eval()
-    torch.manual_seed(1)
+    network = pruned("weight")
+    torch.manual_seed(1)  # the same teacher every time
+    teacher = Small().eval()
     threat = THREAT if training.adversarial else None
     teacher = teacher if training.taught else None
     history = loop.fit(
