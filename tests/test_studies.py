@@ -53,11 +53,19 @@ def test_the_study_of_cifar10_says_what_is_open_among_adversarial_fine_tunings()
     assert found.finding.partition(" With 5 seeds")[0] in page
 
 
-def test_the_study_of_cifar10_says_what_holds_under_autoattack() -> None:
+@pytest.mark.parametrize(
+    ("sweep", "attack"),
+    [
+        ("cifar10-autoattack", "autoattack"),
+        ("cifar10-new-seeds", "apgd_ce"),
+        ("cifar10-ratios", "pgd_20"),
+    ],
+)
+def test_the_study_of_cifar10_says_what_its_further_sweeps_decide(sweep: str, attack: str) -> None:
     study = STUDIES / "cifar10-small"
     page = re.sub(r"[\s>]+", " ", (study / "README.md").read_text(encoding="utf-8"))
-    loaded = results.load(str(study), sweep="cifar10-autoattack")
-    found = results.verdict(loaded.trials, "finetuned_autoattack", evaluations=loaded.evaluations)
+    loaded = results.load(str(study), sweep=sweep)
+    found = results.verdict(loaded.trials, f"finetuned_{attack}", evaluations=loaded.evaluations)
     assert found.finding in page
 
 
