@@ -106,18 +106,38 @@ def test_jobs_that_nothing_is_known_of_are_predicted(monkeypatch: pytest.MonkeyP
     allotments = Allotments(plan.sweep.resources, on_gpu=True)
     allotments.learn(likeness(prune), 2 * GB, 20 * GB)
 
-    def peak(job: Job) -> int | None:
+    def peak(job: Job) -> int:
         assert job is not prune  # which was measured
         if job is trial:
             raise ValueError("it looks at a tensor")
-        return 2 * GB if job is dense else None
+        return 2 * GB
 
     monkeypatch.setattr(jobs, "job_peak", peak)
     (told,) = foresee(kinds, allotments)
     assert "trial resnet8 is not predicted: ValueError('it looks at a tensor')" in told
     share = math.ceil(1.25 * (2 * GB + CONTEXT) / (20 * GB) / 0.05) * 0.05
-    assert allotments.of(dense).gpus == pytest.approx(share)
-    assert allotments.of(trial).gpus == allotments.of(scores).gpus == 1
+    assert allotments.of(dense).gpus == allotments.of(scores).gpus == pytest.approx(share)
+    assert allotments.of(trial).gpus == 1
+
+
+def test_of_scores_that_are_alike_every_criterion_is_predicted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = make_plan(
+        parse_sweep(
+            sweep_text(
+                resources="{gpus: auto}",
+                criteria="[snip, taylor, synflow]",
+                sparsities="[0.5, 0.8]",
+            )
+        )
+    )
+    asked: list[str] = []
+    monkeypatch.setattr(jobs, "job_peak", lambda job: asked.append(job.stage.criterion) or GB)
+    scores = [job for job in plan.jobs.values() if job.kind == "scores"]
+    assert len(scores) == 2 * 4  # of two seeds; synflow's at each sparsity
+    assert not [*foresee(scores, Allotments(plan.sweep.resources, on_gpu=True))]
+    assert sorted(asked) == ["snip", "synflow", "taylor"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from orchestrator.driver.allotment import Allotments, Likeness, likeness
 from orchestrator.planning.plan import Job
-from prune_core.specs.stages import Trial
+from orchestrator.planning.work import measuring_form, measurings_of
+from prune_core.specs.stages import Trial, dense_of
 
 IN_ALL = 60.0
 """Seconds for all of them together; jobs for which there is no time begin with a whole GPU."""
@@ -48,7 +49,7 @@ def foresee(jobs: Iterable[Job], allotments: Allotments) -> Iterator[str]:
             asked[likeness(job)].setdefault(_form(job), job)
     end = time.perf_counter() + IN_ALL
     for like, forms in asked.items():
-        found = []
+        found = list[int]()
         for job in forms.values():
             if time.perf_counter() > end:
                 return
@@ -56,19 +57,16 @@ def foresee(jobs: Iterable[Job], allotments: Allotments) -> Iterator[str]:
                 found.append(_peak(job))
             except Exception as error:  # users' methods may do anything; their jobs run without
                 yield f"memory of {job.kind} {job.architecture} is not predicted: {error!r}"
-                found.append(None)
-        peaks = [peak for peak in found if peak is not None]
-        if len(peaks) == len(forms):
-            allotments.foresee(like, max(peaks))
+        if len(found) == len(forms):
+            allotments.foresee(like, max(found))
 
 
-def _peak(job: Job) -> int | None:
+def _peak(job: Job) -> int:
     # These import torch, which may not be needed.
     from orchestrator.worker.memory import CONTEXT
     from orchestrator.worker.peaks.jobs import job_peak
 
-    peak = job_peak(job)
-    return peak and peak + CONTEXT
+    return job_peak(job) + CONTEXT
 
 
 def _form(job: Job) -> Hashable:
@@ -79,4 +77,6 @@ def _form(job: Job) -> Hashable:
     told = (each.model_dump(include=TELLING) if each else {} for each in trainings)
     precisions = [getattr(part, "compute", None) for part in parts]
     granularity = (job.labels or {}).get("granularity")
-    return job.attacks, granularity, repr([*told]), repr(precisions)
+    measured = {measuring_form(each) for each in measurings_of(stage)}
+    extra = dense_of(stage).dataset.extra
+    return job.attacks, granularity, repr([*told]), repr(precisions), repr(sorted(measured)), extra

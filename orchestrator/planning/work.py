@@ -40,6 +40,11 @@ CHECKED = 35.0
 ON_FILES = ("severity", "file")
 """What a name tells of attacks that look once."""
 
+MEASURED = {
+    "criterion", "unit", "calibration", "training", "threat", "estimator", "granularity",
+    "estimation",
+}  # fmt: skip
+"""Settings of scores and sensitivities on which their memory depends."""
 
 REST = "rest"
 """What a job does besides its trainings, its attacks and the measuring of sensitivities."""
@@ -94,6 +99,20 @@ def trainings_of(stage: Stage) -> list[Dense | Finetuned | Scores]:
         scores = (trained.pruned.scores for trained in stage.trainings[:-1])
         return [*stage.trainings, *scores]
     return [stage] if isinstance(stage, Dense | Finetuned | Scores) else []
+
+
+def measurings_of(stage: Stage) -> list[Scores | Sensitivity]:
+    """Return what a job measures of a network that is to be pruned, in later rounds too."""
+    if isinstance(stage, Trial):
+        rounds = (trained.pruned for trained in stage.trainings[:-1])
+        parts = (part for each in rounds for part in (each.scores, each.ranking, each.sensitivity))
+        return [part for part in parts if part is not None]
+    return [stage] if isinstance(stage, Scores | Sensitivity) else []
+
+
+def measuring_form(stage: Scores | Sensitivity) -> str:
+    """Return what the memory that a measuring takes depends on, besides its network."""
+    return repr(stage.model_dump(include=MEASURED))
 
 
 def training_part(training: Training) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from prune_core.data.raw import classes_of, read
 from prune_core.data.splits import first_classes
+from prune_core.errors import DatasetError
+from prune_core.specs.images import Extra
 from prune_core.specs.settings import Dataset
 
 PUBLISHED = {
@@ -56,3 +61,18 @@ def counted_images(spec: Dataset) -> tuple[int, int]:
     if spec.test_per_class is not None:
         tested = min(tested, spec.test_per_class * classes)
     return round(count * (1 - spec.validation)), tested
+
+
+def counted_extra(extra: Extra | None) -> int:
+    """Return how many further images there are to train on; only their labels are read.
+
+    Raises:
+        DatasetError: Their file is not here, or has no labels.
+    """
+    if extra is None:
+        return 0
+    try:
+        with np.load(Path(extra.file), allow_pickle=False) as held:
+            return len(held["label"])
+    except Exception as error:  # archives that are damaged or locked raise what they like
+        raise DatasetError(f"{extra.file}: its labels cannot be counted: {error}") from error

@@ -11,18 +11,29 @@ from functools import lru_cache
 from torch import nn
 
 from orchestrator.planning.plan import Job
-from orchestrator.planning.work import ON_FILES
+from orchestrator.planning.work import ON_FILES, measuring_form, measurings_of
 from orchestrator.worker.peaks import attacks
+from orchestrator.worker.peaks.measurings import scores_peak, sensitivity_peak
 from orchestrator.worker.peaks.trainings import Images, training_peak
 from prune_core.attacks.evaluation import BATCH
 from prune_core.attacks.sanity import STEPS
-from prune_core.data.outline import counted_images, outline
+from prune_core.data.outline import counted_extra, counted_images, outline
 from prune_core.models import architectures
 from prune_core.pruning.prunable import masks
 from prune_core.specs.compute import Compute
 from prune_core.specs.registry import ATTACKS, GRANULARITIES
 from prune_core.specs.settings import Threat
-from prune_core.specs.stages import Dense, Finetuned, Pruned, Trial, dense_of
+from prune_core.specs.stage import Stage
+from prune_core.specs.stages import (
+    Dense,
+    Finetuned,
+    Pruned,
+    Rewound,
+    Scores,
+    Sensitivity,
+    Trial,
+    dense_of,
+)
 
 Shape = tuple[int, int, int]
 
@@ -40,42 +51,58 @@ def reserved(compute: Compute) -> float:
     return 2.6 if compute.graphs == "auto" else 1.9
 
 
-def job_peak(job: Job) -> int | None:
+def job_peak(job: Job) -> int:
     """Return the bytes of a GPU that a job reserves at its peak.
-
-    Nothing is foreseen of scores and sensitivities, and of trials that compute them in later
-    rounds; nor where images come from a further file.
 
     Raises:
         DatasetError: What the images are like is not known here.
         Exception: A method of the user's own asks tensors for their contents, or what else it does.
     """
     stage, dense = job.stage, dense_of(job.stage)
-    if not isinstance(stage, Dense | Pruned | Trial) or dense.dataset.extra is not None:
-        return None
-    trainings: list[Dense | Finetuned] = [stage] if isinstance(stage, Dense) else []
-    pruned = stage if isinstance(stage, Pruned) else None
-    if isinstance(stage, Trial):
-        trainings, pruned = [*stage.trainings], stage.pruned
-        if len(trainings) > 1:
-            return None
     shape, classes = outline(dense.dataset)
-    masked = pruned is not None and "weights" in GRANULARITIES[pruned.granularity].traits
-    made = dense.architecture, shape, classes, masked
     images = _images(dense, shape, classes)
-    peaks = [reserved(Compute()) * _evaluated(job, made, images)]
-    for each in trainings:
-        dense_network = _network(*made[:3], masked=False) if each.training.taught else None
-        trained = each.training, each.threat, each.compute, dense_network
-        alive = training_peak(_network(*made), images, *trained)
-        peaks.append(reserved(each.compute) * alive)
+    measured = {measuring_form(each): each for each in measurings_of(stage)}
+    alive = (_measured(each, images) for each in measured.values())
+    peaks = [reserved(Compute()) * each for each in alive]
+    if not isinstance(stage, Scores | Sensitivity):
+        made = dense.architecture, shape, classes, _masked(stage)
+        peaks.append(reserved(Compute()) * _evaluated(job, made, images))
+        for each in _trainings(stage):
+            dense_network = _network(*made[:3], masked=False) if each.training.taught else None
+            trained = each.training, each.threat, each.compute, dense_network
+            alive_then = training_peak(_network(*made), images, *trained)
+            peaks.append(reserved(each.compute) * alive_then)
     return round(max(peaks))
+
+
+def _trainings(stage: Stage) -> list[Dense | Finetuned]:
+    if isinstance(stage, Rewound):
+        return [stage.network]
+    if isinstance(stage, Trial):
+        return [*stage.trainings]
+    return [stage] if isinstance(stage, Dense) else []
+
+
+def _masked(stage: Stage) -> bool:
+    """Return whether single weights of a network are pruned, or of what is measured of it."""
+    network = stage.network if isinstance(stage, Scores | Sensitivity | Trial) else stage
+    pruned = network.pruned if isinstance(network, Finetuned) else network
+    return isinstance(pruned, Pruned) and "weights" in GRANULARITIES[pruned.granularity].traits
 
 
 def _images(dense: Dense, shape: Shape, classes: int) -> Images:
     trained, tested = counted_images(dense.dataset)
     held_out = round(trained * dense.dataset.validation / (1 - dense.dataset.validation))
-    return Images(shape, classes, trained, held_out, tested)
+    extra = dense.dataset.extra
+    further = counted_extra(extra), extra.share if extra else 0.0
+    return Images(shape, classes, trained, held_out, tested, *further)
+
+
+def _measured(stage: Scores | Sensitivity, images: Images) -> int:
+    network = _network(dense_of(stage).architecture, images.shape, images.classes, _masked(stage))
+    if isinstance(stage, Sensitivity):
+        return sensitivity_peak(network, images, stage)
+    return scores_peak(network, images, stage)
 
 
 def _evaluated(job: Job, made: tuple[str, Shape, int, bool], images: Images) -> int:
@@ -90,8 +117,8 @@ def _evaluated(job: Job, made: tuple[str, Shape, int, bool], images: Images) -> 
         each = _attacked("clean" if on_files else name, job.threat, *made)
         peaks.append(network.weights + min(count, images.test) * each)
     pixels = images.shape[0] * images.shape[1] * images.shape[2]
-    held = (images.train + images.validation + images.test) * (pixels + 8)  # labels are int64
-    return held + round(max(peaks))
+    count = images.train + images.validation + images.test + images.extra
+    return count * (pixels + 8) + round(max(peaks))  # labels are int64
 
 
 @lru_cache(maxsize=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,20 +69,31 @@ def _room(func: Any, args: Sequence[Any], made: Any) -> int:
 
     Libraries rearrange what convolutions read and make, where channels are not last: there are
     copies of the result on the way forwards, of images and the result's gradient on the way back;
-    first of all of what is not in one piece.
+    first of all of what is not in one piece. In double precision, and of one image, they lay out
+    what each place reads instead. Distances are a product of what both are copied into. What is
+    unfolded is padded.
     """
+    if func is torch.ops.aten.im2col.default:
+        return int(args[0].nbytes * (max(args[1]) > 1))
+    if func is torch.ops.aten._euclidean_dist.default:
+        return int(args[0].nbytes + args[1].nbytes)
     if func is torch.ops.aten.convolution.default:
-        images, copied = args[0], [made]
+        images, weight, copied = args[0], args[1], [made]
+        places = made.numel() // made.shape[1]
     elif func is torch.ops.aten.convolution_backward.default:
-        images, copied = args[1], [*args[:2]]
+        images, weight, copied = args[1], args[2], [*args[:2]]
+        places = args[0].numel() // args[0].shape[1]
     else:
         return 0
+    if images.dtype == torch.float64 or len(images) == 1:
+        wide = math.prod(weight.shape[2:]) > 1
+        return int(places * weight.nbytes // len(weight) * wide)
     if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
         return 0
     return sum(each.nbytes * (1 if each.is_contiguous() else 2) for each in copied)
 
 
-class _Dry(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class Dry(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Tensors without contents, which networks may be converted and copied with."""
 
     def __torch_dispatch__(
@@ -92,7 +104,7 @@ class _Dry(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it 
         self.fake_tensor_converter.tensor_memo.clear()
         return made
 
-    def __deepcopy__(self, memo: object) -> _Dry:
+    def __deepcopy__(self, memo: object) -> Dry:
         """Return itself: the copy of a tensor without contents is one of the same kind."""
         return self
 
@@ -105,7 +117,7 @@ def dry() -> Iterator[Live]:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-        with _Dry(allow_non_fake_inputs=True), Live() as live:
+        with Dry(allow_non_fake_inputs=True), Live() as live:
             yield live
 
 

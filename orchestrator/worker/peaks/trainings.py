@@ -7,11 +7,13 @@ rounds up and keeps, and of graphs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from orchestrator.worker.peaks.hollow import hollow
 from orchestrator.worker.peaks.live import dry, emptied
 from prune_core.attacks.evaluation import BATCH, right
 from prune_core.attacks.pgd import ascend
@@ -23,6 +25,7 @@ from prune_core.models.state import evaluating
 from prune_core.specs.compute import Compute
 from prune_core.specs.recipes import Training
 from prune_core.specs.settings import Threat
+from prune_core.training.hydra import Learner
 from prune_core.training.step import Step
 from prune_core.training.watch import Watch
 
@@ -38,17 +41,24 @@ class Images(NamedTuple):
     train: int
     validation: int
     test: int
+    extra: int = 0
+    """Further ones to train on."""
+    extra_share: float = 0.0
+    """Their share of a batch."""
 
     def made(self) -> Dataset:
         """Return so many images of no contents in particular."""
 
         def split(count: int) -> Split:
             pixels = torch.empty((count, *self.shape), dtype=torch.uint8)
-            return Split(pixels, torch.empty(count, dtype=torch.int64))
+            return Split(pixels, torch.arange(count).remainder_(self.classes))
 
         train, validation, test = map(split, (self.train, self.validation, self.test))
         half = (0.5,) * self.shape[0]
-        return Dataset(train, validation, test, self.classes, half, half, flip_and_shift)
+        made = Dataset(train, validation, test, self.classes, half, half, flip_and_shift)
+        if not self.extra:
+            return made
+        return replace(made, extra=split(self.extra), extra_share=self.extra_share)
 
 
 def training_peak(
@@ -62,7 +72,7 @@ def training_peak(
     """Return the bytes that are alive at once, at most, in a training.
 
     Args:
-        network: What is trained, masks and all; it stays as it is.
+        network: What is trained, masks and all; it stays as it is, unless it learns scores.
         images: What it is trained on; they are on the same device.
         training: The recipe.
         threat: What the adversary may do; None for objectives without one.
@@ -76,13 +86,16 @@ def training_peak(
     if training.attack_steps:
         training = training.model_copy(update={"attack_steps": min(training.attack_steps, STEPS)})
     compute = (compute or Compute()).model_copy(update={"compile": False})
-    with dry() as live:
-        trained, taught = emptied(network), teacher and emptied(teacher).eval()
+    learner = network if isinstance(network, Learner) else None  # which reads its shares
+    with dry() if learner is None else hollow() as live:
+        trained = emptied(network) if learner is None else learner
+        taught = teacher and emptied(teacher).eval()
         live.follow((*trained.parameters(), *trained.buffers()))
         if compute.channels_last:
             trained.to(memory_format=torch.channels_last)
         data = images.made()
-        step = Step(trained, data, training, threat, compute, taught, None)
+        penalty = learner and learner.penalty
+        step = Step(trained, data, training, threat, compute, taught, penalty)
         watch, best = _Watch(trained, training, threat, data.validation), list[Tensor]()
         for number in range(STEPS):  # each in an epoch of its own
             step.begin(number, "peak")
