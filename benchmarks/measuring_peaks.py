@@ -23,6 +23,7 @@ from prune_core.models.architectures import build
 from prune_core.pruning.prunable import masks
 from prune_core.pruning.prunable.granularities import prunable_view
 from prune_core.pruning.ratios import sensitivities
+from prune_core.pruning.scores import criteria, learning, signals
 from prune_core.pruning.scores.scoring import score
 from prune_core.specs.recipes import Training
 from prune_core.specs.registry import CRITERIA, SENSITIVITIES
@@ -34,6 +35,8 @@ from prune_core.training.loop import fit
 ARCHITECTURES = ("resnet8", "vgg8", "resnet20", "mobilenetv2", "resnet18")
 """All criteria and estimators on each."""
 BATCHES = 3
+SHORT = {(signals, "PROBES"): 2, (learning, "EPOCHS"): 2, (criteria, "ROUNDS"): 4}
+"""What is repeated less often than else: all are alike, and the profiler keeps each operation."""
 DENSE = Dense(
     dataset=Dataset(name="generated"),
     architecture="resnet8",
@@ -59,8 +62,8 @@ def scores_stage(criterion: str, unit: str, batch: int, count: int) -> Scores:
 
 def sensitivity_stage(estimator: str, granularity: str, batch: int, count: int) -> Sensitivity:
     """Return the stage of an estimator that reads so many images."""
-    few = {"attack_steps": 2, "steps": 2, "restarts": 1, "few_steps": BATCHES + 1}
-    how = Estimation(samples=count, batch_size=batch, **few)
+    few = {"attack_steps": 2, "steps": 2, "restarts": 1, "few_steps": BATCHES + 1, "shares": (0.5,)}
+    how = Estimation.model_validate({"samples": count, "batch_size": batch, **few})
     stage = Sensitivity(network=DENSE, estimator=estimator, estimation=how, threat=Threat())
     if not any(need.startswith("scores") for need in SENSITIVITIES[estimator].needs):
         return stage
@@ -109,7 +112,7 @@ def both_sensitivities(
     return foreseen, counted(work, held(network)), seconds
 
 
-def criteria() -> list[str]:
+def names() -> list[str]:
     """Return the names of all criteria, with something for every placeholder."""
     return [name.replace("<k>", "4").replace("<criterion>", "snip") for name in CRITERIA.methods]
 
@@ -117,7 +120,7 @@ def criteria() -> list[str]:
 def cases(units: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Go through all criteria and estimators, each by the units that it is for."""
     for unit in units:
-        for name in criteria():
+        for name in names():
             if unit == "channel" or "channels" not in CRITERIA[name].traits:
                 yield name, unit
     yield from ((name, "channel") for name in SENSITIVITIES.methods)
@@ -130,6 +133,8 @@ def main() -> None:
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    for (module, name), number in SHORT.items():
+        setattr(module, name, number)
     print(f"{'network':<15}{'':<24}{'batch':>6}{'predicted':>11}{'counted':>9}  ratio  seconds")
     for architecture in ARCHITECTURES:
         half = (0.5,) * SHAPE[0]

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from measuring_peaks import both_scores, both_sensitivities, scores_stage, sensitivity_stage
+from measuring_peaks import (
+    SHORT,
+    both_scores,
+    both_sensitivities,
+    scores_stage,
+    sensitivity_stage,
+)
 from test_peaks import network
 from torch import nn
 
@@ -20,8 +26,8 @@ from orchestrator.worker.peaks.measurings import scores_peak, sensitivity_peak
 from orchestrator.worker.peaks.trainings import Images
 from prune_core.data.outline import counted_extra
 from prune_core.errors import DatasetError
+from prune_core.models.architectures import build
 from prune_core.pruning.prunable import masks
-from prune_core.pruning.scores import learning, signals
 from prune_core.specs.images import Extra
 from prune_core.specs.registry import CRITERIA
 from prune_core.specs.stages import Scores, Sensitivity
@@ -42,8 +48,8 @@ TWO = ONE._replace(train=2 * BATCH)
 def test_the_peak_of_every_criterion_is_foreseen(
     criterion: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signals, "PROBES", 2)  # all are alike
-    monkeypatch.setattr(learning, "EPOCHS", 2)
+    for (module, name), number in SHORT.items():
+        monkeypatch.setattr(module, name, number)
     unit = "channel" if "channels" in CRITERIA[criterion].traits else "weight"
     stage = scores_stage(criterion, unit, BATCH, ONE.train)
     foreseen, seen, _ = both_scores(network().eval(), ONE, stage)
@@ -54,6 +60,45 @@ def test_the_peak_of_every_criterion_is_foreseen(
 def test_the_peak_of_every_estimator_is_foreseen(estimator: str) -> None:
     stage = sensitivity_stage(estimator, "channel", BATCH, TWO.train)
     foreseen, seen, _ = both_sensitivities(network().eval(), TWO, stage)
+    assert foreseen == pytest.approx(seen, rel=NEAR)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_scores.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+OWN = """
+def asking(layer):
+    known = layer.gradient.abs().sum(1).tolist()
+    return layer.weight[:, 0] * max(known) if max(known) > 0 else None
+
+def copying(layer):
+    return layer.weight.new_tensor(layer.gradient.numpy()).sum(1)
+"""
+
+
+def test_a_criterion_of_one_s_own_may_ask_for_numbers(own: None) -> None:
+    del own
+    stage = scores_stage("own_scores:asking", "channel", BATCH, ONE.train)
+    foreseen, seen, _ = both_scores(network().eval(), ONE, stage)
+    assert foreseen == pytest.approx(seen, rel=NEAR)
+
+
+def test_what_a_criterion_cannot_be_foreseen_by_is_raised(own: None) -> None:
+    del own
+    stage = scores_stage("own_scores:copying", "channel", BATCH, ONE.train)
+    wide = nn.Sequential(nn.Conv2d(3, 300, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(Exception, match=r"numpy|Tensor subclass"):
+        scores_peak(nn.Sequential(wide, nn.Linear(300, 10)), ONE, stage)
+
+
+def test_what_is_before_a_layer_is_in_the_peak_of_a_climb() -> None:
+    shape = (3, 16, 16)
+    climbed = build("resnet8", shape, 10, *[(0.5,) * 3] * 2, seed=0).eval()
+    stage = sensitivity_stage("perturbation-few-step", "channel", 32, 64)
+    foreseen, seen, _ = both_sensitivities(climbed, TWO._replace(shape=shape), stage)
     assert foreseen == pytest.approx(seen, rel=NEAR)
 
 

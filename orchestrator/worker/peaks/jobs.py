@@ -62,16 +62,15 @@ def job_peak(job: Job) -> int:
     shape, classes = outline(dense.dataset)
     images = _images(dense, shape, classes)
     measured = {measuring_form(each): each for each in measurings_of(stage)}
-    alive = (_measured(each, images) for each in measured.values())
-    peaks = [reserved(Compute()) * each for each in alive]
+    peaks = [reserved(Compute()) * _measured(each, images) for each in measured.values()]
     if not isinstance(stage, Scores | Sensitivity):
         made = dense.architecture, shape, classes, _masked(stage)
         peaks.append(reserved(Compute()) * _evaluated(job, made, images))
         for each in _trainings(stage):
             dense_network = _network(*made[:3], masked=False) if each.training.taught else None
             trained = each.training, each.threat, each.compute, dense_network
-            alive_then = training_peak(_network(*made), images, *trained)
-            peaks.append(reserved(each.compute) * alive_then)
+            alive = training_peak(_network(*made), images, *trained)
+            peaks.append(reserved(each.compute) * alive)
     return round(max(peaks))
 
 

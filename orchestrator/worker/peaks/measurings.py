@@ -65,7 +65,7 @@ def scores_peak(network: nn.Module, images: Images, stage: Scores) -> int:
 def _scored(
     network: nn.Module, images: Images, modules: Sequence[PrunableModule], stage: Scores
 ) -> int:
-    trained = {module.name: torch.rand(module.units) for module in modules}
+    trained = {module.name: torch.zeros(module.units) for module in modules}
     rest, enough = 0, ROUNDS
     if (calibration := stage.calibration) is not None:
         count = min(calibration.samples, images.train)
@@ -115,7 +115,7 @@ def sensitivity_peak(network: nn.Module, images: Images, stage: Sensitivity) -> 
             before = looking.bytes
             view = prunable_view(network, images.shape, stage.granularity)
         held = looking.bytes - before
-        scores = {module.name: torch.rand(module.units) for module in view.modules}
+        scores = {module.name: torch.zeros(module.units) for module in view.modules}
     # The attack, a look at all images and one with gradients; each layer is tried twice.
     enough = batches * (STEPS + 2 + 2 * LAYERS)
     with hollow() as live:
