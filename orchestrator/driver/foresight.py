@@ -11,12 +11,12 @@ from collections.abc import Hashable, Iterable, Iterator
 from orchestrator.driver.allotment import Allotments, Likeness, likeness
 from orchestrator.planning.plan import Job
 from orchestrator.planning.work import measuring_form, measurings_of
-from prune_core.specs.stages import Trial, dense_of
+from prune_core.specs.stages import Rewound, Trial, dense_of
 
 IN_ALL = 60.0
 """Seconds for all of them together; jobs for which there is no time begin with a whole GPU."""
-TELLING = {"objective", "optimizer", "averaging", "selection", "attack_mode"}
-"""Settings of a training on which its memory depends, besides what makes jobs alike."""
+TELLING = {"objective", "optimizer", "averaging", "selection", "attack_mode", "batch_size"}
+"""Settings of a training on which its memory depends."""
 ASK = (
     "import torch; c = torch.cuda; "
     "print(min(c.get_device_properties(i).total_memory for i in range(c.device_count())))"
@@ -71,7 +71,7 @@ def _peak(job: Job) -> int:
 
 def _form(job: Job) -> Hashable:
     """Return what jobs that are alike may differ in, of what their memory depends on."""
-    stage = job.stage
+    stage = job.stage.network if isinstance(job.stage, Rewound) else job.stage
     parts = stage.trainings if isinstance(stage, Trial) else [stage]
     trainings = [getattr(part, "training", None) for part in parts]
     told = (each.model_dump(include=TELLING) if each else {} for each in trainings)
@@ -79,4 +79,4 @@ def _form(job: Job) -> Hashable:
     granularity = (job.labels or {}).get("granularity")
     measured = {measuring_form(each) for each in measurings_of(stage)}
     extra = dense_of(stage).dataset.extra
-    return job.attacks, granularity, repr([*told]), repr(precisions), repr(sorted(measured)), extra
+    return job.attacks, granularity, repr([*told, precisions, sorted(measured), extra])

@@ -83,7 +83,7 @@ def _trainings(stage: Stage) -> list[Dense | Finetuned]:
 
 
 def _masked(stage: Stage) -> bool:
-    """Return whether single weights of a network are pruned, or of what is measured of it."""
+    """Return whether a stage's network has masks: what it makes, or what it measures."""
     network = stage.network if isinstance(stage, Scores | Sensitivity | Trial) else stage
     pruned = network.pruned if isinstance(network, Finetuned) else network
     return isinstance(pruned, Pruned) and "weights" in GRANULARITIES[pruned.granularity].traits
