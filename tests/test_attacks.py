@@ -10,7 +10,7 @@ import torchattacks
 from torch import nn
 from torch.nn import functional as F
 
-from prune_core.attacks import attacks, nearest, square
+from prune_core.attacks import attacks, borrowed, nearest, square
 from prune_core.attacks import pgd as adversary
 from prune_core.attacks.evaluation import accuracy, attack, evaluate, right
 from prune_core.data import datasets
@@ -221,7 +221,7 @@ def test_apgd_loses_what_it_loses_on_the_whole_batch(
     whole = right(trained, plain(images, labels), labels)
     seen, passes[:] = sum(passes), []
     with pytest.MonkeyPatch.context() as patch, seeded(0, CPU):
-        patch.setattr("prune_core.attacks.attacks._seed", lambda: 5)
+        patch.setattr("prune_core.attacks.borrowed.drawn_seed", lambda: 5)
         patch.setattr("prune_core.attacks.early_exit.BLOCK", 8)
         found = ATTACKS.load(f"apgd-{loss}")(trained, images, labels, threat)
     hook.remove()
@@ -270,7 +270,7 @@ def test_autoattack_is_the_worst_of_its_parts_at_its_authors_settings(
 ) -> None:
     """As `AutoAttack(version="standard")` of fra31/auto-attack sets them."""
     made: dict[str, dict[str, object]] = {}
-    for place, part in ((torchattacks, "APGD"), (attacks, "TargetedApgd"), (torchattacks, "FAB")):
+    for place, part in ((torchattacks, "APGD"), (borrowed, "TargetedApgd"), (torchattacks, "FAB")):
         kind = getattr(place, part)
 
         def note(*given, kind=kind, **how):

@@ -11,7 +11,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from prune_core.attacks import carlini_wagner, square
-from prune_core.attacks.attacks import TargetedApgd
+from prune_core.attacks.borrowed import TargetedApgd
 from prune_core.attacks.evaluation import attack, right
 from prune_core.data import datasets
 from prune_core.models.state import seeded

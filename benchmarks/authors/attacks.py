@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from authors import CPU, Row, SkippedError
-from prune_core.attacks.attacks import NAMES
+from prune_core.attacks.borrowed import NAMES
 from prune_core.attacks.evaluation import attack, right
 from prune_core.data import datasets
 from prune_core.models import architectures
@@ -106,7 +106,7 @@ def cases(originals: Path, networks: tuple[Setting, ...] = NETWORKS) -> Iterator
 def compared(case: Case, name: str, theirs: Theirs) -> Row:
     """Attack the same images by ours and by theirs, from the same seed."""
     start = time.perf_counter()
-    with seeded(0, CPU), patch("prune_core.attacks.attacks._seed", lambda: 0):
+    with seeded(0, CPU), patch("prune_core.attacks.borrowed.drawn_seed", lambda: 0):
         found = attack(
             case.network, Twin(case.network), case.images, case.labels, name, case.threat
         )

@@ -17,24 +17,16 @@ says what it was compared with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-import torchattacks
 from torch import Tensor, nn
 
-from prune_core.attacks import carlini_wagner, nearest
-from prune_core.attacks.early_exit import Dropping
+from prune_core.attacks import borrowed, carlini_wagner, nearest
 from prune_core.attacks.evaluation import right, within
 from prune_core.attacks.pgd import ascend, margin, pursue, step_size
 from prune_core.attacks.square import search as random_search
-from prune_core.attacks.targeted import TargetedApgd
 from prune_core.specs.keys import derive_seed
 from prune_core.specs.registry import ATTACKS, CORRUPTIONS, method
 from prune_core.specs.settings import Threat
-
-NAMES = {"linf": "Linf", "l2": "L2"}
-"""What torchattacks calls the norms."""
 
 
 @method("clean")
@@ -94,7 +86,7 @@ def cw_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k:
 @method("apgd-ce", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
 def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """PGD with adaptive step size on the cross-entropy, 100 steps."""
-    return _apgd(network, images, labels, threat, "ce")
+    return borrowed.apgd(network, images, labels, threat, "ce")
 
 
 @method(
@@ -104,14 +96,14 @@ def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) 
 )
 def apgd_dlr(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """As apgd-ce, but on the difference of logits ratio; it needs 3 classes or more."""
-    _enough_classes(network, images, "apgd-dlr", 3)
-    return _apgd(network, images, labels, threat, "dlr")
+    borrowed.enough_classes(network, images, "apgd-dlr", 3)
+    return borrowed.apgd(network, images, labels, threat, "dlr")
 
 
 @method("fab", source="Croce and Hein, 2020 (arXiv 1907.02044)", needs=("threat",))
 def fab(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """The fast adaptive boundary attack, untargeted, 100 steps."""
-    return _run(_fab(network, images, threat, targeted=False), images, labels)
+    return borrowed.run(borrowed.fab(network, images, threat, targeted=False), images, labels)
 
 
 @method(
@@ -144,21 +136,20 @@ def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat
 )
 def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """The standard AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square; 4 classes or more."""
-    targets = min(_enough_classes(network, images, "autoattack", 4), 10) - 1
-    norm = NAMES[threat.norm]
+    targets = min(borrowed.enough_classes(network, images, "autoattack", 4), 10) - 1
 
     def search(images: Tensor, labels: Tensor) -> Tensor:
         return random_search(network, images, labels, threat, 5000, stretched=False)
 
-    attacked = _apgd(network, images, labels, threat, "ce")
+    attacked = borrowed.apgd(network, images, labels, threat, "ce")
     for attack in (
-        TargetedApgd(network, norm, threat.eps, 100, n_restarts=targets, seed=_seed(), loss="dlr"),
-        _fab(network, images, threat, targeted=True),
+        borrowed.targeted_apgd(network, threat, targets),
+        borrowed.fab(network, images, threat, targeted=True),
         search,
     ):
         left = right(network, attacked, labels)
         if left.any():
-            attacked[left] = _run(attack, images[left], labels[left])
+            attacked[left] = borrowed.run(attack, images[left], labels[left])
     return attacked
 
 
@@ -181,7 +172,7 @@ def fmn(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: i
 )
 def ho_fmn(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
     """The same of 200 steps by settings that are the best of k; 32 in the pruning benchmark."""
-    _enough_classes(network, images, "ho-fmn", 3)
+    borrowed.enough_classes(network, images, "ho-fmn", 3)
     return nearest.ho_fmn(network, images, labels, threat.norm, k)
 
 
@@ -258,41 +249,3 @@ def corruption_files(
     """
     del network, labels, threat, file, severity
     return images
-
-
-@torch.no_grad()
-def _run(attack: Callable[..., Tensor], images: Tensor, labels: Tensor) -> Tensor:
-    """Attack without a record, which would hold the images of each of APGD's steps and restarts."""
-    return attack(images, labels)
-
-
-def _apgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, loss: str) -> Tensor:
-    norm, dropping = NAMES[threat.norm], Dropping(network, labels)
-    attack = torchattacks.APGD(dropping, norm, threat.eps, steps=100, seed=_seed(), loss=loss)
-    return dropping.result(_run(attack, images, labels))
-
-
-def _fab(network: nn.Module, images: Tensor, threat: Threat, *, targeted: bool) -> torchattacks.FAB:
-    classes = _enough_classes(network, images, "fab", 2)
-    return torchattacks.FAB(
-        network,
-        NAMES[threat.norm],
-        threat.eps,
-        steps=100,
-        seed=_seed(),
-        multi_targeted=targeted,
-        n_classes=min(classes, 10) if targeted else classes,
-    )
-
-
-def _seed() -> int:
-    """Draw a seed for code that seeds itself."""
-    return int(torch.randint(2**31, ()))
-
-
-def _enough_classes(network: nn.Module, images: Tensor, attack: str, least: int) -> int:
-    with torch.no_grad():
-        classes = int(network(images[:1]).shape[1])
-    if classes < least:
-        raise ValueError(f"attack {attack!r} needs at least {least} classes; there are {classes}")
-    return classes
