@@ -11,6 +11,7 @@ PGD-10, from the second of two shorter ones. --toy measures little, to see that 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -139,15 +140,16 @@ def drawn(side: int, count: int, device: torch.device) -> Data:
 
 
 def evaluation(device: torch.device, *, toy: bool) -> Rows:
-    """Seconds of AutoAttack and of the damage curves of MRS, on a network that withstands some."""
+    """Seconds of attacks and of the damage curves of MRS, on a network that withstands some."""
     architecture, side = ("resnet8", 8) if toy else ("resnet18", 32)
-    attack, images = ("pgd-2", 8) if toy else ("autoattack", 512)
+    attacks, images = (["pgd-2"], 8) if toy else (["pgd-20", "apgd-ce", "autoattack"], 512)
     threat = Threat(eps=4 / 255)
     recipe = Training(
         objective="pgd", epochs=1 if toy else 5, lr=0.05, attack_steps=1 if toy else 5
     ).resolved()
     stage = stage_of(architecture, recipe, threat, 0)
 
+    @functools.cache
     def trained() -> tuple[nn.Module, Data]:
         spec = Dataset(name="generated", size=side, per_class=10 if toy else None)
         data = datasets.load(spec, device)
@@ -155,7 +157,7 @@ def evaluation(device: torch.device, *, toy: bool) -> Rows:
         fit(network, data, recipe, threat, "gpu", compute=WAYS["fast"])
         return network, data
 
-    def attacked() -> Row:
+    def attacked(attack: str) -> Row:
         network, data = trained()
         judged = Evaluation(network=stage, attack=attack, threat=threat)
         test = data.test.take(torch.arange(min(images, len(data.test)), device=device))
@@ -176,7 +178,9 @@ def evaluation(device: torch.device, *, toy: bool) -> Rows:
         seconds = f"{time.perf_counter() - start:.1f}"
         return {"seconds": seconds, "modules": len(found)}
 
-    return {f"{architecture}, {attack}": attacked, f"{architecture}, MRS": curves}
+    both = [name for attack in attacks for name in (attack, f"bfloat16:{attack}")]
+    rows: Rows = {f"{architecture}, {name}": functools.partial(attacked, name) for name in both}
+    return {**rows, f"{architecture}, MRS": curves}
 
 
 def measured(sections: dict[str, Rows], kept: Path, end: float) -> Iterator[tuple[str, str, Row]]:

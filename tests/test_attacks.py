@@ -71,6 +71,9 @@ ITERATED = [
     "fab",
     "fmn-100",
     "fgsm+fmn-100",
+    "bfloat16:pgd-20",
+    "bfloat16:cw-100",
+    "bfloat16:apgd-ce",
 ]
 
 

@@ -103,13 +103,14 @@ def test_what_is_slow_on_a_device_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     fast, exact = Compute(profile="fast"), Compute()
-    assert "8 times slower" in str(slow("cpu", fast))
-    assert slow("cpu", exact) is None
-    assert "nine times as long" in str(slow("cuda", exact))
-    assert slow("cuda", fast) is None
-    assert slow("cuda", Compute(benchmark=True)) is None
+    assert "8 times slower" in str(slow("cpu", fast, ["pgd-20"]))
+    assert slow("cpu", exact, ["pgd-20"]) is None
+    assert "8 times slower" in str(slow("cpu", exact, ["fgsm", "bfloat16:pgd-20"]))
+    assert "nine times as long" in str(slow("cuda", exact, ["pgd-20"]))
+    assert slow("cuda", fast, ["pgd-20"]) is None
+    assert slow("cuda", Compute(benchmark=True), ["pgd-20"]) is None
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert slow("cpu", fast) is None
+    assert slow("cpu", fast, ["pgd-20"]) is None
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -18,13 +18,13 @@ if not torch.cuda.is_available():
 
 CHANGES = {
     "dataset": "{name: digits}",
-    "criteria": "[random, l1, taylor, adv-snip]",
+    "criteria": "[l1, adv-snip]",
     "allocations": "[uniform, mrs]",
     "finetuning": "{none: {epochs: 0}, pgd: {objective: pgd, epochs: 2, lr: 0.05, attack_steps: 3},"
     " rewound: {policy: lr-rewind, objective: standard, epochs: 2}}",
     "seeds": "1",
     "dense": "{objective: pgd, epochs: 4, lr: 0.05, attack_steps: 3}",
-    "evaluation": "{attacks: [fgsm, apgd-ce], sanity_images: 16}",
+    "evaluation": "{attacks: [fgsm, 'bfloat16:apgd-ce'], sanity_images: 16}",
 }
 
 

@@ -38,7 +38,7 @@ def test_sound_networks_pass(
     robust: nn.Module, trained: nn.Module, digits: datasets.Dataset
 ) -> None:
     found = check(robust, trained, digits.test, STAGE)
-    assert [each.check for each in found] == list(CHECKS)
+    assert [each.check for each in found] == [name for name in CHECKS if name != "precision"]
     assert all(each.passed and each.images == 96 for each in found)
     assert all(each.attacked <= 96 - NEEDED + 1 + (each.against or 0) for each in found)
     assert all((each.against or 0) < 3 for each in found if each.check != "more-steps")

@@ -203,7 +203,8 @@ def _device(how: How, plan: Plan, console: Console) -> str:
     from orchestrator.worker.device import resolve_device, slow
 
     device = resolve_device(how.device)
-    if why := slow(device, plan.sweep.compute):
+    attacks = {name for job in plan.trials.values() for name in job.attacks}
+    if why := slow(device, plan.sweep.compute, attacks):
         console.print(f"Note: {why}.", markup=False, highlight=False)
     return device
 

@@ -44,6 +44,14 @@ def contradictions(cells: Cells) -> list[str]:
 
 def _of_attacks(labels: Labels, settings: Settings) -> Iterator[str]:
     for name in settings.evaluation.attacks:
+        for inner in _in_bfloat16(name):
+            if "threat" not in ATTACKS[inner].needs:
+                yield f"attack {name!r}: {inner} attacks nothing, in whatever precision"
+            elif "nearest" in ATTACKS[inner].traits:
+                yield (
+                    f"attack {name!r}: {inner} ends where two classes meet, and bfloat16 is too "
+                    "coarse to say where that is"
+                )
         if "files" not in ATTACKS[name].needs:
             continue
         if "file" not in ATTACKS.arguments(name):
@@ -53,6 +61,16 @@ def _of_attacks(labels: Labels, settings: Settings) -> Iterator[str]:
                 f"attack {name!r} needs dataset.corrupted: a folder with corrupted copies of the "
                 f"test images of {labels['dataset']}, such as CIFAR-10-C"
             )
+
+
+def _in_bfloat16(name: str) -> Iterator[str]:
+    """Yield the attacks in a name that are to compute in bfloat16."""
+    told = ATTACKS.arguments(name)
+    if "bfloat16" in ATTACKS[name].traits and "then" not in told:
+        yield str(told["attack"])
+    for word in ("attack", "then"):
+        if word in told:
+            yield from _in_bfloat16(str(told[word]))
 
 
 def _of_checkpoint(labels: Labels, settings: Settings) -> Iterator[str]:

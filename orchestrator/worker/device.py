@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterable
 
 import torch
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.worker.memory import pool_share
 from prune_core.specs.compute import Compute
+from prune_core.specs.registry import ATTACKS
 
 
 class DeviceError(OrchestratorError):
@@ -44,20 +46,28 @@ def device_name(device: str) -> str | None:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
 
 
-def slow(device: str, compute: Compute) -> str | None:
-    """Say why trainings are slow on a device; None where they are not, as far as torch tells."""
+def slow(device: str, compute: Compute, attacks: Iterable[str]) -> str | None:
+    """Say why jobs are slow on a device; None where they are not, as far as torch tells.
+
+    Args:
+        device: What is computed on.
+        compute: How trainings compute.
+        attacks: What networks are evaluated by.
+    """
     if torch.device(device).type == "cuda" and compute.named == "exact":
         return (
             "trainings compute by profile exact, which took an H200 nine times as long as fast "
             "(docs/gpu.md); compute: {profile: fast} is in the keys: say it before the first run"
         )
-    if torch.device(device).type != "cpu" or compute.precision != "bfloat16":
+    lowered = any("bfloat16" in ATTACKS[name].traits for name in attacks)
+    if torch.device(device).type != "cpu" or not (lowered or compute.precision == "bfloat16"):
         return None
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return None
     return (
         "this processor has neither AMX nor avx512_bf16, so bfloat16 is some 8 times slower on it "
-        "than float32; leave out compute.precision or compute.profile, or use a GPU"
+        "than float32; leave out compute.precision, compute.profile and bfloat16: before attacks, "
+        "or use a GPU"
     )
 
 

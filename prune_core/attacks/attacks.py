@@ -20,7 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from prune_core.attacks import borrowed, carlini_wagner, nearest
+from prune_core.attacks import borrowed, carlini_wagner, lowered, nearest
 from prune_core.attacks.evaluation import right, within
 from prune_core.attacks.pgd import ascend, margin, pursue, step_size
 from prune_core.attacks.square import search as random_search
@@ -186,6 +186,14 @@ def cascade(
     if left.any():
         attacked[left] = _part(network, images[left], labels[left], threat, then)
     return attacked
+
+
+@method("bfloat16:<attack>", source="ours", traits=("bfloat16",))
+def in_bfloat16(
+    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str
+) -> Tensor:
+    """Another attack, on a copy in bfloat16; what bfloat16 cannot decide, in float32."""
+    return lowered.in_bfloat16(ATTACKS.load(attack), network, images, labels, threat)
 
 
 def _part(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, name: str) -> Tensor:

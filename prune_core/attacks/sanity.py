@@ -172,12 +172,19 @@ def large_eps(probe: _Probe) -> Pair:
     return Pair(f"{name}, any image", "a constant guess", guess, anywhere, knows_stronger=False)
 
 
+def precision(probe: _Probe) -> Pair:
+    """PGD on a copy in bfloat16, judged in float32, must be as strong as PGD in float32."""
+    names = f"bfloat16:pgd-{STEPS}", f"pgd-{STEPS}"
+    return Pair(*names, probe.pgd, probe.under(names[0]), knows_stronger=False)
+
+
 CHECKS: dict[str, Callable[[_Probe], Pair]] = {
     "iterated": iterated,
     "more-steps": more_steps,
     "black-box": black_box,
     "transfer": transfer,
     "large-eps": large_eps,
+    "precision": precision,
 }
 
 
@@ -205,11 +212,13 @@ def check(
     with evaluating(network), evaluating(dense), seeded(derive_seed(stage.key, "sanity"), device):
         twin = Twin(network) if twin is None else twin
         probe = _Probe(network, twin, dense, test.take(place), stage.threat, seen)
-        return list(_made(probe))
+        return list(_made(probe, stage))
 
 
-def _made(probe: _Probe) -> Iterator[Check]:
+def _made(probe: _Probe, stage: Sanity) -> Iterator[Check]:
     for name, make in CHECKS.items():
+        if name == "precision" and not stage.bfloat16:
+            continue  # nothing that is reported depends on it
         pair = make(probe)
         passed, against, attacked = _decided(pair)
         images = len(probe.labels)

@@ -53,6 +53,7 @@ class Twin(nn.Module):
         last = flat and (on_cpu or dtype != torch.float32)
         self._format = torch.channels_last if last else torch.contiguous_format
         self._dtype = dtype
+        self._lowered: list[Twin] = []  # a list, so that it is no part of this one's state
         self.twin = twin.to(memory_format=self._format)
         self.eval()
         self.refresh(network)
@@ -65,6 +66,7 @@ class Twin(nn.Module):
     @torch.no_grad()
     def refresh(self, network: nn.Module) -> None:
         """Take over the current weights and statistics of the network that it was made from."""
+        self._lowered.clear()
         theirs, ours = _tensors(network), _tensors(self.twin)
         if self._copied:
             torch._foreach_copy_(
@@ -104,6 +106,12 @@ class Twin(nn.Module):
             self._format = contiguous
             self.twin.to(memory_format=contiguous)
             return self._logits(images)
+
+    def in_bfloat16(self) -> Twin:
+        """Return a copy as it is now that computes in bfloat16; it is made once."""
+        if not self._lowered:
+            self._lowered.append(Twin(self.twin, torch.bfloat16))
+        return self._lowered[0]
 
     def _logits(self, images: Tensor) -> Tensor:
         images = images.to(self._dtype).contiguous(memory_format=self._format)

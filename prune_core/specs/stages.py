@@ -206,6 +206,10 @@ class Sanity(Stage):
     threat: Threat
     images: int = Field(ge=1)
     told: tuple[AttackName, ...] = Field((), description="attacks that the evaluation has run")
+    later: ClassVar[frozenset[str]] = frozenset({"bfloat16"})
+    bfloat16: bool = Field(
+        default=False, description="whether attacks of the evaluation compute in it"
+    )
 
 
 class Trial(Stage):
@@ -256,7 +260,10 @@ class Trial(Stage):
         if not (images := self.sanity_images):
             return None
         told = tuple(name for name in Sanity.tries if name in self.attacks)
-        return Sanity(network=self.network, threat=self.threat, images=images, told=told)
+        lowered = any("bfloat16" in ATTACKS[name].traits for name in self.attacks)
+        return Sanity(
+            network=self.network, threat=self.threat, images=images, told=told, bfloat16=lowered
+        )
 
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""
