@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from together import EPOCH, Case, drawn, together
 from torch import nn
 
 from prune_core.attacks.evaluation import evaluate
 from prune_core.data import datasets
-from prune_core.data.augmentation import flip_and_shift
 from prune_core.data.datasets import Dataset as Data
-from prune_core.data.splits import Split
 from prune_core.models import architectures
 from prune_core.pruning.prunable.channels import Channels
 from prune_core.pruning.ratios.sensitivities import measure_removal
@@ -36,7 +35,6 @@ from prune_core.specs.settings import Dataset, Estimation, Threat
 from prune_core.specs.stages import Dense, Evaluation, Scores, Sensitivity
 from prune_core.training.loop import fit
 
-EPOCH = 50_000
 PLAIN = {**PROFILES["fast"], "graphs": "none"}
 WAYS: dict[str, Compute] = {
     "exact": Compute(),
@@ -130,13 +128,21 @@ def speed(device: torch.device, *, toy: bool) -> Rows:
     return rows
 
 
-def drawn(side: int, count: int, device: torch.device) -> Data:
-    """Return so many random images of CIFAR-10's kind; one of them is for validation."""
-    draw = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (count, 3, side, side), generator=draw).to(torch.uint8)
-    split = Split(pixels, torch.arange(count) % 10).to(device)
-    one = split.take(torch.arange(1, device=device))
-    return Data(split, one, one, 10, (0.5,) * 3, (0.25,) * 3, flip_and_shift)
+def several(device: torch.device, *, toy: bool) -> Rows:
+    """Seconds an epoch takes each of several trainings at once, in processes and in threads."""
+    case = Case("resnet20", 32, 128, 40, 10, "fast", str(device))
+    if toy:
+        case = case._replace(architecture="resnet8", side=8, batch=4, batches=2, steps=1)
+
+    def row(count: int, way: str) -> Row:
+        return {"seconds an epoch, of each": f"{together(case, count, way):.2f}"}
+
+    counts = (1, 2) if toy else (1, 2, 4, 8)
+    return {
+        f"{case.architecture}, {count} in {way}": functools.partial(row, count, way)
+        for way in ("processes", "threads")
+        for count in counts
+    }
 
 
 def evaluation(device: torch.device, *, toy: bool) -> Rows:
@@ -234,6 +240,7 @@ def main() -> None:
         "Right": correctness(device, toy=asked.toy),
         "An epoch": speed(device, toy=asked.toy),
         "Attacks and sensitivities": evaluation(device, toy=asked.toy),
+        "Several at once": several(device, toy=asked.toy),
     }
     sections = {
         section: {name: row for name, row in rows.items() if asked.only in name}

@@ -18,8 +18,8 @@ from rows import names
 ROOT = Path(__file__).parents[1]
 FINETUNING = (ROOT / "docs" / "finetuning.md").read_text()
 PLACEHOLDERS = {
-    "<attack>+<then>": "A+B+C", "<attack>": "A", "<corruption>": "NAME", "<file>": "NAME", "<severity>": "S",
-    "<k>": "K", "<n>": "N", "<objective>": "…", "<criterion>": "NAME",
+    "<attack>+<then>": "A+B+C", "<attack>": "A", "<corruption>": "NAME", "<file>": "NAME",
+    "<severity>": "S", "<k>": "K", "<n>": "N", "<objective>": "…", "<criterion>": "NAME",
 }  # fmt: skip
 """What documents write for placeholders."""
 
