@@ -1,11 +1,12 @@
-"""Whether attacks in bfloat16 are as strong as in float32, and what they take.
+"""Whether attacks in a lower precision are as strong as in float32, and what they take.
 
-    python benchmarks/attack_precision.py [FOLDER] [--rows FILE] [--seeds 3] [--images 1000]
+    python benchmarks/attack_precision.py [FOLDER] [--rows FILE] [--seeds 3] [--images 500]
 
 Networks are trained by PGD on digits, and on a part of CIFAR-10 where FOLDER has it as Parquet.
-Each is attacked in float32 from two random starts, so that it is seen what chance does, and in
-bfloat16, with and without the second look in float32 at what bfloat16 cannot decide. All is judged
-in float32. Rows are kept in FILE as they are measured; those that are there are not measured again.
+Each is attacked in float32 from two random starts, so that it is seen what chance does, in TF32
+(rounded here as a GPU rounds) and in bfloat16; in bfloat16 also without the second look, in
+float32, at what it cannot decide. All is judged in float32. Rows are kept in FILE as they are
+measured; those that are there are not measured again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from prune_core.attacks import lowered
 from prune_core.attacks.evaluation import right
@@ -33,7 +39,10 @@ from prune_core.training.loop import fit
 
 CPU = torch.device("cpu")
 ARCHITECTURES = ("resnet8", "vgg8")
-NAMES = ("pgd-20", "cw-20", "apgd-ce", "apgd-dlr", "square-500")
+NAMES = {
+    "pgd-20": 1.0, "cw-20": 1.0, "apgd-ce": 1.0, "apgd-dlr": 1.0, "square-500": 1.0, "fab": 0.2,
+}  # fmt: skip
+"""Attacks, and the share of the images that each has the time for."""
 BATCH = 512
 Attack = Callable[[Twin, Tensor, Tensor, Threat], Tensor]
 Row = dict[str, str | int | float]
@@ -51,9 +60,53 @@ def settings(folder: str | None) -> Iterator[tuple[Dataset, Training, Threat]]:
         yield part, natural, Threat(eps=8 / 255)
 
 
+def rounded(numbers: Tensor) -> Tensor:
+    """Return numbers of float32 with 10 bits after the first, to the nearest, ties to even."""
+    bits = numbers.contiguous().view(torch.int32)
+    bits = (bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF
+    return bits.view(torch.float32)
+
+
+class _Given(torch.autograd.Function):
+    """Rounds on the way forwards."""
+
+    @staticmethod
+    def forward(_: Any, numbers: Tensor) -> Tensor:
+        return rounded(numbers)
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class _Returned(torch.autograd.Function):
+    """Rounds on the way back."""
+
+    @staticmethod
+    def forward(_: Any, numbers: Tensor) -> Tensor:
+        return numbers.clone()
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        return rounded(gradients[0])
+
+
+class Tf32(TorchFunctionMode):
+    """Has convolutions and linear layers multiply as a GPU does in TF32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Round what is multiplied."""
+        if func not in (torch.conv2d, functional.linear):
+            return func(*args, **(kwargs or {}))
+        images, weight, *rest = args
+        given = _Given.apply(images), rounded(weight.detach())
+        return _Returned.apply(func(*given, *rest, **(kwargs or {})))
+
+
 def ways(name: str) -> dict[str, tuple[int, Attack]]:
     """Return, by how it computes, the seed and the attack."""
     plain = ATTACKS.load(name)
+    tf32 = replace(lowered.TF32, kernels=Tf32)
 
     def once(network: Twin, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
         attacked: Tensor = plain(network.in_bfloat16(), images, labels, threat)
@@ -62,7 +115,8 @@ def ways(name: str) -> dict[str, tuple[int, Attack]]:
     return {
         "float32": (0, plain),
         "float32, other start": (1, plain),
-        "bfloat16": (0, partial(lowered.in_bfloat16, plain)),
+        "tf32": (0, partial(lowered.attacked_in, tf32, plain)),
+        "bfloat16": (0, partial(lowered.attacked_in, lowered.BFLOAT16, plain)),
         "bfloat16, one look": (0, once),
     }
 
@@ -74,13 +128,13 @@ def measured(network: nn.Module, data: datasets.Dataset, threat: Threat, count: 
     images, labels = images[alive], labels[alive]
     twin, rows = Twin(network), list[Row]()
     twin.in_bfloat16()
-    for name in NAMES:
-        first = None
+    for name, share in NAMES.items():
+        first, some = None, round(share * len(labels))
         for way, (seed, attack) in ways(name).items():
             began, kept = time.process_time(), list[Tensor]()
             with seeded(seed, CPU):
-                for at in range(0, len(labels), BATCH):
-                    part = images[at : at + BATCH], labels[at : at + BATCH]
+                for at in range(0, some, BATCH):
+                    part = images[:some][at : at + BATCH], labels[:some][at : at + BATCH]
                     kept.append(right(network, attack(twin, *part, threat), part[1]))
             found = torch.cat(kept)
             first = found if first is None else first
@@ -91,7 +145,7 @@ def measured(network: nn.Module, data: datasets.Dataset, threat: Threat, count: 
                     "left": int(found.sum()),
                     "left here alone": int((found & ~first).sum()),
                     "left in float32 alone": int((first & ~found).sum()),
-                    "of": count,
+                    "of": some,
                     "seconds": time.process_time() - began,
                 }
             )
@@ -99,27 +153,28 @@ def measured(network: nn.Module, data: datasets.Dataset, threat: Threat, count: 
 
 
 def table(rows: list[Row]) -> str:
-    """Return the rows over all networks as Markdown."""
-    lines = [
-        "| attack | way | images | withstand, % | here alone | in float32 alone | CPU time |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for data in dict.fromkeys(str(row["data"]) for row in rows):
-        for name in NAMES:
-            of = [row for row in rows if (row["data"], row["attack"]) == (data, name)]
-            whole = sum(float(row["seconds"]) for row in of if row["way"] == "float32")
-            for way in ways(name):
-                mine = [row for row in of if row["way"] == way]
-                total = {k: sum(float(row[k]) for row in mine) for k in mine[0] if k in COUNTS}
-                share = 100 * total["left"] / total["of"]
-                alone = f"{total['left here alone']:.0f} | {total['left in float32 alone']:.0f}"
-                times = f"{total['seconds'] / whole:.2f}"
-                told = f"{total['of']:.0f} | {share:.2f} | {alone} | {times}"
-                lines.append(f"| {name}, {data} | {way} | {told} |")
-    return "\n".join(lines)
+    """Return the rows over all networks as Markdown.
 
-
-COUNTS = ("left", "left here alone", "left in float32 alone", "of", "seconds")
+    Of each way but the first: the images that withstand it alone, and those that withstand float32
+    alone.
+    """
+    head = ["attack", "images", *ways("fgsm"), "CPU time of bfloat16"]
+    lines = [head, ["---"] * len(head)]
+    for data, name in dict.fromkeys((str(row["data"]), str(row["attack"])) for row in rows):
+        total: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            if (row["data"], row["attack"]) == (data, name):
+                for what in ("left", "left here alone", "left in float32 alone", "of", "seconds"):
+                    total[str(row["way"]), what] += float(row[what])  # type: ignore[assignment]  # they may be parts
+        first, *others = ways(name)
+        told = [f"{name}, {data}", f"{total[first, 'of']:.0f}"]
+        told += [f"{100 * total[first, 'left'] / total[first, 'of']:.1f} %"]
+        for way in others:
+            alone = (total[way, f"left {where} alone"] for where in ("here", "in float32"))
+            told.append(" : ".join(f"{count:.0f}" for count in alone))
+        told.append(f"{total['bfloat16', 'seconds'] / total[first, 'seconds']:.2f}")
+        lines.append(told)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
@@ -128,7 +183,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--rows", type=Path, default=Path("attack-precision.jsonl"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=500)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     lines = asked.rows.read_text(encoding="utf-8").splitlines() if asked.rows.exists() else []

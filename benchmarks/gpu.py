@@ -184,7 +184,8 @@ def evaluation(device: torch.device, *, toy: bool) -> Rows:
         seconds = f"{time.perf_counter() - start:.1f}"
         return {"seconds": seconds, "modules": len(found)}
 
-    both = [name for attack in attacks for name in (attack, f"bfloat16:{attack}")]
+    both = [f"{lower}{attack}" for attack in attacks for lower in ("", "tf32:", "bfloat16:")]
+    both = [name for name in both if name != "bfloat16:autoattack"]  # it would be weaker
     rows: Rows = {f"{architecture}, {name}": functools.partial(attacked, name) for name in both}
     return {**rows, f"{architecture}, MRS": curves}
 

@@ -88,6 +88,7 @@ ROWS: dict[str, dict[str, dict[str, object]]] = {
         "fmn-<k>": {"name": "fmn-20"}, "ho-fmn-<k>": {"name": "ho-fmn-2"},
         "<attack>+<then>": {"name": "fgsm+pgd-5"},
         "bfloat16:<attack>": {"name": "bfloat16:pgd-5"},
+        "tf32:<attack>": {"name": "tf32:pgd-5"},
         "corruption-<corruption>-<severity>": {"name": "corruption-fog-3"},
         "corruptions-<severity>": {"name": "corruptions-3"},
         "corruption-files-<file>-<severity>": {"name": "corruption-files-fog-3"},

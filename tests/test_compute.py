@@ -106,6 +106,8 @@ def test_what_is_slow_on_a_device_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert "8 times slower" in str(slow("cpu", fast, ["pgd-20"]))
     assert slow("cpu", exact, ["pgd-20"]) is None
     assert "8 times slower" in str(slow("cpu", exact, ["fgsm", "bfloat16:pgd-20"]))
+    assert "in float32 here" in str(slow("cpu", exact, ["tf32:autoattack"]))
+    assert slow("cuda", fast, ["tf32:autoattack"]) is None
     assert "nine times as long" in str(slow("cuda", exact, ["pgd-20"]))
     assert slow("cuda", fast, ["pgd-20"]) is None
     assert slow("cuda", Compute(benchmark=True), ["pgd-20"]) is None

@@ -44,14 +44,9 @@ def contradictions(cells: Cells) -> list[str]:
 
 def _of_attacks(labels: Labels, settings: Settings) -> Iterator[str]:
     for name in settings.evaluation.attacks:
-        for inner in _in_bfloat16(name):
-            if "threat" not in ATTACKS[inner].needs:
-                yield f"attack {name!r}: {inner} attacks nothing, in whatever precision"
-            elif "nearest" in ATTACKS[inner].traits:
-                yield (
-                    f"attack {name!r}: {inner} ends where two classes meet, and bfloat16 is too "
-                    "coarse to say where that is"
-                )
+        for precision, inner in _lowered(name):
+            if fault := _too_low(precision, inner):
+                yield f"attack {name!r}: {inner} {fault}"
         if "files" not in ATTACKS[name].needs:
             continue
         if "file" not in ATTACKS.arguments(name):
@@ -63,14 +58,36 @@ def _of_attacks(labels: Labels, settings: Settings) -> Iterator[str]:
             )
 
 
-def _in_bfloat16(name: str) -> Iterator[str]:
-    """Yield the attacks in a name that are to compute in bfloat16."""
+def _lowered(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the attacks in a name that are to compute in a lower precision, and in which."""
     told = ATTACKS.arguments(name)
-    if "bfloat16" in ATTACKS[name].traits and "then" not in told:
-        yield str(told["attack"])
+    if "attack" in told and "then" not in told:
+        yield name.partition(":")[0], str(told["attack"])
     for word in ("attack", "then"):
         if word in told:
-            yield from _in_bfloat16(str(told[word]))
+            yield from _lowered(str(told[word]))
+
+
+def _too_low(precision: str, name: str) -> str | None:
+    """Return why an attack cannot compute in a precision; None where it can."""
+    attack = ATTACKS[name]
+    if {"bfloat16", "tf32"} & set(attack.traits):
+        return "says its precision already"
+    if "threat" not in attack.needs:
+        return "attacks nothing, in whatever precision"
+    if "nearest" in attack.traits:
+        return f"ends where two classes meet, and {precision} is too coarse to say where that is"
+    if precision == "bfloat16" and "compares" in attack.traits:
+        return (
+            "decides by differences of margins that bfloat16 rounds away, and would be weaker than "
+            "its name; tf32: may stand before it"
+        )
+    if precision == "bfloat16" and ATTACKS.outside(name):
+        return (
+            "is your own: whether it is as strong in bfloat16 is not known; tf32: may stand "
+            "before it"
+        )
+    return None
 
 
 def _of_checkpoint(labels: Labels, settings: Settings) -> Iterator[str]:

@@ -59,9 +59,11 @@ def slow(device: str, compute: Compute, attacks: Iterable[str]) -> str | None:
             "trainings compute by profile exact, which took an H200 nine times as long as fast "
             "(docs/gpu.md); compute: {profile: fast} is in the keys: say it before the first run"
         )
-    lowered = any("bfloat16" in ATTACKS[name].traits for name in attacks)
-    if torch.device(device).type != "cpu" or not (lowered or compute.precision == "bfloat16"):
+    lowered = {trait for name in attacks for trait in ATTACKS[name].traits}
+    if torch.device(device).type != "cpu":
         return None
+    if "bfloat16" not in {compute.precision, *lowered}:
+        return "no processor has TF32: tf32: attacks in float32 here" if "tf32" in lowered else None
     if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return None
     return (

@@ -6,7 +6,8 @@ placeholders are further arguments (``pgd-20``: ``k=20``). Random starts draw fr
 generator, which `prune_core.attacks.evaluation` seeds. An attack with the trait ``unbounded`` may
 leave the ball of the threat; it gets every image and counts in no worst case. One with the trait
 ``nearest`` may too: it returns each image's nearest misclassified one, and the evaluation keeps the
-distances. One that works with so many classes or more says so (``needs=("threat", "classes:4")``).
+distances. One with ``compares`` decides by small differences of margins, for which bfloat16 is too
+coarse. One that works with so many classes or more says so (``needs=("threat", "classes:4")``).
 
 Attacks stop attacking an image once it is misclassified. For this PGD is our own
 (`prune_core.attacks.pgd`), and APGD sees the network through `Dropping`; tests compare both with
@@ -36,19 +37,31 @@ def clean(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat | N
     return images
 
 
-@method("fgsm", source="Goodfellow et al., 2015 (arXiv 1412.6572)", needs=("threat",))
+@method(
+    "fgsm",
+    source="Goodfellow et al., 2015 (arXiv 1412.6572)",
+    needs=("threat",),
+)
 def fgsm(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """One gradient step of length eps, signed under linf and normalised under l2."""
     return ascend(network, images, labels, threat, 1, threat.eps, start="image")
 
 
-@method("pgd-<k>", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))
+@method(
+    "pgd-<k>",
+    source="Madry et al., 2018 (arXiv 1706.06083)",
+    needs=("threat",),
+)
 def pgd(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
     """Projected gradient ascent of k steps of 2.5 eps / k from a random start."""
     return pursue(network, images, labels, threat, k, step_size(threat, k))
 
 
-@method("pgd-<k>-<n>", source="Madry et al., 2018 (arXiv 1706.06083)", needs=("threat",))
+@method(
+    "pgd-<k>-<n>",
+    source="Madry et al., 2018 (arXiv 1706.06083)",
+    needs=("threat",),
+)
 def pgd_restarted(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int, n: int
 ) -> Tensor:
@@ -72,7 +85,11 @@ def cw(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Te
     return cw_of(network, images, labels, threat, 50 if threat.norm == "linf" else 1000)
 
 
-@method("cw-<k>", source="Carlini and Wagner, 2017 (arXiv 1608.04644)", needs=("threat",))
+@method(
+    "cw-<k>",
+    source="Carlini and Wagner, 2017 (arXiv 1608.04644)",
+    needs=("threat",),
+)
 def cw_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
     """As cw, with k steps: under l2 in each round, as much longer as they are fewer.
 
@@ -83,7 +100,11 @@ def cw_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k:
     return carlini_wagner.search(network, images, labels, threat.eps, k)
 
 
-@method("apgd-ce", source="Croce and Hein, 2020 (arXiv 2003.01690)", needs=("threat",))
+@method(
+    "apgd-ce",
+    source="Croce and Hein, 2020 (arXiv 2003.01690)",
+    needs=("threat",),
+)
 def apgd_ce(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """PGD with adaptive step size on the cross-entropy, 100 steps."""
     return borrowed.apgd(network, images, labels, threat, "ce")
@@ -100,7 +121,12 @@ def apgd_dlr(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat)
     return borrowed.apgd(network, images, labels, threat, "dlr")
 
 
-@method("fab", source="Croce and Hein, 2020 (arXiv 1907.02044)", needs=("threat",))
+@method(
+    "fab",
+    source="Croce and Hein, 2020 (arXiv 1907.02044)",
+    needs=("threat",),
+    traits=("compares",),
+)
 def fab(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """The fast adaptive boundary attack, untargeted, 100 steps."""
     return borrowed.run(borrowed.fab(network, images, threat, targeted=False), images, labels)
@@ -110,6 +136,7 @@ def fab(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> T
     "square",
     source="Andriushchenko et al., 2020 (arXiv 1912.00049)",
     needs=("threat",),
+    traits=("compares",),
     revision=2,
 )
 def square(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
@@ -121,6 +148,7 @@ def square(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -
     "square-<k>",
     source="Andriushchenko et al., 2020 (arXiv 1912.00049)",
     needs=("threat",),
+    traits=("compares",),
     revision=2,
 )
 def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:
@@ -132,6 +160,7 @@ def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat
     "autoattack",
     source="Croce and Hein, 2020 (arXiv 2003.01690)",
     needs=("threat", "classes:4"),
+    traits=("compares",),
     revision=2,
 )
 def autoattack(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
@@ -192,8 +221,18 @@ def cascade(
 def in_bfloat16(
     network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str
 ) -> Tensor:
-    """Another attack, on a copy in bfloat16; what bfloat16 cannot decide, in float32."""
-    return lowered.in_bfloat16(ATTACKS.load(attack), network, images, labels, threat)
+    """One that follows gradients, in bfloat16; what that cannot decide, in float32."""
+    method = ATTACKS.load(attack)
+    return lowered.attacked_in(lowered.BFLOAT16, method, network, images, labels, threat)
+
+
+@method("tf32:<attack>", source="ours", traits=("tf32",))
+def in_tf32(
+    network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, attack: str
+) -> Tensor:
+    """Another attack by a GPU's TF32; what that cannot decide, in float32."""
+    method = ATTACKS.load(attack)
+    return lowered.attacked_in(lowered.TF32, method, network, images, labels, threat)
 
 
 def _part(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, name: str) -> Tensor:

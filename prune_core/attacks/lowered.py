@@ -1,14 +1,16 @@
-"""Attacks that compute on a copy of a network in bfloat16.
+"""Attacks that compute in a lower precision than what judges them.
 
-An attack leaves an image as soon as the copy misclassifies it, and cannot move on where two classes
-tie in it: their margin has no gradient there. bfloat16 has 8 significant bits, so both happen to
-images that the network in float32 has right. These are attacked again, in float32. What is left
-withstood all steps of an attack by gradients that were rounded.
+An attack leaves an image as soon as the network that it sees misclassifies it, and cannot move on
+where two classes tie there: their margin has no gradient. The fewer bits, the more often both
+happen to images that the network in float32 has right. These are attacked again, in float32. What
+is left withstood all steps of an attack by gradients that were rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,34 +20,79 @@ from prune_core.attacks.pgd import gaps
 from prune_core.models.folding import Twin
 from prune_core.specs.settings import Threat
 
-ROUNDING = 2.0**-7
-"""Logits that are nearer than this share of the largest may be one number in bfloat16."""
 Attack = Callable[[nn.Module, Tensor, Tensor, Threat], Tensor]
 
 
-def in_bfloat16(
-    attack: Attack, network: nn.Module, images: Tensor, labels: Tensor, threat: Threat
+def _copied(network: nn.Module) -> nn.Module:
+    return network.in_bfloat16() if isinstance(network, Twin) else Twin(network, torch.bfloat16)
+
+
+def _same(network: nn.Module) -> nn.Module:
+    return network
+
+
+@contextmanager
+def _tf32_kernels() -> Iterator[None]:
+    """Let a GPU multiply numbers of float32 that are rounded to 10 bits after the first."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = True
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How an attack computes.
+
+    Attributes:
+        network: From a network to what is attacked in its place.
+        kernels: What holds meanwhile.
+        rounding: Logits that are nearer than this share of the largest may tie.
+    """
+
+    network: Callable[[nn.Module], nn.Module]
+    kernels: Callable[[], AbstractContextManager[None]]
+    rounding: float
+
+
+BFLOAT16 = Precision(_copied, nullcontext, 2.0**-7)
+TF32 = Precision(_same, _tf32_kernels, 2.0**-10)
+
+
+def attacked_in(
+    precision: Precision,
+    attack: Attack,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
 ) -> Tensor:
-    """Return images attacked in bfloat16; those that this cannot decide, in float32.
+    """Return images attacked in a precision; those that it cannot decide, in float32.
 
     Args:
+        precision: How the attack computes.
         attack: The attack.
         network: From images to logits [n, classes], in float32 and in eval mode.
         images: [n, c, h, w] in [0,1], classified correctly.
         labels: [n].
         threat: The norm and the radius.
     """
-    lowered = network.in_bfloat16() if isinstance(network, Twin) else Twin(network, torch.bfloat16)
-    attacked = attack(lowered, images, labels, threat).clone()
-    unsure = right(network, attacked, labels) & ~_clearly_right(lowered, attacked, labels)
+    seen = precision.network(network)
+    with precision.kernels():
+        attacked = attack(seen, images, labels, threat).clone()
+        clear = _clearly_right(seen, attacked, labels, precision.rounding)
+    unsure = right(network, attacked, labels) & ~clear
     if unsure.any():
         attacked[unsure] = attack(network, images[unsure], labels[unsure], threat)
     return attacked
 
 
 @torch.no_grad()
-def _clearly_right(lowered: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _clearly_right(network: nn.Module, images: Tensor, labels: Tensor, rounding: float) -> Tensor:
     """Return for each image [n] whether its class is ahead by more than rounding."""
-    logits = lowered(images)
-    clear: Tensor = gaps(logits, labels) < -ROUNDING * logits.abs().amax(1)
+    logits = network(images)
+    clear: Tensor = gaps(logits, labels) < -rounding * logits.abs().amax(1)
     return clear

@@ -82,8 +82,10 @@ class _Probe:
         test: Split,
         threat: Threat,
         told: Mapping[str, Tensor],
+        precision: str,
     ):
         self.network, self.dense, self.threat = network, dense, threat
+        self.precision = precision
         self.images, self.labels = test.batch(slice(None))
         self._twin, self._told = twin, told
         self.pgd = self.under(f"pgd-{STEPS}")(torch.ones_like(self.labels, dtype=torch.bool))
@@ -173,8 +175,8 @@ def large_eps(probe: _Probe) -> Pair:
 
 
 def precision(probe: _Probe) -> Pair:
-    """PGD on a copy in bfloat16, judged in float32, must be as strong as PGD in float32."""
-    names = f"bfloat16:pgd-{STEPS}", f"pgd-{STEPS}"
+    """PGD in the lowest precision of the evaluation must be as strong as PGD in float32."""
+    names = f"{probe.precision}:pgd-{STEPS}", f"pgd-{STEPS}"
     return Pair(*names, probe.pgd, probe.under(names[0]), knows_stronger=False)
 
 
@@ -211,13 +213,14 @@ def check(
     seen = {name: torch.tensor((told or {})[name], device=device)[place] for name in stage.told}
     with evaluating(network), evaluating(dense), seeded(derive_seed(stage.key, "sanity"), device):
         twin = Twin(network) if twin is None else twin
-        probe = _Probe(network, twin, dense, test.take(place), stage.threat, seen)
-        return list(_made(probe, stage))
+        sample = test.take(place)
+        probe = _Probe(network, twin, dense, sample, stage.threat, seen, stage.precision)
+        return list(_made(probe))
 
 
-def _made(probe: _Probe, stage: Sanity) -> Iterator[Check]:
+def _made(probe: _Probe) -> Iterator[Check]:
     for name, make in CHECKS.items():
-        if name == "precision" and not stage.bfloat16:
+        if name == "precision" and probe.precision == "float32":
             continue  # nothing that is reported depends on it
         pair = make(probe)
         passed, against, attacked = _decided(pair)

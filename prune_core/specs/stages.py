@@ -206,9 +206,9 @@ class Sanity(Stage):
     threat: Threat
     images: int = Field(ge=1)
     told: tuple[AttackName, ...] = Field((), description="attacks that the evaluation has run")
-    later: ClassVar[frozenset[str]] = frozenset({"bfloat16"})
-    bfloat16: bool = Field(
-        default=False, description="whether attacks of the evaluation compute in it"
+    later: ClassVar[frozenset[str]] = frozenset({"precision"})
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", description="the lowest that an attack of the evaluation computes in"
     )
 
 
@@ -260,10 +260,12 @@ class Trial(Stage):
         if not (images := self.sanity_images):
             return None
         told = tuple(name for name in Sanity.tries if name in self.attacks)
-        lowered = any("bfloat16" in ATTACKS[name].traits for name in self.attacks)
+        traits = {trait for name in self.attacks for trait in ATTACKS[name].traits}
+        lowered = (each for each in ("bfloat16", "tf32") if each in traits)
         return Sanity(
-            network=self.network, threat=self.threat, images=images, told=told, bfloat16=lowered
-        )
+            network=self.network, threat=self.threat, images=images, told=told,
+            precision=next(lowered, "float32"),
+        )  # fmt: skip
 
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""
