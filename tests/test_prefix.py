@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from prune_core.data import datasets
+from prune_core.models.architectures import build
+from prune_core.pruning.prunable.masks import maskable
 from prune_core.pruning.ratios.prefix import Prefix
 
 
@@ -77,3 +79,42 @@ def test_a_layer_that_runs_twice_has_no_prefix() -> None:
             plain = Twice()
             plain.load_state_dict(network.state_dict())
             assert torch.equal(prefix.logits(0), plain(images))
+
+
+class Asked(nn.Module):
+    """A layer that is told something by name, as timm's attention is of its mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, *, scale: float | None = None) -> torch.Tensor:
+        return self.inner(x) * (1 if scale is None else scale)
+
+
+def test_layers_may_be_given_something_by_name() -> None:
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.then, self.last = Asked(), Asked(), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.then(self.first(x, scale=2.0), scale=3.0))
+
+    network, images = Asking(), torch.rand(3, 4)
+    for layer in ("last", "then.inner", "first.inner"):
+        with Prefix(network, layer, [images]) as prefix:
+            for _ in range(2):
+                assert torch.equal(prefix.logits(0), network.__class__.forward(network, images))
+
+
+@pytest.mark.parametrize("architecture", ["vit-tiny", "mobilevit-xxs"])
+def test_passes_of_networks_with_attention(architecture: str) -> None:
+    network = build(architecture, (3, 32, 32), 10, (0.5,) * 3, (0.5,) * 3, 0).eval()
+    images = torch.rand(2, 3, 32, 32)
+    layers = [name for name in maskable(network) if name.endswith(("qkv", "proj", "fc2"))]
+    with torch.no_grad():
+        expected = network(images)
+        for layer in (layers[0], layers[-1]):
+            with Prefix(network, layer, [images]) as prefix:
+                assert all(torch.equal(prefix.logits(0), expected) for _ in range(2))

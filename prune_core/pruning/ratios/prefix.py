@@ -76,29 +76,29 @@ class Prefix:
         self._reached += 1
 
     def _remembering(self, module: nn.Module, forward: Forward) -> Forward:
-        def run(*inputs: Any) -> Any:
+        def run(*inputs: Any, **named: Any) -> Any:
             known = self._memory[self._index][module]
             if self._replaying:
                 call = self._calls[module]
                 self._calls[module] += 1
                 output = known[call] if call < len(known) else None
                 # It is a copy because later layers may work in place.
-                return forward(*inputs) if output is None else output.clone()
+                return forward(*inputs, **named) if output is None else output.clone()
             if self._reached:
-                return forward(*inputs)
+                return forward(*inputs, **named)
             with torch.no_grad():  # nothing before the layer needs a gradient
-                output = forward(*inputs)
+                output = forward(*inputs, **named)
             known.append(output.clone() if isinstance(output, Tensor) else None)
             return output
 
         return run
 
     def _passing(self, forward: Forward) -> Forward:
-        def run(*inputs: Any) -> Any:
+        def run(*inputs: Any, **named: Any) -> Any:
             if self._replaying:
                 return inputs[0]
             with torch.no_grad():
-                return forward(*inputs)
+                return forward(*inputs, **named)
 
         return run
 
