@@ -82,7 +82,7 @@ def test_it_is_another_device(elsewhere: torch.device) -> None:
             mixing()
 
 
-@pytest.mark.parametrize(("name", "unit"), BOTH)
+@pytest.mark.parametrize(("name", "unit"), dict(reversed(BOTH)).items())
 def test_criteria(
     name: str,
     unit: str,
