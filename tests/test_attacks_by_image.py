@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prune_core.attacks import carlini_wagner, square
 from prune_core.attacks.borrowed import TargetedApgd
 from prune_core.attacks.evaluation import attack, right
+from prune_core.attacks.pgd import gaps
 from prune_core.data import datasets
 from prune_core.models.state import seeded
 from prune_core.specs.settings import Threat
@@ -144,17 +145,62 @@ def test_windows_shrink_over_the_queries_or_over_10000() -> None:
     for stretched, seen in sides.items():
         with pytest.MonkeyPatch.context() as patch:
 
-            def note(images: Tensor, best: Tensor, side: int, eps: float, seen=seen) -> Tensor:
+            def note(images: Tensor, side: int, seen=seen) -> tuple[int, int]:
                 seen.append(side)
-                return best
+                return 0, 0
 
-            patch.setattr(square, "_flip", note)
+            patch.setattr(square, "_corner", note)
             threat = Threat(eps=0.1)
             square.search(stubborn, images, labels, threat, 100, stretched=stretched)
     halved = [round(math.sqrt(0.8 * 1024 / 2**times)) for times in range(10)]
     assert sides[False] == [halved[0]] * 11 + [halved[1]] * 40 + [halved[2]] * 49
     assert sides[True][0], sides[True][1] == (halved[0], halved[2])
     assert sides[True][-1] == halved[9]
+
+
+def one_window_at_a_time(
+    network: nn.Module, images: Tensor, labels: Tensor, eps: float, queries: int
+) -> Tensor:
+    """Square under linf as its authors have it: all images try a window, then the next is drawn."""
+
+    def signs(*shape: int) -> Tensor:
+        return torch.sign(2 * torch.rand(shape) - 1)
+
+    height, width = images.shape[2:]
+    best = (images + eps * signs(len(images), images.shape[1], 1, width)).clamp(0, 1)
+    margins = -gaps(network(best), labels)
+    for query in range(queries):
+        left = (margins > 0).nonzero().flatten()
+        if not len(left):
+            break
+        halvings = sum(int(query / queries * 10000) > after for after in square.HALVINGS)
+        side = min(max(round(math.sqrt(0.8 / 2**halvings * height * width)), 1), height, width)
+        top, start = (int((length - side) * torch.rand(1)) for length in (height, width))
+        change = torch.zeros_like(images[0])
+        change[:, top : top + side, start : start + side] = 2 * eps * signs(images.shape[1], 1, 1)
+        tried = (best[left] + change).clamp(images[left] - eps, images[left] + eps).clamp(0, 1)
+        found = -gaps(network(tried), labels[left])
+        better = found < margins[left]
+        best[left[better]], margins[left[better]] = tried[better], found[better]
+    return best
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("count", "eps"), [(1, 0.05), (7, 0.05), (7, 0.4), (40, 0.1), (80, 0.1)])
+def test_windows_that_are_tried_together_are_those_one_after_the_other(
+    count: int, eps: float, trained: nn.Module, digits: datasets.Dataset
+) -> None:
+    """The same images, and as many random numbers are drawn."""
+    images, labels = digits.test.batch(slice(0, 128))
+    images, labels = (each[right(trained, images, labels)][:count] for each in (images, labels))
+    found = []
+    for way in (square.search, one_window_at_a_time):
+        with seeded(0, CPU):
+            threat = Threat(eps=eps) if way is square.search else eps
+            found.append((way(trained, images, labels, threat, 60), torch.get_rng_state()))
+    (ours, state), (slow, after) = found
+    torch.testing.assert_close(ours, slow)
+    assert torch.equal(state, after)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
