@@ -16,8 +16,10 @@ from orchestrator.sweepfile.model import parse_sweep
 from orchestrator.sweepfile.reading import SweepFileError
 from prune_core.attacks import sanity
 from prune_core.attacks.evaluation import attack, right
+from prune_core.attacks.kernels import tf32
 from prune_core.attacks.lowered import BFLOAT16, TF32, attacked_in
 from prune_core.attacks.pgd import pursue
+from prune_core.attacks.square import search
 from prune_core.data import datasets
 from prune_core.models.folding import Twin
 from prune_core.models.state import seeded
@@ -113,6 +115,23 @@ def test_tf32_is_allowed_while_an_attack_computes_in_it(
     assert [kind.allow_tf32 for kind in kinds] == before
 
 
+def test_square_compares_in_float32(trained: nn.Module, digits: datasets.Dataset) -> None:
+    """In AutoAttack too, of which the rest computes in TF32."""
+    seen: list[bool] = []
+
+    class Noting(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return trained(images)
+
+    images, labels = digits.test.batch(slice(0, 4))
+    with seeded(0, CPU), tf32(allowed=True):
+        search(Noting(), images, labels, Threat(eps=0.01), 5)
+        assert torch.backends.cudnn.allow_tf32
+    assert seen
+    assert not any(seen)
+
+
 def test_a_twin_has_one_copy_until_it_changes(trained: nn.Module) -> None:
     twin, images = Twin(trained), torch.rand(4, 1, 8, 8)
     lowered = twin.in_bfloat16()
@@ -167,7 +186,8 @@ def test_only_what_attacks_in_it_has_another_key() -> None:
     [
         ("bfloat16:clean", "clean attacks nothing"),
         ("tf32:clean", "clean attacks nothing"),
-        ("bfloat16:square", "square decides by differences of margins"),
+        ("bfloat16:square", "square computes in float32 in any case"),
+        ("tf32:square-500", "square-500 computes in float32 in any case"),
         ("bfloat16:autoattack", "autoattack decides by differences of margins"),
         ("bfloat16:fab", "fab decides by differences of margins"),
         ("bfloat16:tf32:pgd-5", "tf32:pgd-5 says its precision already"),

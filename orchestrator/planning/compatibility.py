@@ -77,6 +77,8 @@ def _too_low(precision: str, name: str) -> str | None:
         return "attacks nothing, in whatever precision"
     if "nearest" in attack.traits:
         return f"ends where two classes meet, and {precision} is too coarse to say where that is"
+    if "float32" in attack.traits:
+        return f"computes in float32 in any case: it keeps gains that {precision} rounds away"
     if precision == "bfloat16" and "compares" in attack.traits:
         return (
             "decides by differences of margins that bfloat16 rounds away, and would be weaker than "

@@ -7,7 +7,8 @@ generator, which `prune_core.attacks.evaluation` seeds. An attack with the trait
 leave the ball of the threat; it gets every image and counts in no worst case. One with the trait
 ``nearest`` may too: it returns each image's nearest misclassified one, and the evaluation keeps the
 distances. One with ``compares`` decides by small differences of margins, for which bfloat16 is too
-coarse. One that works with so many classes or more says so (``needs=("threat", "classes:4")``).
+coarse, one with ``float32`` by smaller ones. One that works with so many classes or more says so
+(``needs=("threat", "classes:4")``).
 
 Attacks stop attacking an image once it is misclassified. For this PGD is our own
 (`prune_core.attacks.pgd`), and APGD sees the network through `Dropping`; tests compare both with
@@ -136,7 +137,7 @@ def fab(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> T
     "square",
     source="Andriushchenko et al., 2020 (arXiv 1912.00049)",
     needs=("threat",),
-    traits=("compares",),
+    traits=("compares", "float32"),
     revision=2,
 )
 def square(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -> Tensor:
@@ -148,7 +149,7 @@ def square(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat) -
     "square-<k>",
     source="Andriushchenko et al., 2020 (arXiv 1912.00049)",
     needs=("threat",),
-    traits=("compares",),
+    traits=("compares", "float32"),
     revision=2,
 )
 def square_of(network: nn.Module, images: Tensor, labels: Tensor, threat: Threat, k: int) -> Tensor:

@@ -8,14 +8,16 @@ is left withstood all steps of an attack by gradients that were rounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from prune_core.attacks.evaluation import right
+from prune_core.attacks.kernels import tf32
 from prune_core.attacks.pgd import gaps
 from prune_core.models.folding import Twin
 from prune_core.specs.settings import Threat
@@ -29,18 +31,6 @@ def _copied(network: nn.Module) -> nn.Module:
 
 def _same(network: nn.Module) -> nn.Module:
     return network
-
-
-@contextmanager
-def _tf32_kernels() -> Iterator[None]:
-    """Let a GPU multiply numbers of float32 that are rounded to 10 bits after the first."""
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = True
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Precision:
 
 
 BFLOAT16 = Precision(_copied, nullcontext, 2.0**-7)
-TF32 = Precision(_same, _tf32_kernels, 2.0**-10)
+TF32 = Precision(_same, partial(tf32, allowed=True), 2.0**-10)
 
 
 def attacked_in(
