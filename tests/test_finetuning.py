@@ -219,7 +219,8 @@ def test_a_sweep_in_the_euclidean_norm(tmp_path: Path) -> None:
     text = sweep_text(
         criteria="[adv-taylor]", allocations="[mrs]", seeds="1",
         finetuning="{trades: {objective: trades, epochs: 1, attack_steps: 2}}",
-        threat="{norm: l2, eps: 0.8}", evaluation="{attacks: [fgsm, pgd-5, cw-20], sanity_images: 8}",
+        threat="{norm: l2, eps: 0.8}",
+        evaluation="{attacks: [fgsm, pgd-5, cw-20], sanity_images: 8}",
         sensitivity="{samples: 64, attack_steps: 2}",
         pruning="{calibration: {samples: 64, attack_steps: 2}}",
     )  # fmt: skip
