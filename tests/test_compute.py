@@ -107,6 +107,8 @@ def test_what_is_slow_on_a_device_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert slow("cpu", exact, ["pgd-20"]) is None
     assert "8 times slower" in str(slow("cpu", exact, ["fgsm", "bfloat16:pgd-20"]))
     assert "in float32 here" in str(slow("cpu", exact, ["tf32:autoattack"]))
+    both = str(slow("cpu", fast, ["tf32:autoattack"]))
+    assert "in float32 here; this processor has neither" in both
     assert slow("cuda", fast, ["tf32:autoattack"]) is None
     assert "nine times as long" in str(slow("cuda", exact, ["pgd-20"]))
     assert slow("cuda", fast, ["pgd-20"]) is None

@@ -62,15 +62,17 @@ def slow(device: str, compute: Compute, attacks: Iterable[str]) -> str | None:
     lowered = {trait for name in attacks for trait in ATTACKS[name].traits}
     if torch.device(device).type != "cpu":
         return None
-    if "bfloat16" not in {compute.precision, *lowered}:
-        return "no processor has TF32: tf32: attacks in float32 here" if "tf32" in lowered else None
-    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
-        return None
-    return (
-        "this processor has neither AMX nor avx512_bf16, so bfloat16 is some 8 times slower on it "
-        "than float32; leave out compute.precision, compute.profile and bfloat16: before attacks, "
-        "or use a GPU"
-    )
+    reasons = []
+    if "tf32" in lowered:
+        reasons.append("no processor has TF32: attacks with tf32: compute in float32 here")
+    has_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if "bfloat16" in {compute.precision, *lowered} and not has_bfloat16:
+        reasons.append(
+            "this processor has neither AMX nor avx512_bf16, so bfloat16 is some 8 times slower on "
+            "it than float32; leave out compute.precision, compute.profile and bfloat16: before "
+            "attacks, or use a GPU"
+        )
+    return "; ".join(reasons) or None
 
 
 def prepare_process(device: str, gpus: float) -> None:
