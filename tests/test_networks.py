@@ -240,6 +240,20 @@ def test_library_networks_take_small_images(name: str) -> None:
     assert build(name)(torch.rand(2, *SHAPE)).shape == (2, 10)
 
 
+def test_memory_that_runs_out_in_pruning_is_no_fault_of_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = build("resnet8")
+    scores = {m.name: torch.rand(m.units) for m in prunable_view(network, SHAPE, "channel").modules}
+
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("prune_core.pruning.prunable.channels.Channels.remove", run_out)
+    with pytest.raises(torch.OutOfMemoryError):
+        prune(network, SHAPE, pruned_stage(), scores)
+
+
 def test_a_network_that_the_graph_does_not_understand_is_said_to_be() -> None:
     network = build("timm:ghostnet_100")
     scores = {m.name: torch.rand(m.units) for m in prunable_view(network, SHAPE, "channel").modules}

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -67,9 +68,12 @@ def prune(
         structure = view.remove(kept)
         after = (count_params(network), count_macs(network, shape))
         _check(after, view, solution)
+    except torch.OutOfMemoryError:  # a RuntimeError too, and no fault of the network's
+        raise
     except (IndexError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]  # torch's may go on for a page
         raise RuntimeError(
-            f"the network could not be pruned by {stage.granularity}: {error}; its layers depend "
+            f"the network could not be pruned by {stage.granularity}: {why}; its layers depend "
             "on each other in ways that Torch-Pruning's graph does not see: use granularity weight"
         ) from error
     channels = unit_of(stage.granularity) == "channel"
