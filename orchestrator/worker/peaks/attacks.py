@@ -8,7 +8,9 @@ network would.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +54,8 @@ def passes(network: nn.Module, shape: tuple[int, int, int]) -> Passes:
     with dry() as live:
         plain = emptied(network).eval()
         live.follow((*plain.parameters(), *plain.buffers()))
-        twin = Twin(plain)
+        with _uncollected():
+            twin = Twin(plain)
         weights, made = live.bytes, live.peak
         images = torch.empty(FEW, *shape, requires_grad=True)
         before, most = live.bytes, list[float]()
@@ -73,6 +76,20 @@ def passes(network: nn.Module, shape: tuple[int, int, int]) -> Passes:
         note()
     judged, look, forward, backward = most
     return Passes(judged, look, forward, kept, backward, weights, made)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect no garbage for a while, and then all: what is held must not hang on chance."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+        gc.collect()
 
 
 def attack_peak(
