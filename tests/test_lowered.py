@@ -146,10 +146,11 @@ def test_a_twin_has_one_copy_until_it_changes(trained: nn.Module) -> None:
 def test_a_network_is_checked_where_a_sweep_attacks_in_it(
     trained: nn.Module, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lowered = STAGE.model_copy(update={"precision": "bfloat16"})
+    lowered = STAGE.model_copy(update={"told": ("bfloat16:cw-20",)})
+    told = {"bfloat16:cw-20": [True] * len(digits.test)}
     (found,) = (
         each
-        for each in sanity.check(trained, trained, digits.test, lowered)
+        for each in sanity.check(trained, trained, digits.test, lowered, told)
         if each.check == "precision"
     )
     assert (found.passed, found.stronger, found.weaker) == (True, "bfloat16:pgd-20", "pgd-20")
@@ -163,22 +164,20 @@ def test_a_network_is_checked_where_a_sweep_attacks_in_it(
     monkeypatch.setattr(sanity, "attack", weak)
     failed = [
         each.check
-        for each in sanity.check(trained, trained, digits.test, lowered)
+        for each in sanity.check(trained, trained, digits.test, lowered, told)
         if not each.passed
     ]
     assert failed == ["precision"]
 
 
-def test_only_what_attacks_in_it_has_another_key() -> None:
+def test_what_was_attacked_in_it_is_told_to_the_checks() -> None:
     def checks(attacks: str):
         plan = make_plan(parse_sweep(sweep_text(evaluation=f"{{attacks: {attacks}}}")))
         return next(iter(plan.trials.values())).stage.sanity
 
-    plain, lowered = checks("[fgsm]"), checks("['bfloat16:fgsm']")
-    assert (plain.precision, lowered.precision) == ("float32", "bfloat16")
-    assert checks("['tf32:fgsm']").precision == "tf32"
-    without = lowered.model_copy(update={"precision": "float32", "told": plain.told})
-    assert type(plain).model_validate(without.model_dump()).key == plain.key != lowered.key
+    assert checks("[fgsm]").told == ("fgsm",)
+    assert checks("[pgd-20, 'tf32:pgd-5', fgsm]").told == ("fgsm", "pgd-20", "tf32:pgd-5")
+    assert checks("['bfloat16:fgsm']").key != checks("['bfloat16:pgd-20']").key
 
 
 @pytest.mark.parametrize(

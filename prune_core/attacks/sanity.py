@@ -30,6 +30,7 @@ from prune_core.data.splits import Split, drawn
 from prune_core.models.folding import Twin
 from prune_core.models.state import evaluating, seeded
 from prune_core.specs.keys import derive_seed
+from prune_core.specs.registry import ATTACKS
 from prune_core.specs.settings import Threat
 from prune_core.specs.stages import Sanity
 
@@ -82,10 +83,11 @@ class _Probe:
         test: Split,
         threat: Threat,
         told: Mapping[str, Tensor],
-        precision: str,
     ):
         self.network, self.dense, self.threat = network, dense, threat
-        self.precision = precision
+        lower = {trait for name in told for trait in ATTACKS[name].traits}
+        precisions = (each for each in ("bfloat16", "tf32") if each in lower)
+        self.precision = next(precisions, "float32")  # the lowest of the evaluation's attacks
         self.images, self.labels = test.batch(slice(None))
         self._twin, self._told = twin, told
         self.pgd = self.under(f"pgd-{STEPS}")(torch.ones_like(self.labels, dtype=torch.bool))
@@ -214,7 +216,7 @@ def check(
     with evaluating(network), evaluating(dense), seeded(derive_seed(stage.key, "sanity"), device):
         twin = Twin(network) if twin is None else twin
         sample = test.take(place)
-        probe = _Probe(network, twin, dense, sample, stage.threat, seen, stage.precision)
+        probe = _Probe(network, twin, dense, sample, stage.threat, seen)
         return list(_made(probe))
 
 

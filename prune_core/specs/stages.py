@@ -206,10 +206,6 @@ class Sanity(Stage):
     threat: Threat
     images: int = Field(ge=1)
     told: tuple[AttackName, ...] = Field((), description="attacks that the evaluation has run")
-    later: ClassVar[frozenset[str]] = frozenset({"precision"})
-    precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        "float32", description="the lowest that an attack of the evaluation computes in"
-    )
 
 
 class Trial(Stage):
@@ -259,13 +255,10 @@ class Trial(Stage):
         """The checks of the final network; None where the sweep makes none."""
         if not (images := self.sanity_images):
             return None
-        told = tuple(name for name in Sanity.tries if name in self.attacks)
-        traits = {trait for name in self.attacks for trait in ATTACKS[name].traits}
-        lowered = (each for each in ("bfloat16", "tf32") if each in traits)
-        return Sanity(
-            network=self.network, threat=self.threat, images=images, told=told,
-            precision=next(lowered, "float32"),
-        )  # fmt: skip
+        tried = [name for name in Sanity.tries if name in self.attacks]
+        lowered = [n for n in self.attacks if {"bfloat16", "tf32"} & {*ATTACKS[n].traits}]
+        told = (*tried, *lowered)  # for these their precision is checked
+        return Sanity(network=self.network, threat=self.threat, images=images, told=told)
 
     def evaluations(self, network: Dense | Pruned | Finetuned) -> list[Evaluation]:
         """Return what is measured of one network of the path: clean accuracy and each attack."""
