@@ -61,8 +61,9 @@ def _of_attacks(labels: Labels, settings: Settings) -> Iterator[str]:
 def _lowered(name: str) -> Iterator[tuple[str, str]]:
     """Yield the attacks in a name that are to compute in a lower precision, and in which."""
     told = ATTACKS.arguments(name)
-    if "attack" in told and "then" not in told:
-        yield name.partition(":")[0], str(told["attack"])
+    precision = name.partition(":")[0]
+    if "attack" in told and "then" not in told and precision in ("bfloat16", "tf32"):
+        yield precision, str(told["attack"])
     for word in ("attack", "then"):
         if word in told:
             yield from _lowered(str(told[word]))

@@ -159,7 +159,7 @@ def attack_passes(attack: str) -> float:
         return attack_passes(str(told["attack"])) + attack_passes(str(told["then"])) / 2
     if any(word in told for word in ON_FILES):
         return 1.0
-    if "attack" in told:  # in another precision
+    if "attack" in told:  # in another precision, or however else it is wrapped
         return attack_passes(str(told["attack"]))
     named = float(told.get("k", OWN_STEPS)) * int(told.get("n", 1))
     if ATTACKS[attack].name == "ho-fmn-<k>":  # k settings, each on 64 of 512 images for 100 steps

@@ -30,7 +30,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 class Compute(Spec):
     """How trainings compute. It changes the last bits of a result, so it is part of their keys.
 
-    Evaluations and sensitivities always compute in float32.
+    Sensitivities always compute in float32, and evaluations but for attacks that say otherwise.
     """
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"profile"})  # its settings are in the key
